@@ -1,0 +1,79 @@
+// What the policy compiler gives to the reconciler: the final form of all policies, still without kernel numbers.
+// Peers are judged by class (the set of peer sets an identity is in); each merged policy owns some words of a class row,
+// and one bit of them is one entry's peer set. Layout of intervals and steps: bpf/lib/types.h.
+
+export type Direction = 'ingress' | 'egress';
+export type StepAction = 'allow' | 'deny';
+
+/** A policy object, as flows name it (Hubble's flow.Policy). */
+export interface PolicyRef {
+  readonly kind: string;
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/** One entry of a policy: `spec.ingress[0]`. */
+export interface RuleRef {
+  readonly policy: PolicyRef;
+  /** `spec.ingress[0]`, `specs[1].egressDeny[2]`; `allow-localhost` for the built-in entry. */
+  readonly path: string;
+  readonly action: StepAction;
+  /** `log.value` of the policy. */
+  readonly log?: string;
+}
+
+export interface Step {
+  readonly word: number;
+  readonly mask: bigint;
+  readonly action: StepAction;
+}
+
+/** For keys from `lower` up to the next interval's: (protocol << 16) | port; for ICMP and ICMPv6 the type is the port. */
+export interface Interval {
+  readonly lower: number;
+  /** Tried in order; the first with a common bit decides. Empty: nothing here, the default action holds. */
+  readonly steps: readonly Step[];
+}
+
+/** What one endpoint enforces in one direction: all rules that select it, merged. Endpoints with equal content share one. */
+export interface MergedPolicy {
+  /** Equal keys, equal content: kernel ids are kept for as long as the key lives. */
+  readonly key: string;
+  readonly direction: Direction;
+  /** u64 words that it needs in every class row. */
+  readonly words: number;
+  readonly defaultAction: 'allow' | 'default-deny';
+  /** Sorted by `lower`, the first at 0, disjoint, neighbours differ. */
+  readonly intervals: readonly Interval[];
+  /** By bit number (word * 64 + bit). */
+  readonly rules: readonly RuleRef[];
+  /** The policies that switch on default deny for this direction. */
+  readonly enforcedBy: readonly PolicyRef[];
+}
+
+export interface PeerClass {
+  readonly key: string;
+  /** This class's words for a policy: bit set = the class is in that entry's peer set. */
+  readonly row: (policy: MergedPolicy) => readonly bigint[];
+}
+
+export interface PolicyImage {
+  readonly policies: ReadonlyMap<string, MergedPolicy>;
+  readonly classes: ReadonlyMap<string, PeerClass>;
+  /** Identity number -> class key, for every identity given and every prefix below. */
+  readonly classOfIdentity: ReadonlyMap<number, string>;
+  /** Endpoint id -> keys of its merged policies; absent = that direction is not enforced. */
+  readonly ofEndpoint: ReadonlyMap<number, { readonly ingress?: string; readonly egress?: string }>;
+  /** Every prefix that rules name (masked, canonical text) -> its identity. */
+  readonly prefixes: ReadonlyMap<string, number>;
+}
+
+/** A label set with its number: reserved, of workloads, or node-local (CIDR). Labels are `source:key=value`. */
+export interface IdentityInput { readonly id: number; readonly labels: readonly string[] }
+
+export interface EndpointInput {
+  readonly id: number;
+  readonly identity: number;
+  readonly namespace: string;
+  readonly namedPorts: readonly { readonly name: string; readonly port: number; readonly protocol: 'TCP' | 'UDP' | 'SCTP' }[];
+}

@@ -1,0 +1,78 @@
+// Workloads: pods as they shall be (pods) and as they are (workloads).
+import { Table } from '../store/table.ts';
+import type { Source } from '../directory/tables.ts';
+
+export interface NamedPort { readonly name: string; readonly port: number; readonly protocol: 'TCP' | 'UDP' | 'SCTP' }
+
+export interface ContainerSpec {
+  readonly name: string;
+  /** argv; never empty, run without a shell. */
+  readonly command: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly workingDir: string;
+  /** Absent: the pod's own unprivileged uid. 0 only where the agent was started with --allow-root. */
+  readonly runAsUser?: number;
+}
+
+/** A pod that shall run; written by the directory (Pods, Deployments) or by `weir workload run`. */
+export interface PodRow {
+  /** `namespace/name` */
+  readonly key: string;
+  readonly namespace: string;
+  readonly name: string;
+  /** Kubernetes labels as written. */
+  readonly labels: Readonly<Record<string, string>>;
+  readonly serviceAccount: string;
+  readonly containers: readonly ContainerSpec[];
+  readonly restartPolicy: 'Always' | 'OnFailure' | 'Never';
+  readonly terminationGracePeriodMs: number;
+  readonly namedPorts: readonly NamedPort[];
+  /** The Deployment it was made from, if any. */
+  readonly owner?: { readonly kind: string; readonly name: string };
+  /** Absent for `weir workload run`. */
+  readonly source?: Source;
+}
+
+export type WorkloadPhase =
+  | 'Pending'            // its namespaces exist, nothing runs, waits for its endpoint
+  | 'Running'
+  | 'CrashLoopBackOff'
+  | 'Completed'
+  | 'Failed'             // ended with an error and is not restarted
+  | 'Terminating';
+
+export interface ContainerState {
+  readonly name: string;
+  readonly state: 'waiting' | 'running' | 'terminated';
+  /** In the host's PID namespace; 0 when not running. */
+  readonly pid: number;
+  readonly restarts: number;
+  readonly exitCode?: number;
+  /** Set when a signal ended it. */
+  readonly signal?: number;
+  /** Why it is not running: `command not found: curll`. */
+  readonly reason?: string;
+}
+
+/** A pod that exists on this machine: a shim that owns its network namespace and processes. */
+export interface WorkloadRow {
+  readonly key: string;
+  readonly namespace: string;
+  readonly name: string;
+  /** Of this run of the pod: a changed spec gives a new one. */
+  readonly uid: string;
+  readonly pod: PodRow;
+  /** The shim's; its /proc/PID/ns/net is the workload's network namespace. */
+  readonly shimPid: number;
+  readonly phase: WorkloadPhase;
+  readonly containers: readonly ContainerState[];
+  readonly startedAtMs: number;
+  readonly message?: string;
+}
+
+export const podTable = (): Table<PodRow> => new Table({ name: 'pods', key: (row) => row.key });
+export const workloadTable = (): Table<WorkloadRow> => new Table({
+  name: 'workloads',
+  key: (row) => row.key,
+  indexes: { uid: (row) => [row.uid] },
+});
