@@ -83,8 +83,8 @@ struct flow_record {
 	struct judgement ingress;	/* by the policies of the connection's destination endpoint */
 	__u64 packets;		/* of the connection, both ways, since its first record */
 	__u64 bytes;
-	__be16 sport;		/* ICMP: type in the high, code in the low byte (as __u16 in host order after swap) */
-	__be16 dport;
+	__be16 sport;		/* ICMP: the code */
+	__be16 dport;		/* ICMP: the type */
 	__u32 source_identity;
 	__u32 destination_identity;
 	__u32 generation;
@@ -105,9 +105,30 @@ enum counter {
 	COUNTER_RECORDS_LOST = 0,	/* flow records that found the ring full */
 	COUNTER_FORWARDED = 1,		/* packets */
 	COUNTER_DROPPED = 2,		/* packets */
-	COUNTER_CT_FULL = 3,
-	COUNTERS = 4,
+	COUNTERS = 3,
 };
+
+/* How much fits; what goes beyond is refused whole by user space. */
+enum limit {
+	MAX_POLICIES = 4096,
+	MAX_INTERVALS = 65536,
+	MAX_STEPS = 131072,
+	MAX_CLASSES = 4096,
+	ROW_WORDS = 256,	/* u64 words of one class row: all merged policies together */
+	MAX_ENDPOINTS = 4096,
+	MAX_PREFIXES = 131072,
+	MAX_CONNECTIONS = 131072,
+	MAX_NAT = 131072,
+	MAX_NETDEVS = 64,
+	RING_BYTES = 8388608,
+	POLICY_STEPS = 32,	/* steps that one interval may have */
+	SEARCH_DEPTH = 14,	/* at most 2^14 intervals in one policy */
+	NAT_PORT_FIRST = 61000,	/* above Linux's default ip_local_port_range, so that it never meets the host's own */
+	NAT_PORT_COUNT = 4536,
+};
+
+/* `first_step` of an interval without steps. */
+enum { NO_STEP = 0xffffffff };
 
 /* ---- map rows ---- */
 
@@ -159,6 +180,65 @@ struct policy {
 struct interval {
 	__u32 lower;
 	__u32 first_step;
+};
+
+struct control {
+	__u32 generation;	/* read once per packet; flips a prepared set of rows live */
+	__u32 pad;
+};
+
+/* A connection: the lower (address, port) first, so that both directions find the same row. ICMP echo: the id as both ports. */
+struct ct_key {
+	struct addr addr[2];
+	__be16 port[2];
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+enum ct_state {
+	CT_NEW = 0,		/* one direction seen */
+	CT_ESTABLISHED = 1,	/* both directions seen */
+	CT_CLOSING = 2,		/* FIN or RST seen */
+};
+
+struct ct_entry {
+	__u64 last_seen_ns;
+	__u64 last_record_ns;
+	__u64 packets;
+	__u64 bytes;
+	struct judgement egress;
+	struct judgement ingress;
+	__u32 generation;	/* in which it was judged */
+	__u32 source_identity;
+	__u32 destination_identity;
+	__u32 policy_key;	/* (protocol << 16) | port as the policy saw the first packet */
+	__u8 origin;		/* which of key.addr opened it */
+	__u8 state;		/* enum ct_state */
+	__u8 reason;		/* enum drop_reason; not 0: revoked, both directions drop */
+	__u8 pad[5];
+};
+
+/* Masquerading. Two rows per connection: towards the outside (local = the workload's) and back (local = this node's). */
+struct nat_key {
+	struct addr remote;
+	struct addr local;
+	__be16 remote_port;
+	__be16 local_port;
+	__u8 protocol;
+	__u8 direction;		/* enum direction */
+	__u8 pad[2];
+};
+
+struct nat_value {
+	struct addr addr;	/* what the local side becomes */
+	__be16 port;
+	__u8 pad[2];
+};
+
+/* Key: ifindex of a device that leads out of this node. All zero: no address of that family, nothing is masqueraded. */
+struct netdev {
+	struct addr ipv4;
+	struct addr ipv6;
 };
 
 /* Tried in order: the first with a common bit decides. */

@@ -1,0 +1,118 @@
+// bpf(2): maps, pins, links and test runs. Numbers and layouts: include/uapi/linux/bpf.h.
+import { addressOf, bpf, bpfAsync, bpfRaw } from './libc.ts';
+import { errno, KernelError } from './errors.ts';
+
+const command = {
+  mapCreate: 0, mapLookup: 1, mapUpdate: 2, mapDelete: 3, mapNextKey: 4, objectPin: 6, objectGet: 7,
+  progTestRun: 10, objectInfo: 15, progQuery: 16, linkCreate: 28, linkUpdate: 29,
+} as const;
+
+export const attachType = { tcxIngress: 46, tcxEgress: 47 } as const;
+export const mapType = { hash: 1, array: 2, arrayOfMaps: 12 } as const;
+
+/** A union bpf_attr being filled in. */
+function attributes(fields: readonly (readonly [offset: number, bytes: 4 | 8, value: number | bigint])[], length = 72): Uint8Array {
+  const view = new DataView(new ArrayBuffer(length));
+  for (const [offset, bytes, value] of fields) {
+    if (bytes === 4) view.setUint32(offset, Number(value), true);
+    else view.setBigUint64(offset, BigInt(value), true);
+  }
+  return new Uint8Array(view.buffer);
+}
+
+const pathBytes = (path: string): Uint8Array => new TextEncoder().encode(`${path}\0`);
+
+export const updateFlags = { any: 0, noExist: 1, exist: 2 } as const;
+
+export function mapLookup(fd: number, key: Uint8Array, value: Uint8Array, name: string): boolean {
+  const result = bpfRaw(command.mapLookup, attributes([[0, 4, fd], [8, 8, addressOf(key)], [16, 8, addressOf(value)]]));
+  if (result >= 0) return true;
+  if (result === -errno.ENOENT) return false;
+  throw new KernelError(`map ${name}`, 'bpf(BPF_MAP_LOOKUP_ELEM)', -result);
+}
+
+export function mapUpdate(fd: number, key: Uint8Array, value: Uint8Array, name: string, flags: number = updateFlags.any): void {
+  bpf(command.mapUpdate, attributes([[0, 4, fd], [8, 8, addressOf(key)], [16, 8, addressOf(value)], [24, 8, flags]]), `map ${name}`, 'BPF_MAP_UPDATE_ELEM');
+}
+
+/** False when there was no such row. */
+export function mapDelete(fd: number, key: Uint8Array, name: string): boolean {
+  const result = bpfRaw(command.mapDelete, attributes([[0, 4, fd], [8, 8, addressOf(key)]]));
+  if (result >= 0) return true;
+  if (result === -errno.ENOENT) return false;
+  throw new KernelError(`map ${name}`, 'bpf(BPF_MAP_DELETE_ELEM)', -result);
+}
+
+/** All keys, each in an array of its own; a table that changes meanwhile may repeat or miss some, but it ends. */
+export function mapKeys(fd: number, keySize: number, limit: number, name: string): Uint8Array[] {
+  const keys: Uint8Array[] = [];
+  let previous: Uint8Array | undefined;
+  while (keys.length < limit) {
+    const next = new Uint8Array(keySize);
+    const key = previous === undefined ? 0n : addressOf(previous);
+    const result = bpfRaw(command.mapNextKey, attributes([[0, 4, fd], [8, 8, key], [16, 8, addressOf(next)]]));
+    if (result === -errno.ENOENT) break;
+    if (result < 0) throw new KernelError(`map ${name}`, 'bpf(BPF_MAP_GET_NEXT_KEY)', -result);
+    keys.push(next);
+    previous = next;
+  }
+  return keys;
+}
+
+export function mapCreate(type: number, keySize: number, valueSize: number, entries: number, innerFd = 0): number {
+  return bpf(command.mapCreate, attributes([[0, 4, type], [4, 4, keySize], [8, 4, valueSize], [12, 4, entries], [20, 4, innerFd]]), 'new map', 'BPF_MAP_CREATE');
+}
+
+/**
+ * Waits until every BPF program that runs now has ended. The kernel does that after an update of a map of maps
+ * (maybe_wait_bpf_programs, kernel/bpf/syscall.c), so one is kept for the purpose.
+ */
+export function gracePeriod(): () => Promise<void> {
+  const inner = mapCreate(mapType.array, 4, 4, 1);
+  const outer = mapCreate(mapType.arrayOfMaps, 4, 4, 1, inner);
+  const key = new Uint8Array(4);
+  const value = new Uint8Array(new Uint32Array([inner]).buffer);
+  return async () => {
+    await bpfAsync(command.mapUpdate, attributes([[0, 4, outer], [8, 8, addressOf(key)], [16, 8, addressOf(value)]]), 'grace period', 'BPF_MAP_UPDATE_ELEM');
+  };
+}
+
+export function pin(fd: number, path: string): void {
+  const name = pathBytes(path);
+  bpf(command.objectPin, attributes([[0, 8, addressOf(name)], [8, 4, fd]]), path, 'BPF_OBJ_PIN');
+}
+
+export function openPin(path: string): number {
+  const name = pathBytes(path);
+  return bpf(command.objectGet, attributes([[0, 8, addressOf(name)]]), path, 'BPF_OBJ_GET');
+}
+
+/** Attaches a tc program by a TCX link (kernel 6.6); the attachment lives as long as the link's fd or pin. */
+export function linkCreateTcx(programFd: number, ifindex: number, type: number, object: string): number {
+  return bpf(command.linkCreate, attributes([[0, 4, programFd], [4, 4, ifindex], [8, 4, type]]), object, 'BPF_LINK_CREATE');
+}
+
+/** Replaces the program behind a link at one instant. */
+export function linkUpdate(linkFd: number, programFd: number, object: string): void {
+  bpf(command.linkUpdate, attributes([[0, 4, linkFd], [4, 4, programFd]]), object, 'BPF_LINK_UPDATE');
+}
+
+export interface TestRun { readonly result: number; readonly packet: Uint8Array; readonly durationNs: number }
+
+/** Offset of `ifindex` in struct __sk_buff. */
+const skbIfindex = 40;
+const skbLength = 192;
+
+/** Runs a tc program on one frame, as if it came in (or went out) on `ifindex`; `repeat` for timing. */
+export function testRun(programFd: number, frame: Uint8Array, ifindex: number, repeat = 1): TestRun {
+  const packet = new Uint8Array(frame.length + 256);
+  const context = new Uint8Array(skbLength);
+  new DataView(context.buffer).setUint32(skbIfindex, ifindex, true);
+  const run = attributes([
+    [0, 4, programFd], [8, 4, frame.length], [12, 4, packet.length], [16, 8, addressOf(frame)], [24, 8, addressOf(packet)],
+    [32, 4, repeat], [40, 4, context.length], [48, 8, addressOf(context)],
+  ], 80);
+  bpf(command.progTestRun, run, 'test run', 'BPF_PROG_TEST_RUN');
+  const view = new DataView(run.buffer);
+  return { result: view.getInt32(4, true), packet: packet.subarray(0, view.getUint32(12, true)), durationNs: view.getUint32(36, true) };
+}

@@ -1,0 +1,33 @@
+// What a system call that failed becomes: what was tried, on what, and errno's name.
+import { constants } from 'node:os';
+
+const names = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+export const errno = constants.errno;
+
+export class KernelError extends Error {
+  /** Negative numbers never occur: as errno(3) has it. */
+  readonly errno: number;
+  readonly code: string;
+
+  /** `operation` as the kernel names it: `bpf(BPF_LINK_CREATE)`; `object` in the user's words: `to_workload on weir_7`. */
+  constructor(object: string, operation: string, number: number) {
+    const code = names.get(number) ?? `errno ${number}`;
+    super(`${object}: ${operation}: ${code}`);
+    this.name = 'KernelError';
+    this.errno = number;
+    this.code = code;
+  }
+}
+
+/** The verifier's refusal: its log is long, the cause stands at the end. */
+export class VerifierError extends Error {
+  readonly log: string;
+
+  constructor(program: string, log: string) {
+    const lines = log.split('\n').filter((line) => line.trim() !== '');
+    const telling = lines.filter((line) => !/^(processed|verification time|stack depth|-- (BEGIN|END))/.test(line)).slice(-12);
+    super(`load ${program}: the kernel's verifier refused it:\n  ${telling.join('\n  ')}`);
+    this.name = 'VerifierError';
+    this.log = log;
+  }
+}

@@ -1,0 +1,109 @@
+// Loads a compiled BPF object through the system's libbpf: maps are created (or taken from their pins), programs verified.
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import koffi from 'koffi';
+import { Btf, elfSection } from './btf.ts';
+import { errno, KernelError, VerifierError } from './errors.ts';
+import { openPin, pin } from './bpf.ts';
+
+let library: ReturnType<typeof bind> | undefined;
+
+function bind() {
+  const libbpf = koffi.load('libbpf.so.1');
+  const print = koffi.proto('int weir_print(int level, const char *format, void *arguments)');
+  return {
+    setPrint: libbpf.func('libbpf_set_print', 'void *', [koffi.pointer(print)]),
+    open: libbpf.func('void *bpf_object__open_mem(const void *data, size_t size, const void *options)'),
+    load: libbpf.func('int bpf_object__load(void *object)'),
+    close: libbpf.func('void bpf_object__close(void *object)'),
+    findMap: libbpf.func('void *bpf_object__find_map_by_name(void *object, const char *name)'),
+    nextMap: libbpf.func('void *bpf_object__next_map(void *object, void *map)'),
+    mapName: libbpf.func('const char *bpf_map__name(void *map)'),
+    mapFd: libbpf.func('int bpf_map__fd(void *map)'),
+    keySize: libbpf.func('unsigned int bpf_map__key_size(void *map)'),
+    valueSize: libbpf.func('unsigned int bpf_map__value_size(void *map)'),
+    setPin: libbpf.func('int bpf_map__set_pin_path(void *map, const char *path)'),
+    nextProgram: libbpf.func('void *bpf_object__next_program(void *object, void *program)'),
+    programName: libbpf.func('const char *bpf_program__name(void *program)'),
+    programFd: libbpf.func('int bpf_program__fd(void *program)'),
+    logBuffer: libbpf.func('int bpf_program__set_log_buf(void *program, void *buffer, size_t size)'),
+    attachType: libbpf.func('int bpf_program__set_expected_attach_type(void *program, int type)'),
+  };
+}
+
+export interface LoadedMap { readonly name: string; readonly fd: number; readonly keySize: number; readonly valueSize: number }
+
+export interface LoadedObject {
+  readonly btf: Btf;
+  readonly maps: ReadonlyMap<string, LoadedMap>;
+  readonly programs: ReadonlyMap<string, number>;
+  readonly close: () => void;
+}
+
+export interface LoadOptions {
+  /** Folder on a bpffs: maps found there are used again, others are pinned there. Absent: nothing is pinned. */
+  readonly pinDir?: string;
+  /** expected_attach_type by program name. */
+  readonly attachTypes?: Readonly<Record<string, number>>;
+  /** Maps that are never pinned: they belong to one run of the agent. */
+  readonly unpinned?: readonly string[];
+}
+
+const logSize = 4 << 20;
+
+function* pointers(next: (previous: unknown) => unknown): Generator<unknown> {
+  for (let item = next(null); item !== null && item !== 0n; item = next(item)) yield item;
+}
+
+export function loadObject(path: string, options: LoadOptions = {}): LoadedObject {
+  library ??= bind();
+  const b = library;
+  b.setPrint(null);
+  const file = readFileSync(path);
+  const object = b.open(file, file.length, null);
+  if (object === null || object === 0n) throw new KernelError(path, 'bpf_object__open_mem', koffi.errno());
+  const logs = new Map<string, Uint8Array>();
+  for (const program of pointers((previous) => b.nextProgram(object, previous))) {
+    const name: string = b.programName(program);
+    const log = Buffer.alloc(logSize);
+    logs.set(name, log);
+    b.logBuffer(program, log, log.length);
+    const attach = options.attachTypes?.[name];
+    if (attach !== undefined) b.attachType(program, attach);
+  }
+  const maps = [...pointers((previous) => b.nextMap(object, previous))];
+  if (options.pinDir !== undefined) {
+    for (const map of maps) {
+      const name: string = b.mapName(map);
+      if (!name.includes('.') && !(options.unpinned ?? []).includes(name)) b.setPin(map, join(options.pinDir, name));
+    }
+  }
+  const result: number = b.load(object);
+  if (result < 0) {
+    b.close(object);
+    throw loadError(path, -result, logs);
+  }
+  return {
+    btf: new Btf(elfSection(file, '.BTF')),
+    maps: new Map(maps.map((map) => [b.mapName(map) as string,
+      { name: b.mapName(map), fd: b.mapFd(map), keySize: b.keySize(map), valueSize: b.valueSize(map) }])),
+    programs: new Map([...pointers((previous) => b.nextProgram(object, previous))].map((program) => [b.programName(program) as string, b.programFd(program) as number])),
+    close: () => { b.close(object); },
+  };
+}
+
+function loadError(path: string, number: number, logs: ReadonlyMap<string, Uint8Array>): Error {
+  for (const [name, log] of logs) {
+    const text = Buffer.from(log.subarray(0, log.indexOf(0))).toString();
+    if (text !== '' && number !== errno.EPERM && !/^processed/m.test(text)) return new VerifierError(name, text);
+  }
+  return new KernelError(path, 'bpf_object__load', number);
+}
+
+/** Opens what is pinned at `path`, or makes it and pins it there. */
+export function pinned(path: string, make: () => number): number {
+  if (existsSync(path)) return openPin(path);
+  const fd = make();
+  pin(fd, path);
+  return fd;
+}

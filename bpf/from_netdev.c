@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* tc ingress on the node's devices: answers to masqueraded connections go back to their workload. All else is not weir's. */
+#include "lib/deliver.h"
+
+SEC("tc")
+int from_netdev(struct __sk_buff *skb)
+{
+	struct ipcache_value *to;
+	__be16 ether_type;
+	struct work *w = begin(skb, &ether_type);
+	struct packet *p;
+	int ours;
+
+	if (!w)
+		return TC_ACT_OK;
+	p = &w->packet;
+	if (parse(skb, ether_type, p) || (!has_ports(p->protocol) && !is_echo(p)))
+		return TC_ACT_OK;
+	ours = unmasquerade(skb, w);
+	if (!ours)
+		return TC_ACT_OK;
+	if (ours < 0)
+		return drop_unjudged(w, DIRECTION_INGRESS, DROP_INVALID_PACKET);
+	to = ipcache_lookup(&p->daddr);
+	if (!to || !to->ifindex)
+		return drop_unjudged(w, DIRECTION_INGRESS, DROP_EP_NOT_READY);
+	w->observation.ifindex = to->ifindex;
+	w->observation.direction = DIRECTION_INGRESS;
+	w->observation.point = TO_ENDPOINT;
+	if (judge_packet(skb, w))
+		return TC_ACT_SHOT;
+	return hand_to_workload(skb, w, to->ifindex);
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* tc ingress on the host side of a workload's veth: everything that a workload sends. */
+#include "lib/deliver.h"
+
+struct arp { __be16 hardware, protocol; __u8 hardware_length, protocol_length; __be16 operation; __u8 sha[6]; __be32 spa; __u8 tha[6]; __be32 tpa; } __attribute__((packed));
+
+/* A workload may ask for others and answer for itself, never for others (RFC 826). */
+static __always_inline int arp_from_workload(struct __sk_buff *skb, const struct endpoint *end, struct work *w)
+{
+	struct arp arp;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &arp, sizeof(arp)))
+		return drop_unjudged(w, DIRECTION_EGRESS, DROP_INVALID_PACKET);
+	if (!mac_equal(arp.sha, end->mac))
+		return drop_unjudged(w, DIRECTION_EGRESS, DROP_INVALID_SOURCE_MAC);
+	if (arp.spa != end->ipv4.word[3])
+		return drop_unjudged(w, DIRECTION_EGRESS, DROP_INVALID_SOURCE_IP);
+	return TC_ACT_OK;
+}
+
+static __always_inline int is_link_local(const struct addr *a)
+{
+	return (a->word[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
+/* Router advertisements and redirects would steer the host; an advertisement may claim the workload's own address only. */
+static __always_inline int discovery_from_workload(struct __sk_buff *skb, const struct endpoint *end, struct work *w)
+{
+	const struct packet *p = &w->packet;
+	struct { struct icmp_head head; struct in6_addr target; } claim;
+	struct addr target;
+
+	if (p->icmp_type == ICMP6_ROUTER_ADVERTISEMENT || p->icmp_type == ICMP6_REDIRECT)
+		return drop_unjudged(w, DIRECTION_EGRESS, DROP_FORBIDDEN_ICMPV6_MESSAGE);
+	if (!addr_equal(&p->saddr, &end->ipv6) && !is_link_local(&p->saddr) && !addr_is_zero(&p->saddr))
+		return drop_unjudged(w, DIRECTION_EGRESS, DROP_INVALID_SOURCE_IP);
+	if (p->icmp_type != ICMP6_NEIGHBOUR_ADVERTISEMENT)
+		return TC_ACT_OK;
+	if (bpf_skb_load_bytes(skb, p->l4, &claim, sizeof(claim)))
+		return drop_unjudged(w, DIRECTION_EGRESS, DROP_INVALID_PACKET);
+	addr_from_ipv6(&target, &claim.target);
+	if (!addr_equal(&target, &end->ipv6) && !is_link_local(&target))
+		return drop_unjudged(w, DIRECTION_EGRESS, DROP_INVALID_SOURCE_IP);
+	return TC_ACT_OK;
+}
+
+/* Out of this node: by the host's own routes, under the node's address. */
+static __always_inline int hand_to_network(struct __sk_buff *skb, struct work *w)
+{
+	const struct packet *p = &w->packet;
+	struct bpf_fib_lookup fib = {};
+	enum drop_reason reason;
+	long found;
+
+	fib.ifindex = skb->ifindex;
+	fib.family = p->ipv4 ? 2 : 10;	/* AF_INET, AF_INET6 */
+	if (p->ipv4) {
+		fib.ipv4_src = p->saddr.word[3];
+		fib.ipv4_dst = p->daddr.word[3];
+	} else {
+		__builtin_memcpy(fib.ipv6_src, p->saddr.word, 16);
+		__builtin_memcpy(fib.ipv6_dst, p->daddr.word, 16);
+	}
+	found = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return found == BPF_FIB_LKUP_RET_NOT_FWDED ? TC_ACT_OK :
+		       drop_unjudged(w, DIRECTION_EGRESS, DROP_FIB_LOOKUP_FAILED);
+	reason = decrement_ttl(skb, p);
+	if (!reason)
+		reason = masquerade(skb, w, fib.ifindex);
+	if (reason)
+		return drop_unjudged(w, DIRECTION_EGRESS, reason);
+	return bpf_redirect_neigh(fib.ifindex, 0, 0, 0);
+}
+
+SEC("tc")
+int from_workload(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex;
+	struct endpoint *end = bpf_map_lookup_elem(&endpoints, &ifindex);
+	enum drop_reason reason;
+	struct ipcache_value *to;
+	__be16 ether_type;
+	struct work *w = begin(skb, &ether_type);
+	struct packet *p;
+
+	if (!w)
+		return TC_ACT_SHOT;
+	p = &w->packet;
+	w->observation.ifindex = ifindex;
+	w->observation.direction = DIRECTION_EGRESS;
+	if (!end)
+		return drop_unjudged(w, DIRECTION_EGRESS, DROP_EP_NOT_READY);
+	if (!mac_equal(p->smac, end->mac))
+		return drop_unjudged(w, DIRECTION_EGRESS, DROP_INVALID_SOURCE_MAC);
+	if (ether_type == bpf_htons(ETH_P_ARP))
+		return arp_from_workload(skb, end, w);
+	reason = parse(skb, ether_type, p);
+	if (reason)
+		return drop_unjudged(w, DIRECTION_EGRESS, reason);
+	if (is_neighbour_discovery(p))
+		return discovery_from_workload(skb, end, w);
+	if (!addr_equal(&p->saddr, p->ipv4 ? &end->ipv4 : &end->ipv6))
+		return drop_unjudged(w, DIRECTION_EGRESS, DROP_INVALID_SOURCE_IP);
+
+	to = ipcache_lookup(&p->daddr);
+	if (!to)
+		return drop_unjudged(w, DIRECTION_EGRESS, DROP_EP_NOT_READY);
+	w->observation.point = to->ifindex ? TO_ENDPOINT : to->flags & IPCACHE_HOST ? TO_HOST : TO_NETWORK;
+	if (judge_packet(skb, w))
+		return TC_ACT_SHOT;
+	if (to->ifindex)
+		return hand_to_workload(skb, w, to->ifindex);
+	return to->flags & IPCACHE_HOST ? TC_ACT_OK : hand_to_network(skb, w);
+}

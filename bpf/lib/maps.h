@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Every map. User space writes all but conntrack, nat, counters and flows. */
+#pragma once
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "types.h"
+
+#define MAP(name, map_type, key_type, value_type, entries, flags)	\
+	struct {							\
+		__uint(type, map_type);					\
+		__type(key, key_type);					\
+		__type(value, value_type);				\
+		__uint(max_entries, entries);				\
+		__uint(map_flags, flags);				\
+	} name SEC(".maps")
+
+MAP(control_words, BPF_MAP_TYPE_ARRAY, __u32, struct control, 1, 0);
+MAP(endpoints, BPF_MAP_TYPE_HASH, __u32, struct endpoint, MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
+MAP(ipcache, BPF_MAP_TYPE_LPM_TRIE, struct ipcache_key, struct ipcache_value, MAX_PREFIXES, BPF_F_NO_PREALLOC);
+MAP(policies, BPF_MAP_TYPE_ARRAY, __u32, struct policy, MAX_POLICIES, 0);
+MAP(intervals, BPF_MAP_TYPE_ARRAY, __u32, struct interval, MAX_INTERVALS, BPF_F_MMAPABLE);
+MAP(steps, BPF_MAP_TYPE_ARRAY, __u32, struct step, MAX_STEPS, BPF_F_MMAPABLE);
+MAP(class_rows, BPF_MAP_TYPE_ARRAY, __u32, __u64, MAX_CLASSES * ROW_WORDS, BPF_F_MMAPABLE);
+MAP(conntrack, BPF_MAP_TYPE_LRU_HASH, struct ct_key, struct ct_entry, MAX_CONNECTIONS, 0);
+MAP(nat, BPF_MAP_TYPE_LRU_HASH, struct nat_key, struct nat_value, MAX_NAT, 0);
+MAP(netdevs, BPF_MAP_TYPE_HASH, __u32, struct netdev, MAX_NETDEVS, BPF_F_NO_PREALLOC);
+MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, COUNTERS, 0);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, RING_BYTES);
+} flows SEC(".maps");
+
+/* Layouts that no map's BTF names: anchored so that user space finds them. */
+struct anchor {
+	struct flow_record flow_record;
+	enum limit limit;
+	enum flow_event flow_event;
+	enum drop_reason drop_reason;
+	enum direction direction;
+	enum action action;
+	enum observation_point observation_point;
+	enum counter counter;
+	enum ct_state ct_state;
+	enum ipcache_flag ipcache_flag;
+};
+const struct anchor *anchor SEC(".rodata.types");
+
+static __always_inline void count(enum counter which)
+{
+	__u32 key = which;
+	__u64 *value = bpf_map_lookup_elem(&counters, &key);
+
+	if (value)
+		*value += 1;
+}
+
+static __always_inline __u32 current_generation(void)
+{
+	__u32 key = 0;
+	struct control *control = bpf_map_lookup_elem(&control_words, &key);
+
+	return control ? control->generation : 0;
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Masquerading: what leaves the node carries the node's address. Ports come from a range of weir's own, above the host's
+ * ephemeral ports. SCTP keeps its port (its checksum covers ports but no address: RFC 9260, 6.8). */
+#pragma once
+#include "maps.h"
+#include "packet.h"
+#include "work.h"
+
+#define NAT_TRIES 16
+
+static __always_inline int has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}
+
+static __always_inline int is_echo(const struct packet *p)
+{
+	if (p->protocol == IPPROTO_ICMP)
+		return p->icmp_type == ICMP4_ECHO || p->icmp_type == ICMP4_ECHO_REPLY;
+	return p->protocol == IPPROTO_ICMPV6_ && (p->icmp_type == ICMP6_ECHO || p->icmp_type == ICMP6_ECHO_REPLY);
+}
+
+/* Offset of the transport checksum from `l4`; flags for bpf_l4_csum_replace; 0 where an address change needs none. */
+static __always_inline __u32 checksum_offset(__u8 protocol, __u64 *flags)
+{
+	*flags = BPF_F_PSEUDO_HDR;
+	switch (protocol) {
+	case IPPROTO_TCP:
+		return 16;
+	case IPPROTO_UDP:
+		*flags |= BPF_F_MARK_MANGLED_0;
+		return 6;
+	case IPPROTO_ICMPV6_:
+		return 2;
+	}
+	return 0;
+}
+
+/* Writes address `to` where `from` stands at the source (or destination) of the IP header. */
+static __always_inline int rewrite_address(struct __sk_buff *skb, const struct packet *p, int source, const struct addr *from, const struct addr *to)
+{
+	__u64 flags;
+	__u32 checksum = checksum_offset(p->protocol, &flags);
+	__u32 offset;
+	__s64 difference;
+
+	if (p->ipv4) {
+		offset = ETH_HLEN + (source ? 12 : 16);
+		if (checksum && bpf_l4_csum_replace(skb, p->l4 + checksum, from->word[3], to->word[3], flags | 4))
+			return -1;
+		if (bpf_l3_csum_replace(skb, ETH_HLEN + 10, from->word[3], to->word[3], 4))
+			return -1;
+		return bpf_skb_store_bytes(skb, offset, &to->word[3], 4, 0);
+	}
+	offset = ETH_HLEN + (source ? 8 : 24);
+	difference = bpf_csum_diff((__be32 *)from->word, 16, (__be32 *)to->word, 16, 0);
+	if (checksum && bpf_l4_csum_replace(skb, p->l4 + checksum, 0, difference, flags))
+		return -1;
+	return bpf_skb_store_bytes(skb, offset, to->word, 16, 0);
+}
+
+/* Writes the port (ICMP echo: the id) of the source or destination. */
+static __always_inline int rewrite_port(struct __sk_buff *skb, const struct packet *p, int source, __be16 from, __be16 to)
+{
+	__u32 offset, checksum;
+	__u64 flags;
+
+	if (from == to)
+		return 0;
+	checksum = checksum_offset(p->protocol, &flags);
+	flags &= ~(__u64)BPF_F_PSEUDO_HDR;
+	if (has_ports(p->protocol)) {
+		offset = source ? 0 : 2;
+	} else {
+		offset = 4;
+		checksum = 2;
+	}
+	if (bpf_l4_csum_replace(skb, p->l4 + checksum, from, to, flags | 2))
+		return -1;
+	return bpf_skb_store_bytes(skb, p->l4 + offset, &to, 2, 0);
+}
+
+static __always_inline int addr_is_zero(const struct addr *a)
+{
+	return !(a->word[0] | a->word[1] | a->word[2] | a->word[3]);
+}
+
+/* Takes a free port for a new connection: the row back is written first, and only where none stands. */
+static __always_inline int nat_open(struct work *w)
+{
+	__u32 start = bpf_get_prandom_u32();
+	int i;
+
+	w->nat_back = w->nat_key;
+	w->nat_back.local = w->nat_value.addr;
+	w->nat_back.direction = DIRECTION_INGRESS;
+	w->nat_inside.addr = w->nat_key.local;
+	w->nat_inside.port = w->nat_key.local_port;
+	for (i = 0; i < NAT_TRIES; i++) {
+		__u32 slot = (start + i * 277) % NAT_PORT_COUNT;
+
+		w->nat_value.port = w->packet.protocol == IPPROTO_SCTP ? w->nat_key.local_port : bpf_htons(NAT_PORT_FIRST + slot);
+		w->nat_back.local_port = w->nat_value.port;
+		if (!bpf_map_update_elem(&nat, &w->nat_back, &w->nat_inside, BPF_NOEXIST))
+			return bpf_map_update_elem(&nat, &w->nat_key, &w->nat_value, BPF_ANY) ? -1 : 0;
+	}
+	return -1;
+}
+
+static __always_inline void nat_key_of(const struct packet *p, enum direction direction, struct nat_key *key)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	key->remote = direction == DIRECTION_EGRESS ? p->daddr : p->saddr;
+	key->local = direction == DIRECTION_EGRESS ? p->saddr : p->daddr;
+	key->remote_port = direction == DIRECTION_EGRESS ? p->dport : p->sport;
+	key->local_port = direction == DIRECTION_EGRESS ? p->sport : p->dport;
+	if (!has_ports(p->protocol))
+		key->remote_port = 0;
+	key->protocol = p->protocol;
+	key->direction = direction;
+}
+
+/* Gives the packet the node's address of `device`. */
+static __noinline enum drop_reason masquerade(struct __sk_buff *skb, struct work *w, __u32 device)
+{
+	struct netdev *netdev = bpf_map_lookup_elem(&netdevs, &device);
+	struct packet *p = &w->packet;
+	struct nat_value *known;
+
+	if (!netdev)
+		return DROP_NONE;
+	__builtin_memset(&w->nat_value, 0, sizeof(w->nat_value));
+	w->nat_value.addr = p->ipv4 ? netdev->ipv4 : netdev->ipv6;
+	if (addr_is_zero(&w->nat_value.addr))
+		return DROP_NO_MAPPING_FOR_NAT_MASQUERADE;
+	if (!has_ports(p->protocol) && !is_echo(p))
+		return DROP_UNSUPPORTED_PROTOCOL_FOR_NAT;
+	nat_key_of(p, DIRECTION_EGRESS, &w->nat_key);
+	known = bpf_map_lookup_elem(&nat, &w->nat_key);
+	if (known)
+		w->nat_value = *known;
+	else if (nat_open(w))
+		return DROP_NO_MAPPING_FOR_NAT_MASQUERADE;
+	if (rewrite_address(skb, p, 1, &p->saddr, &w->nat_value.addr) || rewrite_port(skb, p, 1, p->sport, w->nat_value.port))
+		return DROP_INVALID_PACKET;
+	return DROP_NONE;
+}
+
+/* What comes back for a masqueraded connection gets the workload's address again: 1; 0: not weir's; -1: failed. */
+static __noinline int unmasquerade(struct __sk_buff *skb, struct work *w)
+{
+	struct packet *p = &w->packet;
+	struct nat_value *value;
+
+	nat_key_of(p, DIRECTION_INGRESS, &w->nat_key);
+	value = bpf_map_lookup_elem(&nat, &w->nat_key);
+	if (!value)
+		return 0;
+	if (rewrite_address(skb, p, 0, &p->daddr, &value->addr) || rewrite_port(skb, p, 0, p->dport, value->port))
+		return -1;
+	p->daddr = value->addr;
+	p->dport = value->port;
+	if (!has_ports(p->protocol))
+		p->sport = value->port;
+	return 1;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* First step of every hook: an Ethernet frame becomes a `struct packet`, or a reason to drop it. */
+#pragma once
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include "types.h"
+
+#define IPPROTO_ICMPV6_ 58
+#define MAX_EXTENSION_HEADERS 6
+
+enum icmp4 { ICMP4_ECHO_REPLY = 0, ICMP4_UNREACHABLE = 3, ICMP4_ECHO = 8, ICMP4_TIME_EXCEEDED = 11, ICMP4_PARAMETER = 12 };
+enum icmp6 { ICMP6_UNREACHABLE = 1, ICMP6_PARAMETER = 4, ICMP6_ECHO = 128, ICMP6_ECHO_REPLY = 129, ICMP6_MLD_QUERY = 130,
+	     ICMP6_MLD_DONE = 132, ICMP6_ROUTER_SOLICITATION = 133, ICMP6_ROUTER_ADVERTISEMENT = 134,
+	     ICMP6_NEIGHBOUR_SOLICITATION = 135, ICMP6_NEIGHBOUR_ADVERTISEMENT = 136, ICMP6_REDIRECT = 137, ICMP6_MLD2_REPORT = 143 };
+
+enum tcp_flag { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 };
+
+struct packet {
+	struct addr saddr;
+	struct addr daddr;
+	__be16 sport;		/* ICMP echo: the id; other ICMP: 0 */
+	__be16 dport;
+	__u16 l4;		/* offset of the transport header from the start of the frame */
+	__u8 ipv4;		/* 1: IPv4, 0: IPv6 */
+	__u8 protocol;
+	__u8 tcp_flags;
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u8 icmp_error;	/* carries the header of the packet it is about */
+	__u8 smac[6];
+	__u8 dmac[6];
+};
+
+struct ports { __be16 source, destination; };
+struct tcp_head { struct ports ports; __be32 seq, ack; __u8 offset, flags; };
+struct icmp_head { __u8 type, code; __be16 checksum, id, sequence; };
+
+static __always_inline void addr_from_ipv4(struct addr *to, __be32 from)
+{
+	to->word[0] = 0;
+	to->word[1] = 0;
+	to->word[2] = bpf_htonl(0xffff);
+	to->word[3] = from;
+}
+
+static __always_inline void addr_from_ipv6(struct addr *to, const struct in6_addr *from)
+{
+	to->word[0] = from->s6_addr32[0];
+	to->word[1] = from->s6_addr32[1];
+	to->word[2] = from->s6_addr32[2];
+	to->word[3] = from->s6_addr32[3];
+}
+
+static __always_inline int addr_equal(const struct addr *a, const struct addr *b)
+{
+	return a->word[3] == b->word[3] && a->word[2] == b->word[2] && a->word[1] == b->word[1] && a->word[0] == b->word[0];
+}
+
+static __always_inline int mac_equal(const __u8 *a, const __u8 *b)
+{
+	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3] && a[4] == b[4] && a[5] == b[5];
+}
+
+/* The key of the policy's intervals: what the packet asks for. */
+static __always_inline __u32 policy_key(const struct packet *p)
+{
+	int icmp = p->protocol == IPPROTO_ICMP || p->protocol == IPPROTO_ICMPV6_;
+
+	return (__u32)p->protocol << 16 | (icmp ? p->icmp_type : bpf_ntohs(p->dport));
+}
+
+static __always_inline enum drop_reason parse_icmp(struct __sk_buff *skb, __u32 l4, struct packet *p)
+{
+	struct icmp_head icmp;
+	int echo;
+
+	if (bpf_skb_load_bytes(skb, l4, &icmp, sizeof(icmp)))
+		return DROP_CT_TRUNCATED_OR_INVALID_HEADER;
+	p->icmp_type = icmp.type;
+	p->icmp_code = icmp.code;
+	if (p->protocol == IPPROTO_ICMP) {
+		echo = icmp.type == ICMP4_ECHO || icmp.type == ICMP4_ECHO_REPLY;
+		p->icmp_error = icmp.type == ICMP4_UNREACHABLE || icmp.type == ICMP4_TIME_EXCEEDED || icmp.type == ICMP4_PARAMETER;
+	} else {
+		echo = icmp.type == ICMP6_ECHO || icmp.type == ICMP6_ECHO_REPLY;
+		p->icmp_error = icmp.type >= ICMP6_UNREACHABLE && icmp.type <= ICMP6_PARAMETER;
+	}
+	p->sport = echo ? icmp.id : 0;
+	p->dport = echo ? icmp.id : 0;
+	return DROP_NONE;
+}
+
+/* Transport header at `l4`. Protocols without ports keep 0 and are judged by protocol alone. */
+static __always_inline enum drop_reason parse_l4(struct __sk_buff *skb, __u32 l4, struct packet *p)
+{
+	struct tcp_head tcp;
+	struct ports ports;
+
+	p->l4 = l4;
+	switch (p->protocol) {
+	case IPPROTO_TCP:
+		if (bpf_skb_load_bytes(skb, l4, &tcp, sizeof(tcp)))
+			return DROP_CT_TRUNCATED_OR_INVALID_HEADER;
+		p->sport = tcp.ports.source;
+		p->dport = tcp.ports.destination;
+		p->tcp_flags = tcp.flags;
+		return DROP_NONE;
+	case IPPROTO_UDP:
+	case IPPROTO_SCTP:
+		if (bpf_skb_load_bytes(skb, l4, &ports, sizeof(ports)))
+			return DROP_CT_TRUNCATED_OR_INVALID_HEADER;
+		p->sport = ports.source;
+		p->dport = ports.destination;
+		return DROP_NONE;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6_:
+		return parse_icmp(skb, l4, p);
+	}
+	return DROP_NONE;
+}
+
+static __always_inline enum drop_reason parse_ipv4(struct __sk_buff *skb, __u32 l3, struct packet *p, __u32 *l4)
+{
+	struct iphdr ip;
+
+	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5)
+		return DROP_INVALID_PACKET;
+	addr_from_ipv4(&p->saddr, ip.saddr);
+	addr_from_ipv4(&p->daddr, ip.daddr);
+	p->ipv4 = 1;
+	p->protocol = ip.protocol;
+	if (ip.protocol == IPPROTO_ICMPV6_)
+		return DROP_INVALID_PACKET;
+	if (ip.frag_off & bpf_htons(0x3fff))
+		return DROP_FRAGMENTATION_NOT_SUPPORTED;
+	*l4 = l3 + ip.ihl * 4;
+	return DROP_NONE;
+}
+
+/* RFC 8200: walks the extension headers to the transport header. */
+static __always_inline enum drop_reason parse_ipv6(struct __sk_buff *skb, __u32 l3, struct packet *p, __u32 *l4)
+{
+	struct { __u8 next, length; } extension;
+	__u32 offset = l3 + sizeof(struct ipv6hdr);
+	struct ipv6hdr ip;
+	int i;
+
+	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)) || ip.version != 6)
+		return DROP_INVALID_PACKET;
+	addr_from_ipv6(&p->saddr, &ip.saddr);
+	addr_from_ipv6(&p->daddr, &ip.daddr);
+	p->ipv4 = 0;
+	p->protocol = ip.nexthdr;
+	/* A mapped address on the wire would take the place of an IPv4 one in every table. */
+	if (p->saddr.word[0] == 0 && p->saddr.word[1] == 0 && p->saddr.word[2] == bpf_htonl(0xffff))
+		return DROP_INVALID_PACKET;
+	if (p->daddr.word[0] == 0 && p->daddr.word[1] == 0 && p->daddr.word[2] == bpf_htonl(0xffff))
+		return DROP_INVALID_PACKET;
+#pragma unroll
+	for (i = 0; i < MAX_EXTENSION_HEADERS; i++) {
+		if (p->protocol == IPPROTO_FRAGMENT)
+			return DROP_FRAGMENTATION_NOT_SUPPORTED;
+		if (p->protocol != IPPROTO_HOPOPTS && p->protocol != IPPROTO_ROUTING && p->protocol != IPPROTO_DSTOPTS)
+			break;
+		if (bpf_skb_load_bytes(skb, offset, &extension, sizeof(extension)))
+			return DROP_INVALID_IPV6_EXTENSION_HEADER;
+		p->protocol = extension.next;
+		offset += (extension.length + 1) * 8;
+	}
+	if (p->protocol == IPPROTO_FRAGMENT || p->protocol == IPPROTO_HOPOPTS || p->protocol == IPPROTO_ROUTING ||
+	    p->protocol == IPPROTO_DSTOPTS || p->protocol == IPPROTO_ICMP)
+		return DROP_INVALID_IPV6_EXTENSION_HEADER;
+	*l4 = offset;
+	return DROP_NONE;
+}
+
+static __noinline enum drop_reason parse(struct __sk_buff *skb, __be16 ether_type, struct packet *p)
+{
+	enum drop_reason reason;
+	__u32 l4 = 0;
+
+	if (ether_type == bpf_htons(ETH_P_IP))
+		reason = parse_ipv4(skb, ETH_HLEN, p, &l4);
+	else if (ether_type == bpf_htons(ETH_P_IPV6))
+		reason = parse_ipv6(skb, ETH_HLEN, p, &l4);
+	else
+		return DROP_UNSUPPORTED_L3_PROTOCOL;
+	return reason ? reason : parse_l4(skb, l4, p);
+}
+
+/* The packet that an ICMP error is about (RFC 792, RFC 4443): addresses and ports as that packet had them.
+ * At least 8 bytes of its transport header are there, so TCP flags are not. */
+static __noinline int parse_inner(struct __sk_buff *skb, const struct packet *outer, struct packet *inner)
+{
+	__u32 l3 = outer->l4 + sizeof(struct icmp_head), l4 = 0;
+	struct icmp_head icmp;
+	struct ports ports;
+
+	if (outer->ipv4 ? parse_ipv4(skb, l3, inner, &l4) : parse_ipv6(skb, l3, inner, &l4))
+		return -1;
+	inner->l4 = l4;
+	if (inner->protocol == IPPROTO_ICMP || inner->protocol == IPPROTO_ICMPV6_) {
+		if (bpf_skb_load_bytes(skb, l4, &icmp, sizeof(icmp)))
+			return -1;
+		inner->icmp_type = icmp.type;
+		inner->sport = icmp.id;
+		inner->dport = icmp.id;
+		return 0;
+	}
+	if (bpf_skb_load_bytes(skb, l4, &ports, sizeof(ports)))
+		return -1;
+	inner->sport = ports.source;
+	inner->dport = ports.destination;
+	return 0;
+}
