@@ -1,0 +1,54 @@
+// From the port ranges of a merged policy's rules to disjoint intervals, each with its ordered steps.
+import type { Interval, Step, StepAction } from './image.ts';
+
+/** Keys: (protocol << 16) | port, both ends included. */
+export interface KeyRange { readonly low: number; readonly high: number }
+
+export const LAST_KEY = 0xffffff;
+export const keyOf = (protocol: number, port: number): number => (protocol << 16) | port;
+
+/** The union of ranges: sorted, disjoint, not touching. */
+export function mergeRanges(ranges: readonly KeyRange[]): KeyRange[] {
+  const merged: { low: number; high: number }[] = [];
+  for (const { low, high } of [...ranges].sort((a, b) => a.low - b.low)) {
+    const last = merged.at(-1);
+    if (last !== undefined && low <= last.high + 1) last.high = Math.max(last.high, high);
+    else merged.push({ low, high });
+  }
+  return merged;
+}
+
+/** The ranges of bit n are `bits[n].ranges`, merged. Deny steps come before allow steps. */
+export function makeIntervals(bits: readonly { readonly action: StepAction; readonly ranges: readonly KeyRange[] }[]): Interval[] {
+  const toggles = new Map<number, number[]>([[0, []]]);
+  const toggle = (key: number, bit: number): void => {
+    const at = toggles.get(key);
+    if (at === undefined) toggles.set(key, [bit]);
+    else at.push(bit);
+  };
+  bits.forEach(({ ranges }, bit) => {
+    for (const { low, high } of ranges) {
+      toggle(low, bit);
+      if (high < LAST_KEY) toggle(high + 1, bit);
+    }
+  });
+  const words = Math.ceil(bits.length / 64);
+  const masks = { deny: new Array<bigint>(words).fill(0n), allow: new Array<bigint>(words).fill(0n) };
+  const intervals: Interval[] = [];
+  for (const [lower, changed] of [...toggles].sort(([a], [b]) => a - b)) {
+    for (const bit of changed) masks[bits[bit]!.action][bit >> 6]! ^= 1n << BigInt(bit & 63);
+    const steps = [...stepsOf(masks.deny, 'deny'), ...stepsOf(masks.allow, 'allow')];
+    const last = intervals.at(-1);
+    if (last === undefined || !sameSteps(last.steps, steps)) intervals.push({ lower, steps });
+  }
+  return intervals;
+}
+
+const stepsOf = (masks: readonly bigint[], action: StepAction): Step[] =>
+  masks.flatMap((mask, word) => (mask === 0n ? [] : [{ word, mask, action }]));
+
+const sameSteps = (a: readonly Step[], b: readonly Step[]): boolean =>
+  a.length === b.length && a.every((step, index) => {
+    const other = b[index]!;
+    return step.mask === other.mask && step.word === other.word && step.action === other.action;
+  });

@@ -1,0 +1,57 @@
+// One form for the rules of every kind of policy: who is selected, which peers, which ports.
+// rules.ts and kubernetes-network-policy.ts write them; compile.ts and explain.ts read nothing else of a policy.
+import type { Direction, PolicyRef, RuleRef } from './image.ts';
+import { parsePrefix, type Prefix } from './prefix.ts';
+import type { Selector } from './selector.ts';
+
+export type PortSpec =
+  /** ICMP and ICMPv6: the type is the port. */
+  | { readonly kind: 'range'; readonly protocol: number; readonly low: number; readonly high: number }
+  /** `name` in lower case; it means a number only for an endpoint. */
+  | { readonly kind: 'named'; readonly protocols: readonly number[]; readonly name: string };
+
+export type Peer =
+  | { readonly kind: 'labels'; readonly selector: Selector; readonly text: string }
+  | { readonly kind: 'cidr'; readonly prefix: Prefix; readonly except: readonly Prefix[]; readonly text: string };
+
+/** One entry of a policy. */
+export interface Rule {
+  readonly ref: RuleRef;
+  readonly direction: Direction;
+  /** An empty list selects nobody. */
+  readonly peers: 'any' | readonly Peer[];
+  /** An empty list holds for no packet. */
+  readonly ports: 'all' | readonly PortSpec[];
+}
+
+/** One spec of a policy: its rules and what it does to the endpoints that it selects. */
+export interface RuleGroup {
+  readonly policy: PolicyRef;
+  /** `spec`, `specs[1]` */
+  readonly path: string;
+  readonly subject: Selector;
+  /** The directions in which what no rule allows is denied. */
+  readonly defaultDeny: Readonly<Record<Direction, boolean>>;
+  readonly rules: readonly Rule[];
+}
+
+export const labelPeer = (selector: Selector, text: string): Peer => ({ kind: 'labels', selector, text });
+
+export function cidrPeer(cidr: string, except: readonly string[]): Peer[] {
+  const prefix = parsePrefix(cidr);
+  if (prefix === undefined) return [];
+  const excepts = except.map(parsePrefix).filter((one) => one !== undefined);
+  const text = excepts.length === 0 ? prefix.text : `${prefix.text} except ${excepts.map((one) => one.text).join(', ')}`;
+  return [{ kind: 'cidr', prefix, except: excepts, text }];
+}
+
+/** Port 0 is every port of the protocol; with an end, all up to it. */
+export function portSpecs(port: string, endPort: number, protocols: readonly number[]): PortSpec[] {
+  if (!/^[0-9]+$/.test(port)) return port === '' ? [] : [{ kind: 'named', protocols, name: port.toLowerCase() }];
+  const low = parsePortNumber(port);
+  const high = endPort > low ? endPort : low === 0 ? 0xffff : low;
+  return protocols.map((protocol) => ({ kind: 'range', protocol, low, high }));
+}
+
+/** A leading zero makes it octal, as in the engine that these objects were written for. */
+export const parsePortNumber = (text: string): number => Number.parseInt(text, /^0[0-9]/.test(text) ? 8 : 10);
