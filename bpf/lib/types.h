@@ -74,7 +74,7 @@ struct judgement {
 	__u8 pad[5];
 };
 
-/* 176 bytes. Source and destination are those of the packet, not of the connection. */
+/* 144 bytes. Source and destination are those of the packet, not of the connection. */
 struct flow_record {
 	__u64 time_ns;		/* CLOCK_MONOTONIC */
 	struct addr saddr;
@@ -164,7 +164,6 @@ struct endpoint {
 	__u32 since;
 	__u32 ingress_policy[2];	/* merged policy ids; 0: not enforced */
 	__u32 egress_policy[2];
-	struct peer peer[2];
 	__u8 mac[6];		/* of the workload's own interface */
 	__u8 host_mac[6];	/* of the host side */
 };

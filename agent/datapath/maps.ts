@@ -1,0 +1,61 @@
+// The loaded programs with their maps, typed by the generated interfaces: what the reconcilers of all features write to.
+import { cpus } from 'node:os';
+import { attachType } from '../kernel/bpf.ts';
+import { codecOf, type Codec } from '../kernel/codec.ts';
+import { BpfMap, mapMemory, perCpuSum } from '../kernel/map.ts';
+import { loadObject, type LoadedMap, type LoadedObject } from '../kernel/object.ts';
+import { limit, type Control, type CtEntry, type CtKey, type Endpoint, type FlowRecord, type IpcacheKey, type IpcacheValue,
+  type NatKey, type NatValue, type Netdev, type Policy } from '../../bpf/types.gen.ts';
+
+export interface Datapath {
+  readonly object: LoadedObject;
+  readonly control: BpfMap<number, Control>;
+  readonly endpoints: BpfMap<number, Endpoint>;
+  readonly ipcache: BpfMap<IpcacheKey, IpcacheValue>;
+  readonly policies: BpfMap<number, Policy>;
+  readonly conntrack: BpfMap<CtKey, CtEntry>;
+  readonly nat: BpfMap<NatKey, NatValue>;
+  readonly netdevs: BpfMap<number, Netdev>;
+  /** [lower, first_step] pairs. */
+  readonly intervals: Uint32Array;
+  /** 16 bytes each: struct step. */
+  readonly steps: DataView;
+  readonly classRows: BigUint64Array;
+  readonly flows: LoadedMap;
+  readonly flowRecord: Codec<FlowRecord>;
+  /** Over all CPUs; `which` of enum counter. */
+  readonly counter: (which: number) => bigint;
+}
+
+const number: Codec<number> = {
+  size: 4,
+  encode: (value) => new Uint8Array(new Uint32Array([value]).buffer),
+  decode: (view, offset) => view.getUint32(offset, true),
+};
+
+/** Loads build/weir.o; with `pinDir`, maps are kept there and found again. */
+export function loadDatapath(objectPath: string, pinDir?: string): Datapath {
+  const object = loadObject(objectPath, {
+    ...(pinDir === undefined ? {} : { pinDir }),
+    unpinned: ['work_rows'],
+    attachTypes: { from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress },
+  });
+  const map = (name: string): LoadedMap => object.maps.get(name)!;
+  const layout = <Row>(name: string): Codec<Row> => codecOf<Row>(object.btf.struct(name));
+  return {
+    object,
+    control: new BpfMap(map('control_words'), number, layout<Control>('control')),
+    endpoints: new BpfMap(map('endpoints'), number, layout<Endpoint>('endpoint')),
+    ipcache: new BpfMap(map('ipcache'), layout<IpcacheKey>('ipcache_key'), layout<IpcacheValue>('ipcache_value')),
+    policies: new BpfMap(map('policies'), number, layout<Policy>('policy')),
+    conntrack: new BpfMap(map('conntrack'), layout<CtKey>('ct_key'), layout<CtEntry>('ct_entry')),
+    nat: new BpfMap(map('nat'), layout<NatKey>('nat_key'), layout<NatValue>('nat_value')),
+    netdevs: new BpfMap(map('netdevs'), number, layout<Netdev>('netdev')),
+    intervals: new Uint32Array(mapMemory(map('intervals'), limit.MAX_INTERVALS)),
+    steps: new DataView(mapMemory(map('steps'), limit.MAX_STEPS)),
+    classRows: new BigUint64Array(mapMemory(map('class_rows'), limit.MAX_CLASSES * limit.ROW_WORDS)),
+    flows: map('flows'),
+    flowRecord: layout<FlowRecord>('flow_record'),
+    counter: (which) => perCpuSum(map('counters'), which, cpus().length),
+  };
+}

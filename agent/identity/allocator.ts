@@ -1,0 +1,49 @@
+// Numbers for label sets: the same set has one number as long as somebody uses it.
+import { NumberAllocator } from '../store/allocator.ts';
+import type { Table } from '../store/table.ts';
+import type { IdentityRow } from './tables.ts';
+
+const firstWorkload = 256;
+const lastWorkload = 65_535;
+/** Node-local identities, as Cilium numbers them: never sent to another node. */
+const firstLocal = 0x01000001;
+const lastLocal = 0x01ffffff;
+/** A number rests before another label set gets it: flows that name it are still being read. */
+const restMs = 60_000;
+
+/** Follows use by key: `use` with the labels of a user, `drop` when it has gone. */
+export class IdentityAllocator {
+  readonly #identities: Table<IdentityRow>;
+  readonly #workload = new NumberAllocator(firstWorkload, lastWorkload, restMs);
+  readonly #local = new NumberAllocator(firstLocal, lastLocal, restMs);
+  readonly #users = new Map<number, Set<string>>();
+  readonly #ofUser = new Map<string, number>();
+
+  constructor(identities: Table<IdentityRow>) { this.#identities = identities; }
+
+  /** Undefined when all numbers of this kind are taken. A user has one identity at a time. */
+  use(user: string, kind: 'workload' | 'cidr', labels: readonly string[]): number | undefined {
+    const sorted = [...labels].sort();
+    const known = this.#identities.by('labels', sorted.join('\n')).find((row) => row.kind === kind);
+    const id = known?.id ?? (kind === 'workload' ? this.#workload : this.#local).take();
+    if (id === undefined) return undefined;
+    if (this.#ofUser.get(user) === id) return id;
+    this.#users.set(id, (this.#users.get(id) ?? new Set()).add(user));
+    if (known === undefined) this.#identities.write([{ id, kind, labels: sorted }]);
+    this.drop(user);
+    this.#ofUser.set(user, id);
+    return id;
+  }
+
+  drop(user: string): void {
+    const id = this.#ofUser.get(user);
+    if (id === undefined) return;
+    this.#ofUser.delete(user);
+    const users = this.#users.get(id)!;
+    users.delete(user);
+    if (users.size > 0) return;
+    this.#users.delete(id);
+    this.#identities.write([], [String(id)]);
+    (id >= firstLocal ? this.#local : this.#workload).giveBack(id);
+  }
+}

@@ -1,0 +1,60 @@
+// A BPF map with its layouts: rows go in and come out as objects of the generated interfaces.
+import { mapDelete, mapKeys, mapLookup, mapUpdate, updateFlags } from './bpf.ts';
+import type { Codec } from './codec.ts';
+import { mmap, protection } from './libc.ts';
+import type { LoadedMap } from './object.ts';
+
+export class BpfMap<Key, Row> {
+  readonly name: string;
+  readonly fd: number;
+  readonly #key: Codec<Key>;
+  readonly #row: Codec<Row>;
+
+  /** Throws when the layouts are not those that the map was created with. */
+  constructor(map: LoadedMap, key: Codec<Key>, row: Codec<Row>) {
+    if (map.keySize !== key.size || map.valueSize !== row.size) {
+      throw new Error(`map ${map.name}: rows of ${map.keySize} + ${map.valueSize} bytes, layouts of ${key.size} + ${row.size}`);
+    }
+    this.name = map.name;
+    this.fd = map.fd;
+    this.#key = key;
+    this.#row = row;
+  }
+
+  get(key: Key): Row | undefined { return this.#get(this.#key.encode(key)); }
+
+  set(key: Key, row: Row): void {
+    mapUpdate(this.fd, this.#key.encode(key), this.#row.encode(row), this.name, updateFlags.any);
+  }
+
+  /** False when there was no such row. */
+  delete(key: Key): boolean { return mapDelete(this.fd, this.#key.encode(key), this.name); }
+
+  /** At most `limit` rows as they stand while it walks: others may come and go meanwhile. */
+  entries(limit = 1 << 20): [Key, Row][] {
+    const found: [Key, Row][] = [];
+    for (const key of mapKeys(this.fd, this.#key.size, limit, this.name)) {
+      const row = this.#get(key);
+      if (row !== undefined) found.push([this.#key.decode(new DataView(key.buffer), 0), row]);
+    }
+    return found;
+  }
+
+  #get(key: Uint8Array): Row | undefined {
+    const value = new Uint8Array(this.#row.size);
+    return mapLookup(this.fd, key, value, this.name) ? this.#row.decode(new DataView(value.buffer), 0) : undefined;
+  }
+}
+
+/** One row of a per-CPU map, added up over all CPUs; values are __u64. */
+export function perCpuSum(map: LoadedMap, key: number, cpus: number): bigint {
+  const values = new BigUint64Array(cpus);
+  if (!mapLookup(map.fd, new Uint8Array(new Uint32Array([key]).buffer), new Uint8Array(values.buffer), map.name)) return 0n;
+  return values.reduce((sum, value) => sum + value, 0n);
+}
+
+/** An array map's memory (BPF_F_MMAPABLE), written without a system call. */
+export function mapMemory(map: LoadedMap, entries: number): ArrayBuffer {
+  const length = Math.ceil((entries * map.valueSize) / 4096) * 4096;
+  return mmap(map.fd, length, protection.read | protection.write, 0, `map ${map.name}`).buffer;
+}

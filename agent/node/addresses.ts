@@ -1,0 +1,73 @@
+// The ranges that workloads get their addresses from, and what on this machine stands in their way.
+import { ConfigError } from '../errors.ts';
+import { bytesOf, isIpv4, maskedPrefix, parsePrefix, textOf } from '../ipcache/address.ts';
+import { routes } from '../kernel/link.ts';
+import type { Netlink } from '../kernel/netlink.ts';
+
+export interface Ranges { readonly ipv4: string; readonly ipv6: string }
+
+/** `tenth.{octet}` by instance, so that two agents on one machine start out apart. */
+export function defaultRanges(instance: string): Ranges {
+  let octet = 0;
+  for (const letter of instance) octet = (octet * 31 + letter.charCodeAt(0)) % 100;
+  const second = instance === 'default' ? 217 : 100 + octet;
+  return { ipv4: `10.${second}.0.0/16`, ipv6: `fd77:e1:${second.toString(16)}::/64` };
+}
+
+export const covers = (outer: string, inner: string): boolean => {
+  const a = parsePrefix(outer);
+  const b = parsePrefix(inner);
+  return isIpv4(a.address) === isIpv4(b.address) && b.length >= a.length && maskedPrefix(b.address, a.length) === maskedPrefix(a.address, a.length);
+};
+
+const overlaps = (a: string, b: string): boolean => covers(a, b) || covers(b, a);
+
+/** Every route of this machine that leads somewhere of its own, as text; the default route is nobody's. */
+function foreignRoutes(netlink: Netlink, ownInterfaces: ReadonlySet<number>): string[] {
+  return routes(netlink).filter((route) => route.destination !== undefined && route.prefixLength > 0 && route.table === 254)
+    .filter((route) => route.output !== undefined && !ownInterfaces.has(route.output))
+    .map((route) => `${textOf(route.destination!)}/${route.prefixLength}`)
+    .filter((prefix) => !prefix.startsWith('fe80') && !prefix.startsWith('ff'));
+}
+
+/** Throws ConfigError when a range meets a route of the machine; names a range that is free. */
+export function checkRanges(netlink: Netlink, ranges: Ranges, ownInterfaces: ReadonlySet<number>): void {
+  const taken = foreignRoutes(netlink, ownInterfaces);
+  for (const [range, option] of [[ranges.ipv4, '--ipv4-range'], [ranges.ipv6, '--ipv6-range']] as const) {
+    const hit = taken.find((prefix) => overlaps(prefix, range));
+    if (hit === undefined) continue;
+    const free = candidates(isIpv4(parsePrefix(range).address)).find((candidate) => !taken.some((prefix) => overlaps(prefix, candidate)));
+    throw new ConfigError(`the workloads' range ${range} overlaps with ${hit}, to which this machine has a route`,
+      free === undefined ? `choose another with ${option}` : `this one is free: ${option} ${free}`);
+  }
+}
+
+const candidates = (ipv4: boolean): string[] => Array.from({ length: 256 }, (_, octet) =>
+  (ipv4 ? `10.${(octet + 200) % 256}.0.0/16` : `fd77:e1:${(octet + 0x200).toString(16)}::/64`));
+
+/** Address number `index` of a range: 1 is the gateway's, endpoints follow. */
+export function addressAt(range: string, index: number): string {
+  const bytes = bytesOf(parsePrefix(range).address);
+  let rest = index;
+  for (let at = bytes.length - 1; at >= 0 && rest > 0; at -= 1) {
+    const sum = bytes[at]! + (rest & 0xff);
+    bytes[at] = sum & 0xff;
+    rest = (rest >>> 8) + (sum >>> 8);
+  }
+  return textOf(bytes);
+}
+
+/** A range must leave room for the gateway and every endpoint. */
+export function checkRange(range: string, option: string): string {
+  const match = /^([0-9a-fA-F.:]+)\/(\d+)$/.exec(range);
+  try {
+    if (match === null) throw new Error('no prefix length');
+    const bits = bytesOf(match[1]!).length * 8;
+    const wants = option === '--ipv4-range' ? 32 : 128;
+    if (bits !== wants || Number(match[2]) > bits - 13) throw new Error('too small or of the other family');
+    return maskedPrefix(match[1]!, Number(match[2]));
+  } catch {
+    const example = option === '--ipv4-range' ? '10.217.0.0/16 (at most /19)' : 'fd77:e1:d9::/64 (at most /115)';
+    throw new ConfigError(`${option} ${range}: expected a prefix`, `for example ${example}`);
+  }
+}

@@ -1,0 +1,129 @@
+// Makes the kernel judge by a new set of policies, identities and endpoints at one instant: new rows first, then rows that
+// say both what held before and what holds from the next generation on, then the generation word flips (bpf/lib/types.h).
+import { gracePeriod } from '../kernel/bpf.ts';
+import type { Datapath } from '../datapath/maps.ts';
+import { ipcache_flag, type Endpoint, type IpcacheValue, type Peer } from '../../bpf/types.gen.ts';
+import { ipcacheKey, mappedBytes, maskedPrefix, parsePrefix } from '../ipcache/address.ts';
+import type { IpcacheRow } from '../ipcache/tables.ts';
+import type { EndpointRow } from '../endpoint/tables.ts';
+import type { PolicyImage } from './image.ts';
+import { KernelNumbers } from './kernel-numbers.ts';
+
+const nobody: Peer = { identity: 0, class_id: 0 };
+
+const macBytes = (text: string): Uint8Array => Uint8Array.from(text.split(':').map((part) => parseInt(part, 16)));
+
+interface PrefixState { readonly peer: Peer; readonly ifindex: number; readonly flags: number }
+interface EndpointState { readonly row: EndpointRow; readonly ingress: number; readonly egress: number }
+
+export interface Applied { readonly generation: number; readonly prefixes: number; readonly endpoints: number }
+
+export class PolicyReconciler {
+  readonly numbers: KernelNumbers;
+  readonly #datapath: Datapath;
+  readonly #grace = gracePeriod();
+  readonly #prefixes = new Map<string, PrefixState>();
+  readonly #endpoints = new Map<number, EndpointState>();
+  #generation: number;
+
+  constructor(datapath: Datapath) {
+    this.#datapath = datapath;
+    this.numbers = new KernelNumbers(datapath);
+    this.#generation = datapath.control.get(0)?.generation ?? 0;
+  }
+
+  get generation(): number { return this.#generation; }
+
+  /**
+   * Flips to the given state; resolves when no packet is judged by the one before any more. Calls must not overlap.
+   * Throws ConfigError with the old state untouched when it does not fit.
+   */
+  async apply(image: PolicyImage, prefixes: readonly IpcacheRow[], endpoints: readonly EndpointRow[]): Promise<Applied> {
+    this.numbers.place(image);
+    const next = (this.#generation + 1) >>> 0;
+    const peerOf = (identity: number): Peer => {
+      const key = image.classOfIdentity.get(identity);
+      return { identity, class_id: key === undefined ? 0 : this.numbers.classId(key) };
+    };
+    const wanted = new Map(prefixes.map((row): [string, PrefixState] => [row.prefix,
+      { peer: peerOf(row.identity), ifindex: row.ifindex, flags: row.host ? ipcache_flag.IPCACHE_HOST : 0 }]));
+    const gone = [...this.#prefixes.keys()].filter((prefix) => !wanted.has(prefix));
+    const changed = this.#writePrefixes(wanted, gone, next);
+    const written = this.#writeEndpoints(endpoints, image, next);
+    this.#datapath.control.set(0, { generation: next });
+    this.#generation = next;
+    await this.#grace();
+    for (const prefix of gone) {
+      this.#datapath.ipcache.delete(ipcacheKey(prefix));
+      this.#prefixes.delete(prefix);
+    }
+    this.numbers.retire(image);
+    return { generation: next, prefixes: changed, endpoints: written };
+  }
+
+  #writePrefixes(wanted: ReadonlyMap<string, PrefixState>, gone: readonly string[], next: number): number {
+    const before = new Map(this.#prefixes);
+    let written = 0;
+    for (const [prefix, state] of wanted) {
+      const old = before.get(prefix);
+      if (old !== undefined && sameState(old, state)) continue;
+      // An address that is new was judged by the prefix around it until now.
+      const was = old?.peer ?? covering(before, prefix)?.peer ?? nobody;
+      this.#writePrefix(prefix, { peer: [was, state.peer], since: next, ifindex: state.ifindex, flags: state.flags });
+      this.#prefixes.set(prefix, state);
+      written += 1;
+    }
+    for (const prefix of gone) {
+      const around = covering(wanted, prefix);
+      const row: IpcacheValue = { peer: [before.get(prefix)!.peer, around?.peer ?? nobody], since: next, ifindex: 0, flags: around?.flags ?? 0 };
+      this.#writePrefix(prefix, row);
+      written += 1;
+    }
+    return written;
+  }
+
+  #writePrefix(prefix: string, value: IpcacheValue): void { this.#datapath.ipcache.set(ipcacheKey(prefix), value); }
+
+  #writeEndpoints(rows: readonly EndpointRow[], image: PolicyImage, next: number): number {
+    const present = new Set(rows.map((row) => row.ifindex));
+    for (const ifindex of [...this.#endpoints.keys()]) {
+      if (present.has(ifindex)) continue;
+      this.#datapath.endpoints.delete(ifindex);
+      this.#endpoints.delete(ifindex);
+    }
+    let written = 0;
+    for (const row of rows) {
+      const keys = image.ofEndpoint.get(row.id);
+      const state: EndpointState = { row, ingress: this.numbers.policyId(keys?.ingress), egress: this.numbers.policyId(keys?.egress) };
+      const old = this.#endpoints.get(row.ifindex);
+      const same = old !== undefined && old.ingress === state.ingress && old.egress === state.egress && old.row.uid === row.uid;
+      this.#endpoints.set(row.ifindex, state);
+      if (same) continue;
+      this.#datapath.endpoints.set(row.ifindex, endpointValue(state, old?.row.uid === row.uid ? old : state, next));
+      written += 1;
+    }
+    return written;
+  }
+}
+
+const sameState = (a: PrefixState, b: PrefixState): boolean =>
+  a.peer.identity === b.peer.identity && a.peer.class_id === b.peer.class_id && a.ifindex === b.ifindex && a.flags === b.flags;
+
+function endpointValue(state: EndpointState, old: EndpointState, since: number): Endpoint {
+  return {
+    ipv4: { word: mappedBytes(state.row.ipv4) }, ipv6: { word: mappedBytes(state.row.ipv6) }, id: state.row.id, since,
+    ingress_policy: [old.ingress, state.ingress], egress_policy: [old.egress, state.egress],
+    mac: macBytes(state.row.mac), host_mac: macBytes(state.row.hostMac),
+  };
+}
+
+/** The longest prefix in `states` that covers `prefix` without being it. */
+function covering(states: ReadonlyMap<string, PrefixState>, prefix: string): PrefixState | undefined {
+  const { address, length } = parsePrefix(prefix);
+  for (let shorter = length - 1; shorter >= 0; shorter -= 1) {
+    const found = states.get(maskedPrefix(address, shorter));
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+

@@ -1,0 +1,61 @@
+// Numbers and ranges of numbers, given out first fit and taken back; what was taken back is not given out again at once.
+
+/** Numbers from `first` up to `last`; a number taken back rests for `restMs`, so that late readers still know it. */
+export class NumberAllocator {
+  readonly #free: { number: number; sinceMs: number }[] = [];
+  readonly #last: number;
+  readonly #restMs: number;
+  readonly #now: () => number;
+  #next: number;
+
+  constructor(first: number, last: number, restMs = 0, now: () => number = Date.now) {
+    this.#next = first;
+    this.#last = last;
+    this.#restMs = restMs;
+    this.#now = now;
+  }
+
+  /** Undefined when all are taken. */
+  take(): number | undefined {
+    const oldest = this.#free[0];
+    if (oldest !== undefined && this.#now() - oldest.sinceMs >= this.#restMs) {
+      this.#free.shift();
+      return oldest.number;
+    }
+    if (this.#next > this.#last) return undefined;
+    return this.#next++;
+  }
+
+  giveBack(number: number): void { this.#free.push({ number, sinceMs: this.#now() }); }
+}
+
+/** Contiguous ranges within [0, size). */
+export class RangeAllocator {
+  #free: { start: number; length: number }[];
+
+  constructor(size: number, start = 0) { this.#free = [{ start, length: size - start }]; }
+
+  get available(): number { return this.#free.reduce((sum, range) => sum + range.length, 0); }
+
+  /** Start of a range, or undefined when no gap is long enough. A length of 0 takes nothing. */
+  take(length: number): number | undefined {
+    if (length === 0) return 0;
+    const index = this.#free.findIndex((range) => range.length >= length);
+    const range = this.#free[index];
+    if (range === undefined) return undefined;
+    if (range.length === length) this.#free.splice(index, 1);
+    else this.#free[index] = { start: range.start + length, length: range.length - length };
+    return range.start;
+  }
+
+  giveBack(start: number, length: number): void {
+    if (length === 0) return;
+    const merged: { start: number; length: number }[] = [];
+    for (const range of [...this.#free, { start, length }].sort((a, b) => a.start - b.start)) {
+      const last = merged.at(-1);
+      if (last !== undefined && last.start + last.length === range.start) last.length += range.length;
+      else merged.push({ ...range });
+    }
+    this.#free = merged;
+  }
+}

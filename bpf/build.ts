@@ -1,0 +1,36 @@
+// Compiles bpf/weir.c with the machine's clang into build/weir.o. Run by the set-up; a no-op when nothing changed.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = dirname(fileURLToPath(import.meta.url));
+export const objectPath = join(here, '..', 'build', 'weir.o');
+
+/** The newest clang on the PATH: Debian names them clang-14, clang-19 ... and installs plain `clang` only on request. */
+export function findClang(path: string = process.env['PATH'] ?? ''): string | undefined {
+  const found = path.split(':').filter((folder) => folder !== '' && existsSync(folder)).flatMap((folder) =>
+    readdirSync(folder).filter((name) => /^clang(-\d+)?$/.test(name)).map((name) => join(folder, name)));
+  const version = (file: string): number => Number(/-(\d+)$/.exec(file)?.[1] ?? 0);
+  return found.sort((a, b) => version(b) - version(a))[0];
+}
+
+const sources = (): string[] => [here, join(here, 'lib')].flatMap((folder) =>
+  readdirSync(folder).filter((name) => /\.[ch]$/.test(name)).map((name) => join(folder, name)));
+
+/** Throws with clang's own words when the source does not compile. */
+export function buildBpf(): void {
+  const newest = Math.max(...sources().map((file) => statSync(file).mtimeMs));
+  if (existsSync(objectPath) && statSync(objectPath).mtimeMs > newest) return;
+  const clang = findClang();
+  if (clang === undefined) throw new Error('no clang on the PATH: apt-get install clang');
+  mkdirSync(dirname(objectPath), { recursive: true });
+  const include = `/usr/include/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`;
+  const draft = `${objectPath}.${process.pid}`;
+  // v3 has 32-bit jumps (kernel 5.1) and loads on 5.12 and newer; tests on older kernels build with WEIR_BPF_CPU=v2.
+  const flags = ['-O2', '-g', '-target', 'bpf', `-mcpu=${process.env['WEIR_BPF_CPU'] ?? 'v3'}`, '-Wall', '-Wextra', '-Werror', '-I', include];
+  execFileSync(clang, [...flags, '-c', join(here, 'weir.c'), '-o', draft], { stdio: ['ignore', 'inherit', 'inherit'] });
+  renameSync(draft, objectPath);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) buildBpf();
