@@ -10,9 +10,8 @@ let library: ReturnType<typeof bind> | undefined;
 
 function bind() {
   const libbpf = koffi.load('libbpf.so.1');
-  const print = koffi.proto('int weir_print(int level, const char *format, void *arguments)');
   return {
-    setPrint: libbpf.func('libbpf_set_print', 'void *', [koffi.pointer(print)]),
+    setPrint: libbpf.func('void *libbpf_set_print(void *print)'),
     open: libbpf.func('void *bpf_object__open_mem(const void *data, size_t size, const void *options)'),
     load: libbpf.func('int bpf_object__load(void *object)'),
     close: libbpf.func('void bpf_object__close(void *object)'),

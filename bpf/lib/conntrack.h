@@ -167,23 +167,22 @@ static __noinline enum drop_reason conntrack_judge(struct work *w, __u32 length)
 	return w->observation.reason;
 }
 
-/* An ICMP error passes when the connection that it is about does (RFC 4443, 2.4; RFC 1122, 3.2.2). */
-static __noinline enum drop_reason conntrack_judge_related(struct work *w)
+/* An ICMP error passes when the connection that it is about does (RFC 4443, 2.4; RFC 1122, 3.2.2).
+ * 0: it is about no connection that is known, and is judged like any other packet. */
+static __noinline int conntrack_judge_related(struct work *w)
 {
 	struct observation *o = &w->observation;
 	struct ct_entry *entry;
 
 	ct_key_of(&w->inner, &w->ct_key);
 	entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
-	o->event = FLOW_DROP;
 	if (!entry || ct_is_over(entry, &w->inner, bpf_ktime_get_ns()))
-		return o->reason = DROP_INVALID_PACKET;
+		return 0;
 	o->is_reply = 1;
+	o->event = FLOW_NEW;
 	if (ct_verdict(w, entry)) {
 		o->event = FLOW_DROP;
 		o->direction = denied_at(&w->connection);
-		return o->reason;
 	}
-	o->event = FLOW_NEW;
-	return DROP_NONE;
+	return 1;
 }

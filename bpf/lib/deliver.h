@@ -22,14 +22,8 @@ static __noinline enum drop_reason judge_packet(struct __sk_buff *skb, struct wo
 	struct observation *o = &w->observation;
 
 	o->generation = current_generation();
-	if (!w->packet.icmp_error) {
+	if (!w->packet.icmp_error || parse_inner(skb, &w->packet, &w->inner) || !conntrack_judge_related(w))
 		conntrack_judge(w, skb->len);
-	} else if (parse_inner(skb, &w->packet, &w->inner)) {
-		o->event = FLOW_DROP;
-		o->reason = DROP_INVALID_PACKET;
-	} else {
-		conntrack_judge_related(w);
-	}
 	if (o->event)
 		write_record(w);
 	count(o->reason ? COUNTER_DROPPED : COUNTER_FORWARDED);

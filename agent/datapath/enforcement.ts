@@ -1,0 +1,132 @@
+// The one loop from tables to the kernel: whenever policies, identities, endpoints or addresses change, everything is compiled
+// again and flipped live as one generation. What cannot be programmed is refused with its reason; the rest goes on.
+import { messageOf } from '../errors.ts';
+import { cidrLabels } from '../identity/labels.ts';
+import type { IdentityAllocator } from '../identity/allocator.ts';
+import { reservedIdentities } from '../identity/reserved.ts';
+import type { IdentityRow } from '../identity/tables.ts';
+import { deriveIpcache } from '../ipcache/derive.ts';
+import type { IpcacheRow } from '../ipcache/tables.ts';
+import type { EndpointRow } from '../endpoint/tables.ts';
+import type { NodeAddressRow } from '../node/tables.ts';
+import { compile } from '../policy/compile.ts';
+import type { PolicyImage } from '../policy/image.ts';
+import type { PolicyReconciler } from '../policy/reconciler.ts';
+import type { PolicySet } from '../policy/reflector.ts';
+import type { Table } from '../store/table.ts';
+
+export interface EnforcementOptions {
+  readonly policies: PolicySet;
+  readonly endpoints: Table<EndpointRow>;
+  readonly identities: Table<IdentityRow>;
+  readonly allocator: IdentityAllocator;
+  readonly nodeAddresses: Table<NodeAddressRow>;
+  readonly ipcache: Table<IpcacheRow>;
+  readonly reconciler: PolicyReconciler;
+  /** An endpoint whose policy is in the kernel now and that has not been opened yet. */
+  readonly open: (row: EndpointRow) => void;
+  readonly log: (line: string) => void;
+}
+
+const retryMs = 1_000;
+
+export class Enforcement {
+  readonly #options: EnforcementOptions;
+  readonly #unsubscribe: (() => void)[];
+  #image: PolicyImage | undefined;
+  #dirty = false;
+  #running = false;
+  #stopped = false;
+  #idle: (() => void)[] = [];
+  #retry: NodeJS.Timeout | undefined;
+
+  constructor(options: EnforcementOptions) {
+    this.#options = options;
+    const mark = (): void => { this.mark(); };
+    this.#unsubscribe = [options.policies.subscribe(mark), options.endpoints.subscribe(mark), options.nodeAddresses.subscribe(mark)];
+    this.mark();
+  }
+
+  /** What the kernel enforces now; absent before the first flip. */
+  get image(): PolicyImage | undefined { return this.#image; }
+
+  mark(): void {
+    this.#dirty = true;
+    if (this.#running || this.#stopped) return;
+    this.#running = true;
+    // Changes of one turn of the event loop go together.
+    setImmediate(() => { void this.#run(); });
+  }
+
+  /** Resolves when nothing is waiting to be applied. */
+  settled(): Promise<void> {
+    if (!this.#running) return Promise.resolve();
+    return new Promise((resolve) => { this.#idle.push(resolve); });
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
+    clearTimeout(this.#retry);
+    await this.settled();
+  }
+
+  async #run(): Promise<void> {
+    while (this.#dirty && !this.#stopped) {
+      this.#dirty = false;
+      try {
+        await this.#applyOnce();
+      } catch (error) {
+        this.#options.log(`policy: ${messageOf(error)}`);
+        this.#retry = setTimeout(() => { this.mark(); }, retryMs);
+      }
+    }
+    this.#running = false;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  async #applyOnce(): Promise<void> {
+    const { policies, endpoints, nodeAddresses, ipcache, reconciler, open, allocator } = this.#options;
+    // A restart must not judge by half of the policies.
+    if (!policies.synced) return;
+    const rows = endpoints.rows();
+    const image = this.#compile(rows);
+    const prefixes = deriveIpcache(rows, nodeAddresses.rows(), image.prefixes);
+    try {
+      await reconciler.apply(image, prefixes, rows);
+    } catch (error) {
+      // Too large: what changed last is refused, what was in force stays.
+      if (!policies.refuseLatest(messageOf(error))) throw error;
+      this.#dirty = true;
+      return;
+    }
+    this.#image = image;
+    policies.accept(image, rows);
+    ipcache.replace(prefixes);
+    for (const user of this.#cidrUsers) if (!image.prefixes.has(user)) this.#dropCidr(user, allocator);
+    for (const row of rows) if (row.state === 'waiting' && endpoints.get(row.key) === row) open(row);
+  }
+
+  readonly #cidrUsers = new Set<string>();
+
+  #compile(rows: readonly EndpointRow[]): PolicyImage {
+    const { policies, identities, allocator } = this.#options;
+    return compile({
+      rules: policies.groups(),
+      identities: [...reservedIdentities(), ...identities.rows().filter((row) => row.kind === 'workload')],
+      endpoints: rows,
+      cidrIdentity: (prefix) => {
+        this.#cidrUsers.add(prefix);
+        const id = allocator.use(`cidr:${prefix}`, 'cidr', cidrLabels(prefix, true));
+        if (id === undefined) throw new Error(`no identity number is free for ${prefix}`);
+        return id;
+      },
+      ipv6: true,
+    });
+  }
+
+  #dropCidr(prefix: string, allocator: IdentityAllocator): void {
+    this.#cidrUsers.delete(prefix);
+    allocator.drop(`cidr:${prefix}`);
+  }
+}

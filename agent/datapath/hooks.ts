@@ -1,0 +1,56 @@
+// Puts the programs on interfaces and takes them off: both hooks of a workload's veth, the one of a device of the node.
+import { mkdirSync, readdirSync, unlinkSync, existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Instance } from '../instance.ts';
+import { attach, detach, type AttachMode, type Hook } from '../kernel/attach.ts';
+import type { LoadedObject } from '../kernel/object.ts';
+import type { Netlink } from '../kernel/netlink.ts';
+
+const workloadHooks: readonly (readonly [Hook, string])[] = [['ingress', 'from_workload'], ['egress', 'to_workload']];
+const netdevHooks: readonly (readonly [Hook, string])[] = [['ingress', 'from_netdev']];
+
+export interface Interface { readonly ifindex: number; readonly name: string }
+
+export class Hooks {
+  readonly #netlink: Netlink;
+  readonly #mode: AttachMode;
+  readonly #programs: LoadedObject['programs'];
+  readonly #folder: string;
+
+  constructor(netlink: Netlink, mode: AttachMode, object: LoadedObject, instance: Instance) {
+    this.#netlink = netlink;
+    this.#mode = mode;
+    this.#programs = object.programs;
+    this.#folder = join(instance.pinDir, 'links');
+    mkdirSync(this.#folder, { recursive: true });
+  }
+
+  attachWorkload(to: Interface): void { this.#attach(to, workloadHooks); }
+  attachNetdev(to: Interface): void { this.#attach(to, netdevHooks); }
+  detachWorkload(from: Interface): void { this.#detach(from, workloadHooks); }
+  detachNetdev(from: Interface): void { this.#detach(from, netdevHooks); }
+
+  #attach(to: Interface, hooks: typeof workloadHooks): void {
+    for (const [hook, program] of hooks) {
+      const programFd = this.#programs.get(program)!;
+      attach(this.#netlink, this.#mode, { ...this.#attachment(to, hook, program), programFd });
+    }
+  }
+
+  #detach(from: Interface, hooks: typeof workloadHooks): void {
+    for (const [hook, program] of hooks) detach(this.#netlink, this.#mode, this.#attachment(from, hook, program));
+  }
+
+  #attachment(to: Interface, hook: Hook, program: string) {
+    return { ifindex: to.ifindex, interfaceName: to.name, hook, program, pinPath: join(this.#folder, `${program}-${to.ifindex}`) };
+  }
+}
+
+/** Removes every pin of an instance: programs come off with their links. */
+export function removePins(pinDir: string): void {
+  if (!existsSync(pinDir)) return;
+  for (const entry of readdirSync(pinDir, { withFileTypes: true, recursive: true })) {
+    if (!entry.isDirectory()) unlinkSync(join(entry.parentPath, entry.name));
+  }
+}
+

@@ -1,0 +1,63 @@
+// A loaded datapath for packet tables: endpoints and policies by name, frames in, verdicts, frames and records out.
+// `lo` (ifindex 1) stands for the interface on which a frame is seen, so no interface has to be made.
+import { loadDatapath, type Datapath } from '../../agent/datapath/maps.ts';
+import { testRun } from '../../agent/kernel/bpf.ts';
+import { openRing, type Ring } from '../../agent/kernel/ring.ts';
+import { mappedBytes, ipcacheKey } from '../../agent/ipcache/address.ts';
+import { buildBpf, objectPath } from '../build.ts';
+import { limit, type FlowRecord } from '../types.gen.ts';
+
+/** What a tc program returns (linux/pkt_cls.h). */
+export const verdictName = { 0: 'pass', 2: 'drop', 7: 'redirect' } as const;
+export const here = 1;
+
+export interface Outcome { readonly verdict: string; readonly packet: Uint8Array; readonly records: readonly FlowRecord[] }
+
+export interface TestEndpoint { readonly ifindex: number; readonly ipv4: string; readonly ipv6: string; readonly mac: string; readonly ingress?: number; readonly egress?: number; readonly identity?: number; readonly classId?: number }
+
+export class Bench {
+  readonly datapath: Datapath;
+  readonly #ring: Ring;
+
+  constructor() {
+    buildBpf();
+    this.datapath = loadDatapath(objectPath);
+    this.#ring = openRing(this.datapath.flows.fd, limit.RING_BYTES);
+  }
+
+  run(program: 'from_workload' | 'to_workload' | 'from_netdev', frame: Uint8Array): Outcome {
+    this.records();
+    const { result, packet } = testRun(this.datapath.object.programs.get(program)!, frame, here);
+    return { verdict: verdictName[result as keyof typeof verdictName] ?? String(result), packet, records: this.records() };
+  }
+
+  records(): FlowRecord[] {
+    const found: FlowRecord[] = [];
+    this.#ring.drain((view, offset) => { found.push(this.datapath.flowRecord.decode(view, offset)); }, 100_000);
+    return found;
+  }
+
+  prefix(prefix: string, identity: number, options: { classId?: number; ifindex?: number; flags?: number } = {}): void {
+    const peer = { identity, class_id: options.classId ?? 0 };
+    this.datapath.ipcache.set(ipcacheKey(prefix), { peer: [peer, peer], since: 0, ifindex: options.ifindex ?? 0, flags: options.flags ?? 0 });
+  }
+
+  endpoint(end: TestEndpoint): void {
+    const ingress = end.ingress ?? 0;
+    const egress = end.egress ?? 0;
+    this.datapath.endpoints.set(end.ifindex, {
+      ipv4: { word: mappedBytes(end.ipv4) }, ipv6: { word: mappedBytes(end.ipv6) }, id: end.ifindex, since: 0,
+      ingress_policy: [ingress, ingress], egress_policy: [egress, egress],
+      mac: bytes(end.mac), host_mac: bytes('02:00:00:00:00:fe'),
+    });
+    this.prefix(`${end.ipv4}/32`, end.identity ?? 1000 + end.ifindex, { ifindex: end.ifindex, classId: end.classId ?? 0 });
+    this.prefix(`${end.ipv6}/128`, end.identity ?? 1000 + end.ifindex, { ifindex: end.ifindex, classId: end.classId ?? 0 });
+  }
+
+  close(): void {
+    this.#ring.close();
+    this.datapath.object.close();
+  }
+}
+
+const bytes = (mac: string): Uint8Array => Uint8Array.from(mac.split(':').map((part) => parseInt(part, 16)));

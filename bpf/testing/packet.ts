@@ -1,0 +1,127 @@
+// Frames for packet tables, built layer by layer: `frame().ipv4('10.0.0.1', '10.0.0.2').tcp(1000, 80, 'S').bytes()`.
+import { bytesOf } from '../../agent/ipcache/address.ts';
+
+const etherType = { ipv4: 0x0800, arp: 0x0806, ipv6: 0x86dd } as const;
+export const protocol = { icmp: 1, tcp: 6, udp: 17, icmp6: 58, sctp: 132 } as const;
+const tcpFlag: Readonly<Record<string, number>> = { F: 1, S: 2, R: 4, P: 8, A: 16 };
+
+/** RFC 1071 over whole 16-bit words, odd ends padded. */
+export function checksum(...parts: readonly Uint8Array[]): number {
+  const data = Buffer.concat(parts.map((part) => (part.length % 2 === 0 ? part : Buffer.concat([part, Buffer.alloc(1)]))));
+  let sum = 0;
+  for (let at = 0; at < data.length; at += 2) sum += data.readUInt16BE(at);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  return ~sum & 0xffff;
+}
+
+interface Network { readonly family: 4 | 6; readonly source: string; readonly destination: string; readonly ttl: number; readonly fragment: number; readonly extensions: Buffer; readonly next: number | undefined }
+
+const u16 = (...values: number[]): Buffer => { const out = Buffer.alloc(values.length * 2); values.forEach((value, i) => out.writeUInt16BE(value & 0xffff, i * 2)); return out; };
+
+export class Frame {
+  #smac = '02:00:00:00:00:01';
+  #dmac = '02:00:00:00:00:fe';
+  #network: Network | undefined;
+  #protocol = 0;
+  #payload: Buffer = Buffer.alloc(0);
+  #checksumAt = -1;
+  #type: number | undefined;
+
+  mac(source: string, destination = this.#dmac): this { this.#smac = source; this.#dmac = destination; return this; }
+
+  ipv4(source: string, destination: string, options: { ttl?: number; fragment?: number } = {}): this {
+    this.#network = { family: 4, source, destination, ttl: options.ttl ?? 64, fragment: options.fragment ?? 0, extensions: Buffer.alloc(0), next: undefined };
+    return this;
+  }
+
+  /** `extensions`: protocol numbers of empty 8-byte extension headers before the payload. */
+  ipv6(source: string, destination: string, options: { ttl?: number; extensions?: readonly number[] } = {}): this {
+    const list = options.extensions ?? [];
+    const extensions = Buffer.concat(list.map((_, index) => Buffer.from([list[index + 1] ?? 0xff, 0, 1, 4, 0, 0, 0, 0])));
+    this.#network = { family: 6, source, destination, ttl: options.ttl ?? 64, fragment: 0, extensions, next: list[0] };
+    return this;
+  }
+
+  ip(source: string, destination: string): this { return source.includes(':') ? this.ipv6(source, destination) : this.ipv4(source, destination); }
+
+  /** `flags`: letters of F S R P A. */
+  tcp(source: number, destination: number, flags: string, data = ''): this {
+    const bits = [...flags].reduce((sum, letter) => sum | tcpFlag[letter]!, 0);
+    const head = Buffer.concat([u16(source, destination), Buffer.alloc(8), Buffer.from([0x50, bits]), u16(1024, 0, 0)]);
+    return this.#transport(protocol.tcp, Buffer.concat([head, Buffer.from(data)]), 16);
+  }
+
+  udp(source: number, destination: number, data = ''): this {
+    return this.#transport(protocol.udp, Buffer.concat([u16(source, destination, 8 + data.length, 0), Buffer.from(data)]), 6);
+  }
+
+  sctp(source: number, destination: number): this { return this.#transport(protocol.sctp, Buffer.concat([u16(source, destination), Buffer.alloc(20)]), -1); }
+
+  /** ICMP or ICMPv6 by the address family; `about`: the packet that an error carries. */
+  icmp(type: number, options: { code?: number; id?: number; about?: Uint8Array } = {}): this {
+    const head = Buffer.concat([Buffer.from([type, options.code ?? 0, 0, 0]), u16(options.id ?? 0, 1)]);
+    const about = options.about === undefined ? Buffer.alloc(8) : Buffer.from(options.about);
+    return this.#transport(this.#network?.family === 6 ? protocol.icmp6 : protocol.icmp, Buffer.concat([head, about]), 2);
+  }
+
+  raw(number: number, data: Uint8Array): this { return this.#transport(number, Buffer.from(data), -1); }
+
+  arp(operation: 1 | 2, senderMac: string, sender: string, target: string): this {
+    this.#type = etherType.arp;
+    this.#payload = Buffer.concat([u16(1, etherType.ipv4), Buffer.from([6, 4]), u16(operation), macBytes(senderMac), bytesOf(sender), Buffer.alloc(6), bytesOf(target)]);
+    return this;
+  }
+
+  /** The packet without its Ethernet header. */
+  packet(): Buffer {
+    const network = this.#network!;
+    const source = Buffer.from(bytesOf(network.source));
+    const destination = Buffer.from(bytesOf(network.destination));
+    const payload = Buffer.from(this.#payload);
+    const length = payload.length + network.extensions.length;
+    if (this.#checksumAt >= 0) {
+      const pseudo = this.#protocol === protocol.icmp ? Buffer.alloc(0) : Buffer.concat([source, destination, u16(0, payload.length, 0, this.#protocol)]);
+      payload.writeUInt16BE(checksum(pseudo, payload), this.#checksumAt);
+    }
+    if (network.family === 6) {
+      const extensions = Buffer.from(network.extensions);
+      if (extensions.length > 0) extensions[extensions.length - 8] = this.#protocol;
+      const head = Buffer.concat([Buffer.from([0x60, 0, 0, 0]), u16(length), Buffer.from([network.next ?? this.#protocol, network.ttl])]);
+      return Buffer.concat([head, source, destination, extensions, payload]);
+    }
+    const head = Buffer.concat([Buffer.from([0x45, 0]), u16(20 + length, 1, network.fragment), Buffer.from([network.ttl, this.#protocol, 0, 0]), source, destination]);
+    head.writeUInt16BE(checksum(head), 10);
+    return Buffer.concat([head, payload]);
+  }
+
+  bytes(): Uint8Array {
+    const type = this.#type ?? (this.#network?.family === 6 ? etherType.ipv6 : etherType.ipv4);
+    const body = this.#network === undefined ? this.#payload : this.packet();
+    return new Uint8Array(Buffer.concat([macBytes(this.#dmac), macBytes(this.#smac), u16(type), body]));
+  }
+
+  #transport(number: number, payload: Buffer, checksumAt: number): this {
+    this.#protocol = number;
+    this.#payload = payload;
+    this.#checksumAt = checksumAt;
+    return this;
+  }
+}
+
+export const macBytes = (text: string): Buffer => Buffer.from(text.split(':').map((part) => parseInt(part, 16)));
+export const frame = (): Frame => new Frame();
+
+/** True when IPv4 header and transport checksums of a frame are right. */
+export function checksumsHold(bytes: Uint8Array): boolean {
+  const data = Buffer.from(bytes);
+  const is6 = data.readUInt16BE(12) === etherType.ipv6;
+  const l4 = is6 ? 54 : 14 + (data[14]! & 15) * 4;
+  const number = is6 ? data[20]! : data[23]!;
+  if (!is6 && checksum(data.subarray(14, l4)) !== 0) return false;
+  if (number === protocol.sctp) return true;
+  const addresses = is6 ? data.subarray(22, 54) : data.subarray(26, 34);
+  const end = is6 ? 54 + data.readUInt16BE(18) : 14 + data.readUInt16BE(16);
+  const payload = data.subarray(l4, end);
+  const pseudo = number === protocol.icmp ? Buffer.alloc(0) : Buffer.concat([addresses, u16(0, payload.length, 0, number)]);
+  return checksum(pseudo, payload) === 0;
+}
