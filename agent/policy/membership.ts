@@ -44,11 +44,14 @@ export class Membership {
   /** CIDR peers select what is outside the cluster only: identities that carry a `cidr:` or world label. */
   selectPeer(peer: Peer): readonly number[] {
     if (peer.kind === 'labels') return this.select(peer.selector);
+    if (peer.except.some((except) => covers(except, peer.prefix))) return [];
     return (peer.prefix.length === 0 ? this.#world(peer.prefix.family) : this.#inside(peer.prefix))
       .filter((position) => !this.#sets[position]!.prefixes.some((inner) => peer.except.some((except) => covers(except, inner))));
   }
 
+  /** A cluster with IPv4 only has no IPv6 outside. */
   #world(family: 4 | 6): number[] {
+    if (family === 6 && !this.#ipv6) return [];
     return this.#byKey.get(worldName(family === 6, this.#ipv6))?.get('')
       ?.filter((position) => this.#sets[position]!.prefixes.every((prefix) => prefix.family === family)) ?? [];
   }

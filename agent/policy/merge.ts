@@ -23,7 +23,7 @@ export interface Merged {
 }
 
 /** The node reaches its own workloads (probes, the user's shell) unless a deny rule names it. */
-const ALLOW_LOCALHOST: Rule = {
+export const ALLOW_LOCALHOST: Rule = {
   ref: { policy: { kind: '', namespace: '', name: '' }, path: 'allow-localhost', action: 'allow' },
   direction: 'ingress',
   peers: [labelPeer(makeSelector(reservedLabels('host').map((label) => requirement(label.slice(0, -1), 'In', ['']))), 'entity host')],

@@ -25,7 +25,7 @@ const API_VERSIONS: Readonly<Record<string, string>> = {
 /** By kind alone: a wrong apiVersion of a known kind is an error, not another kind. */
 export const isPolicyKind = (kind: unknown): boolean => typeof kind === 'string' && Object.hasOwn(API_VERSIONS, kind);
 
-export function validatePolicy(object: unknown): Validation {
+export function check(object: unknown): Validation {
   const problems: Problem[] = [];
   const report: Report = (problem) => { problems.push(problem); };
   if (!isObject(object) || !isPolicyKind(object['kind'])) {

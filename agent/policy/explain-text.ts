@@ -1,0 +1,76 @@
+// An explanation in words: labels -> policies that select the endpoint -> rules in order -> verdict -> what would allow it.
+import { parseLabel, CLUSTER, NAMESPACE_LABELS } from '../identity/labels.ts';
+import type { Explanation, RuleReason } from './explain.ts';
+import { protocolName } from './icmp.ts';
+import type { PolicyRef, RuleRef } from './image.ts';
+
+const MAX_RULES = 20;
+
+export const formatPolicy = ({ kind, namespace, name }: PolicyRef): string => `${kind} ${namespace === '' ? '' : `${namespace}/`}${name}`;
+
+export const formatRule = (rule: RuleRef): string =>
+  (rule.policy.name === '' ? `${rule.path} (built in: the node reaches its own workloads)` : `${formatPolicy(rule.policy)} ${rule.path}`);
+
+/** What workloads and packets bring must not steer a terminal. */
+const printable = (text: string): string =>
+  text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (char) => `\\u${char.codePointAt(0)!.toString(16).padStart(4, '0')}`);
+
+export function explainText(one: Omit<Explanation, 'text'>): string {
+  const [from, to] = one.direction === 'ingress' ? [one.peer, one.subject] : [one.subject, one.peer];
+  const lines = [
+    `${from.name} -> ${to.name} ${one.port}/${protocolName(one.protocol)}, ${one.direction} of ${one.subject.name}: ${VERDICTS[one.verdict]}`,
+    '',
+    `${one.subject.name} has the labels ${labelText(one.subject.labels)}`,
+    `${one.peer.name} has the labels ${labelText(one.peer.labels)}`,
+    '',
+    ...policyLines(one),
+    ...ruleLines(one),
+    ...endLines(one),
+  ].map(printable);
+  if (one.suggestion !== undefined) lines.push('', 'This policy would allow it, and nothing else:', '', ...one.suggestion.yaml.trimEnd().split('\n').map(printable));
+  return lines.join('\n');
+}
+
+const VERDICTS = {
+  none: 'allowed, no policy covers it',
+  allow: 'allowed',
+  deny: 'denied by a deny rule',
+  'default-deny': 'denied by default, no rule allows it',
+};
+
+const labelText = (labels: readonly string[]): string => labels.map(parseLabel)
+  .filter(({ key }) => key !== CLUSTER && !key.startsWith(NAMESPACE_LABELS))
+  .map(({ source, key, value }) => `${source === 'k8s' ? '' : `${source}:`}${key}${value === '' ? '' : `=${value}`}`).join(', ');
+
+function policyLines({ policies, direction, subject }: Omit<Explanation, 'text'>): string[] {
+  if (policies.length === 0) return [`No policy selects ${subject.name} for ${direction}.`];
+  return ['Selected by:', ...policies.map(({ policy, path, selector, defaultDeny }) =>
+    `  ${formatPolicy(policy)} ${path}: ${selector}${defaultDeny ? ' (default deny)' : ''}`)];
+}
+
+function ruleLines({ rules }: Omit<Explanation, 'text'>): string[] {
+  if (rules.length === 0) return [];
+  const shown = [...rules].sort((a, b) => b.score - a.score).slice(0, MAX_RULES);
+  const kept = rules.filter((rule) => shown.includes(rule));
+  const left = rules.length - kept.length;
+  return ['', 'Rules in order:', ...kept.flatMap(reasonLines), ...(left > 0 ? [`  ... and ${left} that came less near`] : [])];
+}
+
+function reasonLines(reason: RuleReason): string[] {
+  const mark = (matched: boolean): string => (matched ? 'yes' : 'no ');
+  const result = reason.peerMatched && reason.portMatched ? `${reason.rule.action} matches` : `${reason.rule.action} misses`;
+  return [
+    `  ${formatRule(reason.rule)}: ${result}`,
+    `    peer ${mark(reason.peerMatched)} ${reason.peer}`,
+    `    port ${mark(reason.portMatched)} ${reason.port}`,
+  ];
+}
+
+function endLines({ verdict, decidedBy, nearest }: Omit<Explanation, 'text'>): string[] {
+  const rules = decidedBy.map(formatRule).join(', ');
+  if (verdict === 'deny') return ['', `A deny rule wins over every allow: to open this flow ${rules} has to go or be narrowed.`];
+  if (verdict === 'allow' && decidedBy.length > 0) return ['', `Allowed by ${rules}; to close this flow each of them has to go, or a deny rule has to name it.`];
+  if (nearest === undefined) return [];
+  const missed = [nearest.peerMatched ? '' : nearest.peer, nearest.portMatched ? '' : nearest.port].filter((text) => text !== '');
+  return ['', `Nearest rule: ${formatRule(nearest.rule)}: ${missed.join('; ')}`];
+}
