@@ -1,6 +1,6 @@
 // Policies without a kernel: a case (namespaces, pods, policies, flows) is compiled and its flows are judged
 // by the same compiler and the same steps that the kernel program takes.
-import { podIdentityLabels } from '../identity/labels.ts';
+import { cidrLabels, podIdentityLabels } from '../identity/labels.ts';
 import { FIRST_LOCAL_IDENTITY, FIRST_WORKLOAD_IDENTITY, RESERVED, isReservedName, reservedIdentities } from '../identity/reserved.ts';
 import { compile } from './compile.ts';
 import { protocolNumber } from './icmp.ts';
@@ -8,6 +8,7 @@ import type { Direction, EndpointInput, IdentityInput, PolicyImage } from './ima
 import { longestMatch, parsePrefix, type Prefix } from './prefix.ts';
 import { readRules } from './rules.ts';
 import type { RuleGroup } from './rule.ts';
+import type { Party } from './suggest.ts';
 import { isAllowed, verdict, type Verdict } from './verdict.ts';
 
 export type CaseParty = string | { readonly ip: string } | { readonly entity: string };
@@ -105,6 +106,15 @@ export function endpointOf(world: World, party: CaseParty): EndpointInput | unde
   const endpoint = world.pods.get(party);
   if (endpoint === undefined) throw new Error(`no pod ${party}`);
   return endpoint;
+}
+
+/** A party with its labels, for explanations. */
+export function partyOf(world: World, party: CaseParty): Party {
+  const id = identityOf(world, party);
+  const prefix = [...world.image.prefixes].find(([, number]) => number === id)?.[0];
+  const labels = world.identities.find((identity) => identity.id === id)?.labels ?? cidrLabels(prefix!, world.ipv6);
+  if (typeof party === 'string') return { name: party, labels };
+  return 'ip' in party ? { name: party.ip, labels, address: party.ip } : { name: party.entity, labels };
 }
 
 /** One side's verdict. A party that is no endpoint has no policy. */
