@@ -1,0 +1,127 @@
+// Manifests -> the pods that shall run: Pods as they are, Deployments as their replicas. Pure; a manifest with an error gives
+// its problems and no pod, and never harms another.
+import { createHash } from 'node:crypto';
+import { problemRow } from '../directory/problems.ts';
+import type { ManifestRow, ProblemRow } from '../directory/tables.ts';
+import { fail, type Path, type Problem, type Report } from '../policy/check.ts';
+import type { PodContainer, RunAs } from './pods-container.ts';
+import { expand, expandEnv } from './pods-expand.ts';
+import { deployment, pod, type DeploymentSpec, type PodSpec, type PodTemplate } from './pods-spec.ts';
+import type { ContainerSpec, NamedPort, PodRow } from './tables.ts';
+
+export interface PodOptions {
+  /** The agent was started with --allow-root: a workload may run as uid 0. */
+  readonly allowRoot: boolean;
+}
+
+export interface DerivedPods { readonly pods: PodRow[]; readonly problems: ProblemRow[] }
+
+/** Whose problems these are; the key of each begins with it. */
+export const writer = 'pods';
+
+const defaultGraceSeconds = 30;
+const maxNameLength = 253;
+
+export function derivePods(manifests: readonly ManifestRow[], options: PodOptions): DerivedPods {
+  const pods = new Map<string, PodRow>();
+  const problems: ProblemRow[] = [];
+  // Pods first: a name that was written by hand wins over one that was made up.
+  for (const kind of ['Pod', 'Deployment'] as const) {
+    for (const manifest of manifests) {
+      if (manifest.kind !== kind) continue;
+      const found: Problem[] = [];
+      const report: Report = (problem) => { found.push(problem); };
+      (kind === 'Pod' ? pod : deployment)(manifest.object, [], report);
+      if (!hasError(found)) checkUsers(manifest, options, report);
+      for (const row of hasError(found) ? [] : podsOf(manifest)) {
+        const other = pods.get(row.key);
+        if (other === undefined && row.name.length <= maxNameLength) pods.set(row.key, row);
+        else fail(report, ['metadata', 'name'], other === undefined ? `the pod name ${row.name} is longer than ${maxNameLength} characters` : taken(other), 'choose another name');
+      }
+      problems.push(...found.map((problem) => rowOf(manifest, problem)));
+    }
+  }
+  return { pods: [...pods.values()], problems };
+}
+
+const hasError = (problems: readonly Problem[]): boolean => problems.some(({ severity }) => severity === 'error');
+
+function taken({ key, source }: PodRow): string {
+  return `pod ${key} is already defined${source === undefined ? '' : ` in ${source.file}:${source.line}`}; that one stays`;
+}
+
+function rowOf(manifest: ManifestRow, { path, message, mend, severity }: Problem): ProblemRow {
+  return problemRow(writer, severity, manifest.locate(path), path, `${manifest.kind} ${manifest.name}: ${message}`, mend);
+}
+
+const templatePath = (kind: string): Path => (kind === 'Pod' ? [] : ['spec', 'template']);
+const specOf = ({ object }: ManifestRow): DeploymentSpec => object['spec'] as DeploymentSpec;
+const templateOf = (manifest: ManifestRow): PodTemplate =>
+  (manifest.kind === 'Pod' ? manifest.object as unknown as PodTemplate : specOf(manifest).template);
+
+/** What a container runs as depends on two security contexts, and root on how the agent was started. */
+function checkUsers(manifest: ManifestRow, { allowRoot }: PodOptions, report: Report): void {
+  const { spec } = templateOf(manifest);
+  const path = [...templatePath(manifest.kind), 'spec'];
+  const refusedAt = new Set<string>();
+  for (const [index, container] of spec.containers.entries()) {
+    const own = [...path, 'containers', index, 'securityContext'];
+    const isOwn = typeof container.securityContext?.runAsUser === 'number';
+    const { runAsUser, runAsNonRoot } = runAs(spec, container);
+    const at = [...(isOwn ? own : [...path, 'securityContext']), 'runAsUser'];
+    if (runAsUser !== 0 || refusedAt.has(at.join('.'))) continue;
+    refusedAt.add(at.join('.'));
+    if (runAsNonRoot === true) fail(report, at, 'runAsUser is 0 where runAsNonRoot is true', 'delete one of them');
+    else if (!allowRoot) fail(report, at, 'a workload may not run as root (runAsUser: 0)', 'delete runAsUser, or start with ./weir up --allow-root');
+  }
+}
+
+/** A container's own words win over those of its pod. */
+const runAs = (spec: PodSpec, { securityContext: own }: PodContainer): RunAs => ({
+  runAsUser: own?.runAsUser ?? spec.securityContext?.runAsUser,
+  runAsNonRoot: own?.runAsNonRoot ?? spec.securityContext?.runAsNonRoot,
+});
+
+function podsOf(manifest: ManifestRow): PodRow[] {
+  if (manifest.kind === 'Pod') return [podRow(manifest, manifest.name)];
+  const { name, namespace } = manifest;
+  const prefix = `${name}-${stableSuffix(`${namespace}/${name}`)}`;
+  const owner = { kind: 'Deployment', name };
+  return Array.from({ length: specOf(manifest).replicas ?? 1 }, (_, index) => ({ ...podRow(manifest, `${prefix}-${index}`), owner }));
+}
+
+/** Five characters as Kubernetes draws them (no vowels, no look-alikes), but the same at every start. */
+function stableSuffix(text: string): string {
+  const alphabet = 'bcdfghjklmnpqrstvwxz2456789';
+  return [...createHash('sha256').update(text).digest().subarray(0, 5)].map((byte) => alphabet[byte % alphabet.length]!).join('');
+}
+
+function podRow(manifest: ManifestRow, name: string): PodRow {
+  const { namespace, source } = manifest;
+  const { metadata, spec } = templateOf(manifest);
+  return {
+    key: `${namespace}/${name}`, namespace, name,
+    labels: { ...metadata?.labels },
+    serviceAccount: spec.serviceAccountName ?? spec.serviceAccount ?? 'default',
+    containers: spec.containers.map((container) => containerSpec(spec, container)),
+    restartPolicy: spec.restartPolicy ?? 'Always',
+    terminationGracePeriodMs: (spec.terminationGracePeriodSeconds ?? defaultGraceSeconds) * 1000,
+    namedPorts: spec.containers.flatMap(namedPorts),
+    source,
+  };
+}
+
+function containerSpec(spec: PodSpec, container: PodContainer): ContainerSpec {
+  const env = expandEnv(container.env ?? []);
+  const { runAsUser } = runAs(spec, container);
+  return {
+    name: container.name,
+    command: [...container.command, ...(container.args ?? [])].map((word) => expand(word, env)),
+    env: Object.fromEntries(env),
+    workingDir: container.workingDir ?? '/',
+    ...(typeof runAsUser === 'number' ? { runAsUser } : {}),
+  };
+}
+
+const namedPorts = ({ ports }: PodContainer): NamedPort[] => (ports ?? []).flatMap(({ name, containerPort, protocol }) =>
+  (typeof name === 'string' ? [{ name, port: containerPort, protocol: protocol ?? 'TCP' }] : []));
