@@ -92,6 +92,20 @@ describe('merged policies', () => {
   });
 });
 
+test('named ports of a NetworkPolicy on egress are each receiver\'s own: one bit for each number', () => {
+  const object = { kind: 'NetworkPolicy', metadata: { name: 'n', namespace: 'shop' }, spec: { podSelector: {}, policyTypes: ['Egress'], egress: [{ ports: [{ port: 'http' }, { port: 53 }] }] } };
+  const one = compile({
+    rules: readRules(object), identities: [...reservedIdentities(), WEB, DB], cidrIdentity: prefixNumbers(), ipv6: true,
+    endpoints: [endpoint(1, 300, 8080), endpoint(2, 301, 9090)],
+  });
+  const policy = policyOf(one, 1, 'egress');
+  expect(policy.rules.map((rule) => rule.path)).toEqual(['spec.egress[0]', 'spec.egress[0]', 'spec.egress[0]']);
+  const action = (id: number, port: number): string =>
+    verdict(one, { policy: policy.key, class: one.classOfIdentity.get(id)!, protocol: TCP, port }).action;
+  expect([action(300, 8080), action(301, 8080), action(301, 9090), action(RESERVED['world-ipv4'], 8080), action(RESERVED['world-ipv4'], 53)])
+    .toEqual(['allow', 'default-deny', 'allow', 'default-deny', 'allow']);
+});
+
 describe('classes and prefixes', () => {
   const spec = { endpointSelector: {}, egress: [{ toCIDRSet: [{ cidr: '10.0.0.9/8', except: ['10.1.0.0/16'] }] }, { toCIDR: ['0.0.0.0/0', '2001:DB8::/32'] }] };
 

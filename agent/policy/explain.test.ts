@@ -15,7 +15,7 @@ function explainCase(world: World, flow: CaseFlow, direction: Direction): Explan
     direction, from: partyOf(world, flow.from), to: partyOf(world, flow.to),
     protocol: protocolNumber(flow.protocol)!, port: flow.port ?? flow.icmpType ?? 0,
     rules: world.rules, identities: world.identities, endpoints: world.endpoints,
-    endpoint: endpointOf(world, direction === 'ingress' ? flow.to : flow.from), ipv6: world.ipv6,
+    source: endpointOf(world, flow.from), destination: endpointOf(world, flow.to), ipv6: world.ipv6,
   });
 }
 

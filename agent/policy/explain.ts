@@ -1,11 +1,12 @@
 // Why a flow got its verdict: the policies that select the endpoint, each rule in order with what it missed, and for a
 // default deny the nearest rule and a policy that would allow the flow. Reads the same rules as the compiler.
+import { rangesOf } from './bits.ts';
 import { explainText } from './explain-text.ts';
 import { protocolName } from './icmp.ts';
 import type { Direction, EndpointInput, IdentityInput, PolicyRef, RuleRef } from './image.ts';
 import { keyOf } from './intervals.ts';
 import { Membership } from './membership.ts';
-import { ALLOW_LOCALHOST, rangesOf } from './merge.ts';
+import { ALLOW_LOCALHOST } from './merge.ts';
 import { commonNamedPorts, namedPortsOf, type NamedPortTable } from './named-ports.ts';
 import type { Peer, PortSpec, Rule, RuleGroup } from './rule.ts';
 import { formatRequirement, formatSelector, labelSet, matches, missing, type LabelSet } from './selector.ts';
@@ -20,8 +21,9 @@ export interface ExplainInput {
   readonly port: number;
   readonly rules: readonly RuleGroup[];
   readonly identities: readonly IdentityInput[];
-  /** For named ports: the endpoint judged (absent: it has none) and all of them. */
-  readonly endpoint?: EndpointInput;
+  /** For named ports: the endpoints at both ends (absent: no workload, or one of another node) and all of them. */
+  readonly source?: EndpointInput;
+  readonly destination?: EndpointInput;
   readonly endpoints: readonly EndpointInput[];
   readonly ipv6: boolean;
 }
@@ -57,6 +59,13 @@ export interface Explanation {
   readonly text: string;
 }
 
+/** Egress as the source's policies see it, then ingress as the destination's do; what is no endpoint is judged by nobody. */
+export const explainFlow = (flow: Omit<ExplainInput, 'direction'>): Explanation[] => [
+  ...(flow.source === undefined ? [] : [explain({ ...flow, direction: 'egress' })]),
+  ...(flow.destination === undefined ? [] : [explain({ ...flow, direction: 'ingress' })]),
+];
+
+/** One side of a flow. */
 export function explain(input: ExplainInput): Explanation {
   const { direction, protocol, port } = input;
   const [subject, peer] = direction === 'ingress' ? [input.to, input.from] : [input.from, input.to];
@@ -94,17 +103,17 @@ function nearestOf(reasons: readonly RuleReason[]): RuleReason | undefined {
 function makeJudge(input: ExplainInput, peer: Party): (rule: Rule) => RuleReason {
   const labels = labelSet(peer.labels);
   const membership = new Membership([labels], input.ipv6);
-  const own = input.endpoint === undefined ? undefined : namedPortsOf(input.endpoint);
-  const named = input.direction === 'ingress' ? own : commonNamedPorts(input.endpoints);
+  const receiver = input.destination === undefined ? undefined : namedPortsOf(input.destination);
+  const named = input.direction === 'ingress' ? receiver : commonNamedPorts(input.endpoints);
   const key = keyOf(input.protocol, input.port);
   return (rule) => {
     const peerMatched = rule.peers === 'any' || rule.peers.some((one) => membership.selectPeer(one).length > 0);
-    const portMatched = rangesOf(rule, named).some((range) => range.low <= key && key <= range.high);
+    const portMatched = rangesOf(rule, named, receiver).some((range) => range.low <= key && key <= range.high);
     const closest = rule.peers === 'any' ? 1 : Math.max(0, ...rule.peers.map((one) => closeness(one, labels)));
     const sameProtocol = rule.ports !== 'all' && rule.ports.some((one) => protocolsOf(one).includes(input.protocol));
     return {
       rule: rule.ref, peerMatched, portMatched,
-      peer: peerText(rule, peerMatched, labels), port: portText(rule, portMatched, input, named),
+      peer: peerText(rule, peerMatched, labels), port: portText(rule, portMatched, input, { named, receiver }),
       score: (peerMatched ? 1 : closest * 0.9) + (portMatched ? 1 : sameProtocol ? 0.5 : 0),
     };
   };
@@ -137,7 +146,9 @@ function whyNot(peer: Peer, labels: LabelSet): string {
   }).join('; ');
 }
 
-function portText(rule: Rule, matched: boolean, input: ExplainInput, named: NamedPortTable | undefined): string {
+interface Named { readonly named: NamedPortTable | undefined; readonly receiver: NamedPortTable | undefined }
+
+function portText(rule: Rule, matched: boolean, input: ExplainInput, named: Named): string {
   const flow = `${input.port}/${protocolName(input.protocol)}`;
   if (rule.ports === 'all') return `every port, so ${flow} too`;
   if (rule.ports.length === 0) return 'it names no port at all';
@@ -145,9 +156,10 @@ function portText(rule: Rule, matched: boolean, input: ExplainInput, named: Name
   return `${flow} is ${matched ? 'in' : 'not in'} ${texts.join(', ')}`;
 }
 
-function formatPort(port: PortSpec, named: NamedPortTable | undefined): string {
+function formatPort(port: PortSpec, { named, receiver }: Named): string {
   if (port.kind === 'named') {
-    const numbers = port.protocols.map((protocol) => [named?.get(port.name, protocol), protocolName(protocol)] as const)
+    const table = port.ofPeer ? receiver : named;
+    const numbers = port.protocols.map((protocol) => [table?.get(port.name, protocol), protocolName(protocol)] as const)
       .filter(([number]) => number !== undefined).map(([number, protocol]) => `${number}/${protocol}`);
     return `${port.name} (${numbers.length === 0 ? 'a name that means no port here' : numbers.join(', ')})`;
   }

@@ -22,7 +22,7 @@ export function readNetworkPolicy(object: Json, policy: PolicyRef): RuleGroup {
     if (!enforced[direction]) continue;
     listOf(spec[direction]).forEach((entry, index) => {
       const ref = { policy, path: `spec.${direction}[${index}]`, action: 'allow' as const };
-      rules.push({ ref, direction, peers: readPeers(entry, direction, policy.namespace), ports: readPorts(entry) });
+      rules.push({ ref, direction, peers: readPeers(entry, direction, policy.namespace), ports: readPorts(entry, direction) });
     });
   }
   return { policy, path: 'spec', subject, defaultDeny: enforced, rules };
@@ -63,10 +63,12 @@ function kubernetesRequirements(selector: LabelSelector, prefix: string): Requir
   ];
 }
 
-function readPorts(entry: Json): 'all' | PortSpec[] {
+/** A named port is one of the pod that receives the connection. */
+function readPorts(entry: Json, direction: Direction): 'all' | PortSpec[] {
   const ports = listOf(entry['ports']);
   return ports.length === 0 ? 'all' : ports.flatMap((port) => {
     const protocol = PROTOCOLS[String(port['protocol'] ?? 'TCP')];
-    return portSpecs(String(port['port'] ?? '0'), Number(port['endPort'] ?? 0), protocol === undefined ? [] : [protocol]);
+    const specs = portSpecs(String(port['port'] ?? '0'), Number(port['endPort'] ?? 0), protocol === undefined ? [] : [protocol]);
+    return specs.map((spec) => (spec.kind === 'named' && direction === 'egress' ? { ...spec, ofPeer: true as const } : spec));
   });
 }

@@ -2,11 +2,12 @@
 // Endpoints with the same rules (and, where rules name ports, the same named ports) share one.
 import { createHash } from 'node:crypto';
 import { reservedLabels } from '../identity/reserved.ts';
+import { bitsOf, peersWithPort, type PortNumbers } from './bits.ts';
 import type { CompileInput } from './compile.ts';
 import type { Direction, EndpointInput, IdentityInput, MergedPolicy, PolicyImage, RuleRef } from './image.ts';
-import { LAST_KEY, keyOf, makeIntervals, mergeRanges, type KeyRange } from './intervals.ts';
+import { makeIntervals } from './intervals.ts';
 import type { Membership } from './membership.ts';
-import { commonNamedPorts, namedPortsOf, type NamedPortTable } from './named-ports.ts';
+import { commonNamedPorts, namedPortsOf } from './named-ports.ts';
 import type { PeerSets } from './peer-sets.ts';
 import { labelPeer, type Rule, type RuleGroup } from './rule.ts';
 import { makeSelector, requirement } from './selector.ts';
@@ -38,6 +39,7 @@ export function mergePolicies(
   const ofEndpoint = new Map<number, { ingress?: string; egress?: string }>();
   const keyByContent = new Map<string, string>();
   const common = commonNamedPorts(input.endpoints);
+  const withPort = peersWithPort(input.endpoints, identities);
 
   const keyFor = (endpoint: EndpointInput, groups: readonly number[], direction: Direction): string | undefined => {
     const taking = groups.filter((index) => concerns(input.rules[index]!, direction));
@@ -46,7 +48,8 @@ export function mergePolicies(
     const content = `${direction} ${taking.join()} ${own?.key ?? ''}`;
     let key = keyByContent.get(content);
     if (key === undefined) {
-      const built = build(taking.map((index) => input.rules[index]!), direction, direction === 'egress' ? common : own, peerSets);
+      const ports: PortNumbers = direction === 'egress' ? { named: common, withPort } : { named: own, withPort };
+      const built = build(taking.map((index) => input.rules[index]!), direction, ports, peerSets);
       key = built.policy.key;
       keyByContent.set(content, key);
       if (!policies.has(key)) policies.set(key, built);
@@ -76,14 +79,12 @@ const concerns = (group: RuleGroup, direction: Direction): boolean =>
 const namesPorts = (group: RuleGroup): boolean =>
   group.rules.some((rule) => rule.ports !== 'all' && rule.ports.some((port) => port.kind === 'named'));
 
-function build(groups: readonly RuleGroup[], direction: Direction, named: NamedPortTable | undefined, peerSets: PeerSets): BuiltPolicy {
+function build(groups: readonly RuleGroup[], direction: Direction, ports: PortNumbers, peerSets: PeerSets): BuiltPolicy {
   const rules = groups.flatMap((group) => group.rules.filter((rule) => rule.direction === direction));
   if (direction === 'ingress') rules.push(ALLOW_LOCALHOST);
   const bits = (['deny', 'allow'] as const)
     .flatMap((action) => rules.filter((rule) => rule.ref.action === action))
-    .map((rule) => ({ ref: rule.ref, action: rule.ref.action, peers: rule.peers, ranges: rangesOf(rule, named) }))
-    .filter((bit) => bit.ranges.length > 0 && bit.peers.length > 0)
-    .map((bit) => ({ ...bit, set: bit.peers === 'any' ? 'any' as const : peerSets.intern(bit.peers) }));
+    .flatMap((rule) => bitsOf(rule, ports, peerSets));
   const enforcedBy = [...new Map(groups.filter((group) => group.defaultDeny[direction])
     .map(({ policy }) => [`${policy.kind}/${policy.namespace}/${policy.name}`, policy])).values()];
   const defaultAction = enforcedBy.length > 0 ? 'default-deny' as const : 'allow' as const;
@@ -103,15 +104,3 @@ function build(groups: readonly RuleGroup[], direction: Direction, named: NamedP
 
 const refKey = ({ policy, path, action, log }: RuleRef): readonly unknown[] =>
   [policy.kind, policy.namespace, policy.name, path, action, log ?? null];
-
-/** A named port that means no number here holds for no packet. */
-export function rangesOf(rule: Rule, named: NamedPortTable | undefined): KeyRange[] {
-  if (rule.ports === 'all') return [{ low: 0, high: LAST_KEY }];
-  return mergeRanges(rule.ports.flatMap((port) => (port.kind === 'range'
-    ? [{ low: keyOf(port.protocol, port.low), high: keyOf(port.protocol, port.high) }]
-    : port.protocols.flatMap((protocol) => {
-      const number = named?.get(port.name, protocol);
-      return number === undefined ? [] : [{ low: keyOf(protocol, number), high: keyOf(protocol, number) }];
-    }))));
-}
-

@@ -1,4 +1,5 @@
-// Named ports as numbers: on ingress the endpoint's own, on egress the one number on which all endpoints agree.
+// Named ports as numbers: on ingress the endpoint's own, on egress the one number on which all endpoints agree
+// (CiliumNetworkPolicy) or each receiver's own (NetworkPolicy).
 import type { EndpointInput } from './image.ts';
 import { SCTP, TCP, UDP } from './icmp.ts';
 
@@ -32,4 +33,19 @@ export function commonNamedPorts(endpoints: readonly Pick<EndpointInput, 'namedP
   return new NamedPortTable(new Map([...found]
     .filter(([, ports]) => ports.size === 1)
     .map(([key, ports]) => [key, [...ports][0]!])));
+}
+
+/** `name/protocol` -> number -> the identities of the endpoints that have it. */
+export type PeerPorts = ReadonlyMap<string, ReadonlyMap<number, ReadonlySet<number>>>;
+
+export function peerPortsOf(endpoints: readonly Pick<EndpointInput, 'namedPorts' | 'identity'>[]): PeerPorts {
+  const found = new Map<string, Map<number, Set<number>>>();
+  for (const { identity, namedPorts } of endpoints) {
+    for (const { name, port, protocol } of namedPorts) {
+      const key = `${name.toLowerCase()}/${NUMBERS[protocol]}`;
+      const numbers = found.get(key) ?? new Map<number, Set<number>>();
+      found.set(key, numbers.set(port, (numbers.get(port) ?? new Set<number>()).add(identity)));
+    }
+  }
+  return found;
 }

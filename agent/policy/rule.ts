@@ -7,8 +7,8 @@ import type { Selector } from './selector.ts';
 export type PortSpec =
   /** ICMP and ICMPv6: the type is the port. */
   | { readonly kind: 'range'; readonly protocol: number; readonly low: number; readonly high: number }
-  /** `name` in lower case; it means a number only for an endpoint. */
-  | { readonly kind: 'named'; readonly protocols: readonly number[]; readonly name: string };
+  /** `name` in lower case; it means a number only for an endpoint: with `ofPeer` for each peer its own. */
+  | { readonly kind: 'named'; readonly protocols: readonly number[]; readonly name: string; readonly ofPeer?: true };
 
 export type Peer =
   | { readonly kind: 'labels'; readonly selector: Selector; readonly text: string }

@@ -1,0 +1,63 @@
+// The bits of one rule in a merged policy: which peers, which keys. Almost always one; a port that is named by its
+// receiver takes one for each number that the name means.
+import { createHash } from 'node:crypto';
+import type { EndpointInput, IdentityInput, RuleRef, StepAction } from './image.ts';
+import { LAST_KEY, keyOf, mergeRanges, type KeyRange } from './intervals.ts';
+import { peerPortsOf, type NamedPortTable } from './named-ports.ts';
+import type { PeerSets, Within } from './peer-sets.ts';
+import type { PortSpec, Rule } from './rule.ts';
+
+export interface Bit {
+  readonly ref: RuleRef;
+  readonly action: StepAction;
+  readonly set: number | 'any';
+  readonly ranges: readonly KeyRange[];
+}
+
+/** What named ports mean where a rule applies. */
+export interface PortNumbers {
+  readonly named: NamedPortTable | undefined;
+  /** `name/protocol` -> number -> the identities that receive there. */
+  readonly withPort: ReadonlyMap<string, ReadonlyMap<number, Within>>;
+}
+
+export function peersWithPort(endpoints: readonly EndpointInput[], identities: readonly IdentityInput[]): PortNumbers['withPort'] {
+  const ports = peerPortsOf(endpoints);
+  if (ports.size === 0) return new Map();
+  const positions = new Map(identities.map((identity, position) => [identity.id, position]));
+  const within = (ids: ReadonlySet<number>): Within => {
+    const members = [...ids].map((id) => positions.get(id)).filter((position) => position !== undefined);
+    const labels = members.map((position) => identities[position]!.labels.join()).sort();
+    return { key: createHash('sha256').update(labels.join('\n')).digest('hex').slice(0, 32), positions: new Set(members) };
+  };
+  return new Map([...ports].map(([name, numbers]) => [name, new Map([...numbers].map(([number, ids]) => [number, within(ids)]))]));
+}
+
+export function bitsOf(rule: Rule, ports: PortNumbers, peerSets: PeerSets): Bit[] {
+  if (rule.peers.length === 0) return [];
+  const { ref, peers } = rule;
+  const bits: Bit[] = [];
+  const ranges = rangesOf(rule, ports.named);
+  if (ranges.length > 0) bits.push({ ref, action: ref.action, set: peers === 'any' ? 'any' : peerSets.intern(peers), ranges });
+  for (const { name, protocol } of portsOfPeers(rule.ports)) {
+    for (const [number, within] of ports.withPort.get(`${name}/${protocol}`) ?? []) {
+      const key = keyOf(protocol, number);
+      bits.push({ ref, action: ref.action, set: peerSets.intern(peers, within), ranges: [{ low: key, high: key }] });
+    }
+  }
+  return bits;
+}
+
+const portsOfPeers = (ports: 'all' | readonly PortSpec[]): { name: string; protocol: number }[] => (ports === 'all' ? [] : ports)
+  .flatMap((port) => (port.kind === 'named' && port.ofPeer ? port.protocols.map((protocol) => ({ name: port.name, protocol })) : []));
+
+/** A named port that means no number here holds for no packet. Ports of peers count with `peer`, the receiver's own. */
+export function rangesOf(rule: Rule, named: NamedPortTable | undefined, peer?: NamedPortTable): KeyRange[] {
+  if (rule.ports === 'all') return [{ low: 0, high: LAST_KEY }];
+  return mergeRanges(rule.ports.flatMap((port) => (port.kind === 'range'
+    ? [{ low: keyOf(port.protocol, port.low), high: keyOf(port.protocol, port.high) }]
+    : port.protocols.flatMap((protocol) => {
+      const number = (port.ofPeer ? peer : named)?.get(port.name, protocol);
+      return number === undefined ? [] : [{ low: keyOf(protocol, number), high: keyOf(protocol, number) }];
+    }))));
+}
