@@ -15,11 +15,11 @@ function explainCase(world: World, flow: CaseFlow, direction: Direction): Explan
     direction, from: partyOf(world, flow.from), to: partyOf(world, flow.to),
     protocol: protocolNumber(flow.protocol)!, port: flow.port ?? flow.icmpType ?? 0,
     rules: world.rules, identities: world.identities, endpoints: world.endpoints,
-    source: endpointOf(world, flow.from), destination: endpointOf(world, flow.to), ipv6: world.ipv6,
+    endpoint: endpointOf(world, direction === 'ingress' ? flow.to : flow.from), ipv6: world.ipv6,
   });
 }
 
-describe.each(['surprises.jsonl', 'cnp-l34.jsonl', 'knp.jsonl'])('%s', (name) => {
+describe.each(['surprises.jsonl', 'cnp-l34.jsonl', 'knp.jsonl', 'knp-disputed.jsonl'])('%s', (name) => {
   test('every explanation gives the verdict of the compiled image and names its rules', () => {
     for (const one of cases(name)) {
       const world = makeWorld(one);

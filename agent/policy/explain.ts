@@ -21,9 +21,8 @@ export interface ExplainInput {
   readonly port: number;
   readonly rules: readonly RuleGroup[];
   readonly identities: readonly IdentityInput[];
-  /** For named ports: the endpoints at both ends (absent: no workload, or one of another node) and all of them. */
-  readonly source?: EndpointInput;
-  readonly destination?: EndpointInput;
+  /** For named ports: the endpoint judged (absent: it has none) and all of them. */
+  readonly endpoint?: EndpointInput;
   readonly endpoints: readonly EndpointInput[];
   readonly ipv6: boolean;
 }
@@ -58,12 +57,6 @@ export interface Explanation {
   readonly suggestion?: Suggestion;
   readonly text: string;
 }
-
-/** Egress as the source's policies see it, then ingress as the destination's do; what is no endpoint is judged by nobody. */
-export const explainFlow = (flow: Omit<ExplainInput, 'direction'>): Explanation[] => [
-  ...(flow.source === undefined ? [] : [explain({ ...flow, direction: 'egress' })]),
-  ...(flow.destination === undefined ? [] : [explain({ ...flow, direction: 'ingress' })]),
-];
 
 /** One side of a flow. */
 export function explain(input: ExplainInput): Explanation {
@@ -103,7 +96,7 @@ function nearestOf(reasons: readonly RuleReason[]): RuleReason | undefined {
 function makeJudge(input: ExplainInput, peer: Party): (rule: Rule) => RuleReason {
   const labels = labelSet(peer.labels);
   const membership = new Membership([labels], input.ipv6);
-  const receiver = input.destination === undefined ? undefined : namedPortsOf(input.destination);
+  const receiver = receiverPorts(input, peer);
   const named = input.direction === 'ingress' ? receiver : commonNamedPorts(input.endpoints);
   const key = keyOf(input.protocol, input.port);
   return (rule) => {
@@ -117,6 +110,14 @@ function makeJudge(input: ExplainInput, peer: Party): (rule: Rule) => RuleReason
       score: (peerMatched ? 1 : closest * 0.9) + (portMatched ? 1 : sameProtocol ? 0.5 : 0),
     };
   };
+}
+
+/** Of the destination: on egress it is known by its identity, as in the compiled policy. */
+function receiverPorts({ direction, endpoint, endpoints, identities }: ExplainInput, peer: Party): NamedPortTable | undefined {
+  if (direction === 'ingress') return endpoint === undefined ? undefined : namedPortsOf(endpoint);
+  const text = peer.labels.join();
+  const ids = new Set(identities.filter((identity) => identity.labels.join() === text).map((identity) => identity.id));
+  return commonNamedPorts(endpoints.filter((one) => ids.has(one.identity)));
 }
 
 const protocolsOf = (port: PortSpec): readonly number[] => (port.kind === 'range' ? [port.protocol] : port.protocols);
