@@ -27,7 +27,9 @@ export function explainText(one: Omit<Explanation, 'text'>): string {
     ...ruleLines(one),
     ...endLines(one),
   ].map(printable);
-  if (one.suggestion !== undefined) lines.push('', 'This policy would allow it, and nothing else:', '', ...one.suggestion.yaml.trimEnd().split('\n').map(printable));
+  if (one.suggestion === undefined) return lines.join('\n');
+  const also = one.suggestion.widens === undefined ? 'and nothing else' : `and with it ${one.suggestion.widens}`;
+  lines.push('', `This policy would allow it, ${also}:`, '', ...one.suggestion.yaml.trimEnd().split('\n').map(printable));
   return lines.join('\n');
 }
 

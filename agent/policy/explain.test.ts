@@ -97,6 +97,13 @@ describe('words', () => {
     expect(spec).toMatchObject({ ingress: [peer] });
   });
 
+  test('a suggestion that cannot be exact says what else it opens', () => {
+    const text = (from: CaseFlow['from']): string => explainCase(world(allowWeb), flow(from), 'ingress').text;
+    expect(text('shop/intruder')).toContain('This policy would allow it, and nothing else:');
+    expect(text({ entity: 'remote-node' })).toContain('and with it every node of this kind:');
+    expect(text({ entity: 'world-ipv6' })).toContain('and with it every address of this kind:');
+  });
+
   test('a deny rule has to go: no allow can open it', () => {
     const one = explainCase(world({ ...allowWeb, ingressDeny: [{ fromEntities: ['all'], toPorts: [{ ports: [{ port: '1', endPort: 9999 }] }] }] }), flow('shop/web'), 'ingress');
     expect([one.verdict, one.suggestion, one.decidedBy.map((rule) => rule.path)]).toEqual(['deny', undefined, ['spec.ingressDeny[0]']]);

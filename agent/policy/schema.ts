@@ -59,7 +59,7 @@ const listener = object('listener', {
   envoyConfig: object('envoyConfig', {
     kind: choice('kind', ['CiliumEnvoyConfig', 'CiliumClusterwideEnvoyConfig']), name: text('name'),
   }, { required: ['name'] }),
-  name: text('name'), priority: integer('priority', 0, 100),
+  name: text('name'), priority: integer('priority', 1, 100),
 }, { required: ['envoyConfig', 'name'] });
 
 const serverNames = list('serverNames', text('a server name', { max: 255, test: serverName }), { min: 1 });

@@ -31,6 +31,8 @@ export interface SuggestInput {
 export interface Suggestion {
   readonly object: Readonly<Record<string, unknown>>;
   readonly yaml: string;
+  /** What it allows beside the flow, where no policy can be narrower. */
+  readonly widens?: string;
 }
 
 export function suggest(input: SuggestInput): Suggestion | undefined {
@@ -45,7 +47,19 @@ export function suggest(input: SuggestInput): Suggestion | undefined {
       [input.direction]: [{ ...peerMember(input, namespace), ...portMember(input.protocol, input.port) }],
     },
   };
-  return { object, yaml: stringify(object) };
+  const widens = widening(input);
+  return { object, yaml: stringify(object), ...(widens === '' ? {} : { widens }) };
+}
+
+/** Entities and protocols without ports cannot be told apart any further. */
+function widening({ peer, protocol, port }: SuggestInput): string {
+  const entity = peer.labels.map(parseLabel).some((label) => label.source === 'reserved' && label.key === 'remote-node');
+  const noAddress = peer.address === undefined && peer.labels.map(parseLabel).some((label) => label.key.startsWith('world'));
+  return [
+    ...(entity ? ['every node of this kind'] : []),
+    ...(noAddress ? ['every address of this kind'] : []),
+    ...(Object.keys(portMember(protocol, port)).length === 0 ? [`every protocol, as ${protocolName(protocol)} has no ports`] : []),
+  ].join(' and ');
 }
 
 const podLabel = (labels: readonly string[], key: string): string | undefined =>
