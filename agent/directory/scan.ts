@@ -2,7 +2,7 @@
 // every folder to watch, and what was refused by name. A whole scan, since it is cheap and cannot miss what a race hid.
 import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readSync, type Dirent } from 'node:fs';
 import { isUtf8 } from 'node:buffer';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { messageOf } from '../errors.ts';
 import { problemRow } from './problems.ts';
 import { writer } from './reader.ts';
@@ -17,23 +17,32 @@ export interface FoundFile { readonly path: string; readonly stamp: string }
 export interface Scan {
   readonly folders: readonly string[];
   readonly files: readonly FoundFile[];
+  /** Paths that are there but not read. */
+  readonly refused: readonly string[];
   readonly problems: readonly ProblemRow[];
 }
 
 export interface ScanOptions {
   readonly dir: string;
+  /** The same directory as the user typed it. */
+  readonly display: string;
   readonly trust: Trust;
   /** Called before a folder is read, so that a watch set there misses nothing. */
   readonly enter: (folder: string) => void;
 }
 
-/** Undefined when the directory itself cannot be read: nothing is known then, so nothing may be deleted. */
-export function scan({ dir, trust, enter }: ScanOptions): Scan | { readonly unreadable: string } {
+/** A path below `dir` as the user would type it. */
+export const shown = (path: string, { dir, display }: Pick<ScanOptions, 'dir' | 'display'>): string => join(display, relative(dir, path));
+
+/** `unreadable` when the directory itself cannot be read: nothing is known then, so nothing may be deleted. */
+export function scan({ dir, display, trust, enter }: ScanOptions): Scan | { readonly unreadable: string } {
   const folders: string[] = [];
   const files: FoundFile[] = [];
+  const refused: string[] = [];
   const problems: ProblemRow[] = [];
   const refuse = (path: string, message: string, mend?: string): void => {
-    problems.push(problemRow(writer, 'error', { file: path, line: 1, column: 1 }, [], message, mend));
+    refused.push(path);
+    problems.push(problemRow(writer, 'error', { file: shown(path, { dir, display }), line: 1, column: 1 }, [], message, mend));
   };
   const queue = [{ folder: dir, depth: 0 }];
   for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
@@ -63,7 +72,7 @@ export function scan({ dir, trust, enter }: ScanOptions): Scan | { readonly unre
     }
   }
   if (files.length > maxFiles) refuse(dir, `${files.length} manifest files; only the first ${maxFiles} are read`, 'use several directories');
-  return { folders, files: files.slice(0, maxFiles), problems };
+  return { folders, files: files.slice(0, maxFiles), refused, problems };
 }
 
 function stampOf(path: string, entry: Dirent, trust: Trust, refuse: (path: string, message: string, mend?: string) => void): string | undefined {
@@ -74,13 +83,17 @@ function stampOf(path: string, entry: Dirent, trust: Trust, refuse: (path: strin
   try {
     const found = lstatSync(path, { bigint: true });
     const wrong = distrust(path, { uid: Number(found.uid), gid: Number(found.gid), mode: Number(found.mode) }, trust);
-    if (wrong === undefined) return [found.ino, found.size, found.mtimeNs, found.ctimeNs].join(':');
+    if (wrong === undefined) return [found.ino, found.size, found.mtimeNs, found.ctimeNs, ...justChanged(Number(found.mtimeMs))].join(':');
     refuse(path, wrong.message, wrong.mend);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') refuse(path, messageOf(error));
   }
   return undefined;
 }
+
+/** Two writes within one tick of the kernel's clock have the same mtime: such a file is read once more. */
+const tickMs = 50;
+const justChanged = (mtimeMs: number): string[] => (Math.abs(Date.now() - mtimeMs) < tickMs ? ['just changed'] : []);
 
 /** The text of a regular file of bounded size; throws a sentence. */
 export function readBounded(path: string): string {

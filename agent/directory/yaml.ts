@@ -5,12 +5,14 @@ import { messageOf } from '../errors.ts';
 import type { Path } from './problems.ts';
 import type { Source } from './tables.ts';
 
-export const limits = { fileBytes: 1024 * 1024, depth: 64, aliases: 64, objects: 2000 } as const;
+export const limits = { fileBytes: 1024 * 1024, depth: 64, aliases: 64, objects: 5000 } as const;
 
 export interface YamlDocument {
   /** Undefined when `error` says why there is none. */
   readonly value: unknown;
   readonly locate: (path: Path) => Source;
+  /** The text of a part, to tell whether it changed. */
+  readonly textAt: (path: Path) => string;
 }
 
 export interface YamlError { readonly source: Source; readonly message: string }
@@ -34,11 +36,12 @@ export function parseYaml(text: string, file: string): YamlFile {
       const first = found[0];
       if (first !== undefined) errors.push({ source: at(first.pos[0]), message: sentence(first.message) });
       if (first !== undefined) continue;
-      const start = offsetOf(document, []);
+      const locate = (path: Path): Source => at(nodeAt(document, path).offset);
       const value = plainValue(document);
-      if ('error' in value) errors.push({ source: at(start), message: value.error });
+      if ('error' in value) errors.push({ source: locate(value.path), message: value.error });
       else if (value.json !== null && value.json !== undefined) {
-        documents.push({ value: value.json, locate: (path) => at(offsetOf(document, path)) });
+        const textAt = (path: Path): string => text.slice(...(nodeAt(document, path).node?.range?.slice(0, 2) ?? [0, 0]));
+        documents.push({ value: value.json, locate, textAt });
       }
     }
   } catch (error) {
@@ -53,26 +56,29 @@ const failure = (file: string, at: { line: number; column: number }, message: st
 const sentence = (message: string): string =>
   (message.includes('call stack') ? `nested deeper than ${limits.depth} levels` : message.split('\n')[0]!.trim());
 
-function plainValue(document: Document): { json: unknown } | { error: string } {
+function plainValue(document: Document): { json: unknown } | { error: string; path: Path } {
   try {
     const json: unknown = document.toJS({ maxAliasCount: limits.aliases });
     const wrong = notJson(json, 0);
-    return wrong === undefined ? { json } : { error: wrong };
+    return wrong === undefined ? { json } : { error: wrong.message, path: wrong.path.reverse() };
   } catch (error) {
-    if (error instanceof ReferenceError) return { error: `too many aliases: at most ${limits.aliases} are expanded` };
-    return { error: messageOf(error) };
+    const message = error instanceof ReferenceError ? `too many aliases: at most ${limits.aliases} are expanded` : messageOf(error);
+    return { error: message, path: [] };
   }
 }
 
-/** Aliases can nest what the text does not, and YAML knows values that JSON lacks. */
-function notJson(value: unknown, depth: number): string | undefined {
-  if (depth > limits.depth) return `nested deeper than ${limits.depth} levels`;
-  if (typeof value === 'number' && !Number.isFinite(value)) return `${value} is no JSON number`;
-  if (typeof value === 'bigint' || value instanceof Uint8Array || value instanceof Date) return 'only strings, numbers, booleans, lists and maps are allowed';
+/** Aliases can nest what the text does not, and YAML knows values that JSON lacks. The path is inside out. */
+function notJson(value: unknown, depth: number): { message: string; path: (string | number)[] } | undefined {
+  const wrong = (message: string): { message: string; path: (string | number)[] } => ({ message, path: [] });
+  if (depth > limits.depth) return wrong(`nested deeper than ${limits.depth} levels`);
+  if (typeof value === 'number' && !Number.isFinite(value)) return wrong(`${value} is no JSON number`);
+  if (typeof value === 'bigint' || value instanceof Uint8Array || value instanceof Date) return wrong('only strings, numbers, booleans, lists and maps are allowed');
   if (typeof value !== 'object' || value === null) return undefined;
-  for (const item of Object.values(value)) {
-    const wrong = notJson(item, depth + 1);
-    if (wrong !== undefined) return wrong;
+  for (const [key, item] of Object.entries(value)) {
+    const inner = notJson(item, depth + 1);
+    if (inner === undefined) continue;
+    inner.path.push(key);
+    return inner;
   }
   return undefined;
 }
@@ -97,8 +103,8 @@ function tooDeepAt(text: string): { line: number; column: number } | undefined {
   return undefined;
 }
 
-/** Offset of a map's key or a list's item; of the nearest parent when the path leads nowhere. */
-function offsetOf(document: Document, path: Path): number {
+/** A value and the offset of its key or list item; of the nearest parent when the path leads nowhere. */
+function nodeAt(document: Document, path: Path): { node: Node | null; offset: number } {
   let node = document.contents as Node | null;
   let offset = node?.range?.[0] ?? document.range?.[0] ?? 0;
   for (const step of path) {
@@ -115,5 +121,5 @@ function offsetOf(document: Document, path: Path): number {
       node = item;
     } else break;
   }
-  return offset;
+  return { node, offset };
 }
