@@ -101,7 +101,7 @@ export class Enforcement {
       return;
     }
     this.#image = image;
-    policies.accept(image, rows);
+    policies.accept(rows);
     ipcache.replace(prefixes);
     for (const user of this.#cidrUsers) if (!image.prefixes.has(user)) this.#dropCidr(user, allocator);
     for (const row of rows) if (row.state === 'waiting' && endpoints.get(row.key) === row) open(row);

@@ -39,3 +39,7 @@ export function removeGateway(netlink: Netlink, instance: Instance, ranges: Rang
     deleteUnreachable(netlink, bytesOf(address), length);
   }
 }
+
+/** What this instance may leave on a machine and find again: no stranger in its own range check. */
+export const ownInterfaces = (netlink: Netlink, instance: Instance): ReadonlySet<number> =>
+  new Set(links(netlink).filter((link) => link.name.startsWith(instance.interfacePrefix)).map((link) => link.index));

@@ -7,12 +7,10 @@ import type { NetdevRow, NodeAddressRow } from './tables.ts';
 
 const universe = 0; // RT_SCOPE_UNIVERSE
 
-export interface NodeReflector { readonly refresh: () => void; readonly stop: () => void }
-
 /** Interfaces of any weir instance begin like this: they lead to workloads, not out of the node. */
 const isWeir = (name: string): boolean => /^(weir|wr[0-9a-f]{4})_/.test(name);
 
-export function reflectNode(netlink: Netlink, nodeAddresses: Table<NodeAddressRow>, netdevs: Table<NetdevRow>, intervalMs = 2_000): NodeReflector {
+export function reflectNode(netlink: Netlink, nodeAddresses: Table<NodeAddressRow>, netdevs: Table<NetdevRow>, intervalMs = 2_000): () => void {
   const refresh = (): void => {
     const all = links(netlink);
     const byIndex = new Map(all.map((link) => [link.index, link]));
@@ -28,7 +26,7 @@ export function reflectNode(netlink: Netlink, nodeAddresses: Table<NodeAddressRo
   };
   refresh();
   const timer = setInterval(refresh, intervalMs);
-  return { refresh, stop: () => { clearInterval(timer); } };
+  return () => { clearInterval(timer); };
 }
 
 const isLoopback = (address: string): boolean => address === '::1' || address.startsWith('127.');

@@ -4,7 +4,6 @@ import type { ManifestRow, ProblemRow, Source } from '../directory/tables.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
 import type { Table } from '../store/table.ts';
 import { check } from './validate.ts';
-import type { PolicyImage } from './image.ts';
 import type { RuleGroup } from './rule.ts';
 import { readRules } from './rules.ts';
 import { labelSet, matches } from './selector.ts';
@@ -30,12 +29,14 @@ export class PolicySet {
   readonly #entries = new Map<string, Entry>();
   readonly #listeners = new Set<() => void>();
   readonly #now: () => Date;
+  #wasSynced: boolean;
 
   constructor(manifests: Table<ManifestRow>, policies: Table<PolicyRow>, problems: Table<ProblemRow>, now: () => Date = () => new Date()) {
     this.#manifests = manifests;
     this.#policies = policies;
     this.#problems = problems;
     this.#now = now;
+    this.#wasSynced = manifests.synced;
     manifests.subscribe(() => { this.#follow(); });
     this.#follow();
   }
@@ -50,7 +51,7 @@ export class PolicySet {
   groups(): RuleGroup[] { return [...this.#entries.values()].flatMap((entry) => entry.groups ?? []); }
 
   /** The kernel enforces what `groups` gave. */
-  accept(_image: PolicyImage, endpoints: readonly EndpointRow[]): void {
+  accept(endpoints: readonly EndpointRow[]): void {
     const labels = endpoints.map((row) => labelSet(row.labels));
     for (const entry of this.#entries.values()) entry.pending = false;
     this.#policies.replace([...this.#entries].map(([key, entry]) => {
@@ -81,7 +82,8 @@ export class PolicySet {
   #follow(): void {
     const rows = policyKinds.flatMap((kind) => this.#manifests.by('kind', kind));
     const keys = new Set(rows.map((row) => row.key));
-    let changed = !this.synced;
+    let changed = this.#wasSynced !== this.synced;
+    this.#wasSynced = this.synced;
     for (const key of [...this.#entries.keys()]) {
       if (keys.has(key)) continue;
       this.#clear(this.#entries.get(key)!.row);
@@ -94,7 +96,7 @@ export class PolicySet {
       this.#entries.set(row.key, this.#read(row, old));
       changed = true;
     }
-    if (changed || this.#policies.revision === 0) for (const listener of [...this.#listeners]) listener();
+    if (changed) for (const listener of [...this.#listeners]) listener();
   }
 
   #read(row: ManifestRow, old: Entry | undefined): Entry {

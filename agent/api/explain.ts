@@ -1,0 +1,70 @@
+// `weir explain`: a flow, judged again in words at both of its ends, by the rules in force now.
+import type { Agent } from '../agent.ts';
+import { ConfigError } from '../errors.ts';
+import { identityLabels } from '../flow/names.ts';
+import { reservedIdentities } from '../identity/reserved.ts';
+import type { EndpointRow } from '../endpoint/tables.ts';
+import { explain, type Explanation } from '../policy/explain.ts';
+import type { Direction } from '../policy/image.ts';
+import type { Party } from '../policy/suggest.ts';
+
+/** What of a Flow (proto/flow.proto) is needed. */
+interface FlowEnd { readonly identity?: number; readonly namespace?: string; readonly pod_name?: string }
+interface ExplainedFlow {
+  readonly uuid?: string;
+  readonly IP?: { readonly source?: string; readonly destination?: string };
+  readonly source?: FlowEnd;
+  readonly destination?: FlowEnd;
+  readonly is_reply?: { readonly value?: boolean } | boolean | null;
+  readonly drop_reason_desc?: number | string;
+  readonly l4?: Readonly<Record<string, { readonly source_port?: number; readonly destination_port?: number; readonly type?: number } | undefined>>;
+}
+
+const protocols: Readonly<Record<string, number>> = { TCP: 6, UDP: 17, SCTP: 132, ICMPv4: 1, ICMPv6: 58 };
+
+export interface FlowExplanation { readonly uuid: string | undefined; readonly text: string; readonly sides: readonly Explanation[]; readonly yaml: string }
+
+export function explainFlow(agent: Agent, parameters: Readonly<Record<string, unknown>>): FlowExplanation {
+  const uuid = parameters['uuid'];
+  const flow = (typeof uuid === 'string' ? agent.observer.find(uuid) : agent.observer.lastDrop()) as ExplainedFlow | undefined;
+  if (flow === undefined) {
+    throw typeof uuid === 'string'
+      ? new ConfigError(`no flow ${uuid} among the last ones`, 'see ./weir observe -o json for the uuid of each')
+      : new ConfigError('nothing was dropped yet', 'watch with ./weir observe --verdict DROPPED --follow');
+  }
+  const { from, to, protocol, port } = ends(agent, flow);
+  const sides = (['egress', 'ingress'] as const).flatMap((direction) => explainSide(agent, direction, from, to, protocol, port));
+  const reason = flow.drop_reason_desc;
+  const text = sides.length === 0 ? `No policy was asked: ${String(reason)}.` : sides.map((side) => side.text).join('\n\n');
+  return { uuid: flow.uuid, text, sides, yaml: sides.flatMap((side) => side.suggestion?.yaml ?? []).join('---\n') };
+}
+
+interface End { readonly party: Party; readonly endpoint: EndpointRow | undefined }
+
+function ends(agent: Agent, flow: ExplainedFlow): { from: End; to: End; protocol: number; port: number } {
+  const reply = typeof flow.is_reply === 'object' ? flow.is_reply?.value === true : flow.is_reply === true;
+  const source = endOf(agent, flow.IP?.source ?? '', flow.source);
+  const destination = endOf(agent, flow.IP?.destination ?? '', flow.destination);
+  const [name, l4] = Object.entries(flow.l4 ?? {}).find(([key, value]) => key in protocols && value != null) ?? [];
+  if (name === undefined || l4 === undefined) throw new ConfigError('this flow has no protocol that policies speak of', 'choose another with --uuid');
+  const port = l4.type ?? (reply ? l4.source_port : l4.destination_port) ?? 0;
+  return { from: reply ? destination : source, to: reply ? source : destination, protocol: protocols[name]!, port };
+}
+
+function endOf(agent: Agent, address: string, end: FlowEnd | undefined): End {
+  const { tables } = agent;
+  const endpoint = tables.endpoints.by('address', address)[0];
+  if (endpoint !== undefined) return { endpoint, party: { name: endpoint.key, labels: endpoint.labels } };
+  const identity = end?.identity ?? 0;
+  const name = end?.pod_name ? `${end.namespace ?? ''}/${end.pod_name}` : address;
+  return { endpoint: undefined, party: { name, labels: identityLabels(tables.identities, identity), ...(identity === 1 ? {} : { address }) } };
+}
+
+function explainSide(agent: Agent, direction: Direction, from: End, to: End, protocol: number, port: number): Explanation[] {
+  const { endpoint } = direction === 'egress' ? from : to;
+  if (endpoint === undefined) return [];
+  return [explain({
+    direction, from: from.party, to: to.party, protocol, port, rules: agent.policies.groups(),
+    identities: [...reservedIdentities(), ...agent.tables.identities.rows()], endpoint, endpoints: agent.tables.endpoints.rows(), ipv6: true,
+  })];
+}

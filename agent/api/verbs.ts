@@ -1,0 +1,105 @@
+// Everything that the command line may ask an agent.
+import type { Agent } from '../agent.ts';
+import { ConfigError } from '../errors.ts';
+import { prefixOfKey, textOf } from '../ipcache/address.ts';
+import { action, counter, ct_state } from '../../bpf/types.gen.ts';
+import { icmpTypeName, protocolName } from '../policy/icmp.ts';
+import { podOf } from '../workload/by-hand.ts';
+import { explainFlow } from './explain.ts';
+import type { Verb } from './server.ts';
+
+/** Rows that one answer may have. */
+const maxRows = 10_000;
+
+const nameOf = (numbers: Readonly<Record<string, number>>, value: number): string =>
+  Object.keys(numbers).find((key) => numbers[key] === value) ?? String(value);
+
+export function verbsOf(agent: Agent): Readonly<Record<string, Verb>> {
+  const { tables, datapath } = agent;
+  return {
+    'status': () => statusOf(agent),
+    'db show': ({ table }) => tableOf(agent, table).show(),
+    'db list': () => Object.values(tables).map((table) => ({ table: table.name, rows: table.size, revision: table.revision, synced: table.synced })),
+    'explain': (parameters) => explainFlow(agent, parameters),
+    'bpf policy': () => bpfPolicy(agent),
+    'bpf ct': () => datapath.conntrack.entries(maxRows).map(([key, entry]) => {
+      const from = entry.origin & 1;
+      return {
+        protocol: protocolName(key.protocol), source: `${textOf(key.addr[from]!.word)}`, sourcePort: swap(key.port, from),
+        destination: textOf(key.addr[1 - from]!.word), destinationPort: swap(key.port, 1 - from), state: nameOf(ct_state, entry.state).replace('CT_', ''),
+        packets: entry.packets, bytes: entry.bytes, generation: entry.generation, revoked: entry.reason !== 0,
+      };
+    }),
+    'bpf ipcache': () => datapath.ipcache.entries(maxRows).map(([key, value]) => ({
+      prefix: prefixOfKey(key), identity: value.peer[1]!.identity, class: value.peer[1]!.class_id, ifindex: value.ifindex, host: value.flags !== 0,
+    })),
+    'workload run': (parameters) => {
+      const pod = podOf(parameters, agent.options.allowRoot);
+      if (tables.pods.get(pod.key) !== undefined) throw new ConfigError(`there is a workload ${pod.key} already`, 'choose another --name, or delete it first');
+      tables.pods.write([pod]);
+      return { key: pod.key };
+    },
+    'workload delete': ({ key }) => {
+      const pod = tables.pods.get(String(key));
+      if (pod === undefined) throw new ConfigError(`no workload ${String(key)}`, 'see ./weir workload list');
+      if (pod.source !== undefined) throw new ConfigError(`${pod.key} stands in ${pod.source.file}:${pod.source.line}`, 'remove it there');
+      tables.pods.write([], [pod.key]);
+      return { key: pod.key };
+    },
+    'stop': () => {
+      setTimeout(() => { process.kill(process.pid, 'SIGTERM'); }, 0);
+      return { pid: process.pid };
+    },
+  };
+}
+
+const swap = (ports: readonly number[] | Uint8Array, index: number): number => {
+  // __be16[2] comes as bytes in network order.
+  const bytes = ports as Uint8Array;
+  return (bytes[index * 2]! << 8) | bytes[index * 2 + 1]!;
+};
+
+function tableOf(agent: Agent, name: unknown) {
+  const found = Object.values(agent.tables).find((table) => table.name === name);
+  if (found === undefined) throw new ConfigError(`no table ${String(name)}`, `one of: ${Object.values(agent.tables).map((table) => table.name).join(', ')}`);
+  return found;
+}
+
+function statusOf(agent: Agent): Record<string, unknown> {
+  const { tables, datapath, options, policy, observer } = agent;
+  const phases: Record<string, number> = {};
+  for (const { phase } of tables.workloads.rows()) phases[phase] = (phases[phase] ?? 0) + 1;
+  return {
+    instance: options.instance.name, pid: process.pid, startedAt: agent.startedAt.toISOString(), directory: options.dir ?? null,
+    attach: agent.attachMode, generation: policy.generation, ranges: options.ranges,
+    workloads: phases, endpoints: { ready: tables.endpoints.rows().filter((row) => row.state === 'ready').length, all: tables.endpoints.size },
+    policies: { enforced: tables.policies.rows().filter((row) => row.state === 'enforced').length, refused: tables.policies.rows().filter((row) => row.state === 'refused').length },
+    identities: tables.identities.size,
+    problems: tables.problems.rows().map(({ source, field, message, mend, severity }) => ({ severity, at: `${source.file}:${source.line}:${source.column}`, field, message, mend })),
+    packets: { forwarded: datapath.counter(counter.COUNTER_FORWARDED), dropped: datapath.counter(counter.COUNTER_DROPPED) },
+    flows: { lostInKernel: datapath.counter(counter.COUNTER_RECORDS_LOST), ...observer.stats },
+    memoryBytes: process.memoryUsage().rss,
+  };
+}
+
+/** The compiled policies of every endpoint, as the kernel has them. */
+function bpfPolicy(agent: Agent): Record<string, unknown>[] {
+  const image = agent.enforcement.image;
+  if (image === undefined) return [];
+  return agent.tables.endpoints.rows().flatMap((row) => (['ingress', 'egress'] as const).flatMap((direction) => {
+    const key = image.ofEndpoint.get(row.id)?.[direction];
+    const policy = key === undefined ? undefined : image.policies.get(key);
+    if (policy === undefined) return [{ endpoint: row.key, direction, policy: 0, from: 'any', rules: 'not enforced' }];
+    return policy.intervals.map((interval) => ({
+      endpoint: row.key, direction, policy: agent.policy.numbers.policyId(policy.key), from: keyText(interval.lower),
+      rules: interval.steps.flatMap((step) => policy.rules.filter((_, bit) => Math.floor(bit / 64) === step.word && (step.mask >> BigInt(bit % 64)) & 1n)
+        .map((rule) => `${step.action} ${rule.policy.name} ${rule.path}`)).join('; ') || nameOf(action, policy.defaultAction === 'allow' ? 1 : 3).replace('ACTION_', '').toLowerCase(),
+    }));
+  }));
+}
+
+function keyText(key: number): string {
+  const protocol = key >>> 16;
+  const family = protocol === 1 ? 'IPv4' as const : protocol === 58 ? 'IPv6' as const : undefined;
+  return `${protocolName(protocol)}/${family === undefined ? key & 0xffff : icmpTypeName(family, key & 0xffff) ?? key & 0xffff}`;
+}

@@ -1,0 +1,19 @@
+// Options that several verbs share.
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { defaultInstance, instanceOf, type Instance } from '../agent/instance.ts';
+import { outputs, type Output } from './print.ts';
+
+export const instanceOption = (): Option => new Option('--instance <name>', 'the agent that is meant, when several run on this machine').default(defaultInstance).env('WEIR_INSTANCE');
+export const outputOption = (): Option => new Option('-o, --output <form>', 'how to print').choices([...outputs]).default('table');
+
+export interface Common { readonly instance: string; readonly output: Output }
+
+export const chosenInstance = (options: { readonly instance: string }): Instance => instanceOf(options.instance);
+
+/** A verb that lists or shows something of a running agent. */
+export const listing = (command: Command): Command => command.addOption(instanceOption()).addOption(outputOption());
+
+export function wholeNumber(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
+  return Number(text);
+}

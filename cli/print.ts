@@ -1,0 +1,53 @@
+// How every verb prints: tables for people, JSON and YAML for programs, errors with what to do next.
+import Table from 'cli-table3';
+import { stringify } from 'yaml';
+import { ConfigError, messageOf } from '../agent/errors.ts';
+
+export type Output = 'table' | 'json' | 'yaml';
+export const outputs: readonly Output[] = ['table', 'json', 'yaml'];
+
+/** What comes from workloads, labels or packets must not reach the terminal as commands: control characters are shown as `\xNN`. */
+// eslint-disable-next-line no-control-regex
+export const printable = (text: string): string => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`);
+
+export type Row = Readonly<Record<string, unknown>>;
+
+const cell = (value: unknown): string => {
+  if (value === undefined || value === null) return '';
+  if (Array.isArray(value)) return value.map(cell).join('\n');
+  if (typeof value === 'object') return Object.entries(value).filter(([, part]) => part !== undefined && part !== null).map(([key, part]) => `${key}: ${cell(part)}`).join('\n');
+  return printable(String(value));
+};
+
+export function tableText(rows: readonly Row[], columns: readonly string[]): string {
+  const table = new Table({
+    head: columns.map((column) => column.replace(/([A-Z])/g, ' $1').toUpperCase()),
+    chars: { top: '', 'top-mid': '', 'top-left': '', 'top-right': '', bottom: '', 'bottom-mid': '', 'bottom-left': '', 'bottom-right': '', left: '', 'left-mid': '', mid: '', 'mid-mid': '', right: '', 'right-mid': '', middle: '  ' },
+    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
+  });
+  for (const row of rows) table.push(columns.map((column) => cell(row[column])));
+  return table.toString().split('\n').map((line) => line.trimEnd()).join('\n');
+}
+
+/** Rows as the user asked for; `columns` are those of the table, the other forms have all fields. */
+export function printRows(rows: readonly Row[], columns: readonly string[], output: Output): void {
+  if (output === 'json') process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
+  else if (output === 'yaml') process.stdout.write(stringify(rows));
+  else process.stdout.write(`${rows.length === 0 ? 'nothing yet' : tableText(rows, columns)}\n`);
+}
+
+export function printObject(object: Row, output: Output): void {
+  if (output === 'json') process.stdout.write(`${JSON.stringify(object, null, 2)}\n`);
+  else if (output === 'yaml') process.stdout.write(stringify(object));
+  else process.stdout.write(`${tableText(Object.entries(object).map(([field, value]) => ({ field, value })), ['field', 'value'])}\n`);
+}
+
+/** For people: what went wrong and what to do. Anything but a ConfigError is a bug and keeps its stack. */
+export function printError(error: unknown): void {
+  if (!(error instanceof ConfigError)) {
+    process.stderr.write(`weir: ${error instanceof Error ? error.stack ?? error.message : messageOf(error)}\n`);
+    return;
+  }
+  process.stderr.write(`weir: ${printable(error.message)}\n`);
+  if (error.mend !== undefined) process.stderr.write(`  ${printable(error.mend)}\n`);
+}

@@ -1,0 +1,82 @@
+// Flows folded by who talks to whom: counts and rates, for the live table.
+import type { Flow } from '../hubble/types.ts';
+
+export interface Talker {
+  readonly source: string;
+  readonly destination: string;
+  readonly port: string;
+  readonly verdict: 'FORWARDED' | 'DROPPED';
+  readonly policies: string;
+  readonly total: number;
+  readonly perSecond: number;
+}
+
+interface Entry { talker: Omit<Talker, 'total' | 'perSecond'>; total: number; seen: number[] }
+
+const windowMs = 10_000;
+const maxEntries = 2_000;
+const forwarded = 'FORWARDED';
+const dropped = 'DROPPED';
+
+/** Rates are of connections that were opened or packets that were dropped, over the last ten seconds. */
+export class Talkers {
+  readonly #entries = new Map<string, Entry>();
+  readonly #now: () => number;
+
+  constructor(now: () => number = Date.now) { this.#now = now; }
+
+  /** The pair that this flow belongs to; undefined for replies, which say nothing new. */
+  count(flow: Flow): Talker | undefined {
+    const talker = talkerOf(flow);
+    if (talker === undefined) return undefined;
+    const key = `${talker.source} ${talker.destination} ${talker.port} ${talker.verdict}`;
+    const entry = this.#entries.get(key) ?? { talker, total: 0, seen: [] };
+    entry.talker = talker;
+    entry.total += 1;
+    entry.seen.push(this.#now());
+    if (entry.seen.length > 10_000) entry.seen.splice(0, 5_000);
+    // Delete and set: the map's order is by last use, the oldest goes first.
+    this.#entries.delete(key);
+    this.#entries.set(key, entry);
+    if (this.#entries.size > maxEntries) this.#entries.delete(this.#entries.keys().next().value!);
+    return this.#told(entry);
+  }
+
+  /** Drops first, then the busiest. */
+  top(limit: number): Talker[] {
+    return [...this.#entries.values()].map((entry) => this.#told(entry))
+      .sort((a, b) => Number(b.verdict === 'DROPPED') - Number(a.verdict === 'DROPPED') || b.perSecond - a.perSecond || b.total - a.total).slice(0, limit);
+  }
+
+  #told(entry: Entry): Talker {
+    const since = this.#now() - windowMs;
+    while (entry.seen.length > 0 && entry.seen[0]! < since) entry.seen.shift();
+    return { ...entry.talker, total: entry.total, perSecond: entry.seen.length / (windowMs / 1000) };
+  }
+}
+
+function talkerOf(flow: Flow): Entry['talker'] | undefined {
+  const isReply = flow.is_reply?.value === true;
+  const verdict = flow.verdict === dropped ? 'DROPPED' as const : flow.verdict === forwarded ? 'FORWARDED' as const : undefined;
+  if (verdict === undefined || (isReply && verdict === 'FORWARDED')) return undefined;
+  const policies = verdict === 'DROPPED' ? [...flow.egress_denied_by ?? [], ...flow.ingress_denied_by ?? []] : [...flow.egress_allowed_by ?? [], ...flow.ingress_allowed_by ?? []];
+  return {
+    source: endName(flow.source, flow.IP?.source), destination: endName(flow.destination, flow.IP?.destination), port: portOf(flow), verdict,
+    policies: [...new Set(policies.map((policy) => policy.name ?? ''))].join(', '),
+  };
+}
+
+const endName = (end: Flow['source'], address: string | undefined): string => {
+  if (end?.pod_name) return `${end.namespace ?? ''}/${end.pod_name}`;
+  const reserved = end?.labels?.find((label) => label.startsWith('reserved:'));
+  return reserved === undefined ? address ?? '?' : `${address ?? ''} (${reserved.slice('reserved:'.length).replace(/=$/, '')})`;
+};
+
+function portOf(flow: Flow): string {
+  const { TCP, UDP, SCTP, ICMPv4, ICMPv6 } = flow.l4 ?? {};
+  if (TCP) return `${TCP.destination_port ?? 0}/TCP`;
+  if (UDP) return `${UDP.destination_port ?? 0}/UDP`;
+  if (SCTP) return `${SCTP.destination_port ?? 0}/SCTP`;
+  if (ICMPv4 || ICMPv6) return ICMPv4 ? 'ICMP' : 'ICMPv6';
+  return '';
+}

@@ -1,0 +1,56 @@
+// The programs that test workloads run: a server on many ports, and a prober that tells what became of each attempt.
+
+/** Echoes over TCP and UDP on the given ports, IPv4 and IPv6; `banner` tells the client's address first. */
+export const server = (...ports: number[]): string[] => ['python3', '-u', '-c', `
+import socket, threading
+def answer(peer, address):
+    try:
+        peer.sendall(('from ' + address[0].replace('::ffff:', '') + '\\n').encode())
+        while data := peer.recv(65536): peer.sendall(data)
+    except OSError: pass
+def tcp(port):
+    listener = socket.create_server(('::', port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=100)
+    while True: threading.Thread(target=answer, args=listener.accept(), daemon=True).start()
+def udp(port):
+    s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0); s.bind(('::', port))
+    while True:
+        data, address = s.recvfrom(65536); s.sendto(data, address)
+for port in (${ports.join(', ')},):
+    for kind in (tcp, udp): threading.Thread(target=kind, args=(port,)).start()
+`];
+
+/** Ends only when it is told to. */
+export const idle = ['sleep', '100000'];
+
+/** What a probe may say. `refused`: answered by a reset or an ICMP error; `silent`: nothing came back in time. */
+export type Answer = 'open' | 'refused' | 'silent' | 'unreachable';
+export interface Probe { readonly kind: 'tcp' | 'udp' | 'ping'; readonly to: string; readonly port?: number }
+
+const timeoutS = 0.7;
+
+/** Runs all probes side by side and prints a JSON list of answers. */
+export const prober = (probes: readonly Probe[]): string[] => ['python3', '-c', `
+import json, socket, subprocess, sys, threading, errno
+probes = json.loads(sys.argv[1])
+answers = [None] * len(probes)
+def reach(probe):
+    if probe['kind'] == 'ping':
+        run = subprocess.run(['ping', '-n', '-c', '1', '-W', '1', probe['to']], capture_output=True, text=True)
+        return 'open' if run.returncode == 0 else 'unreachable' if 'nreachable' in run.stdout else 'silent'
+    family = socket.AF_INET6 if ':' in probe['to'] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM if probe['kind'] == 'tcp' else socket.SOCK_DGRAM) as s:
+        s.settimeout(${timeoutS})
+        try:
+            s.connect((probe['to'], probe['port']))
+            if probe['kind'] == 'udp': s.send(b'hello')
+            s.recv(100)
+            return 'open'
+        except ConnectionRefusedError: return 'refused'
+        except TimeoutError: return 'silent'
+        except OSError as error: return 'unreachable' if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM) else str(error)
+def work(index): answers[index] = reach(probes[index])
+threads = [threading.Thread(target=work, args=(index,)) for index in range(len(probes))]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(json.dumps(answers))
+`, JSON.stringify(probes)];
