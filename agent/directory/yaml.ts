@@ -1,11 +1,11 @@
 // YAML text -> documents as plain JSON values with the position of every field. Bounded in aliases and depth: a YAML bomb
 // is an error with its position like any other mistake, never a throw.
-import { LineCounter, isAlias, isMap, isScalar, isSeq, parseAllDocuments, type Document, type Node } from 'yaml';
+import { LineCounter, isAlias, isMap, isScalar, isSeq, parseAllDocuments, visit, type Document, type Node } from 'yaml';
 import { messageOf } from '../errors.ts';
 import type { Path } from './problems.ts';
 import type { Source } from './tables.ts';
 
-export const limits = { fileBytes: 1024 * 1024, depth: 64, aliases: 64, objects: 5000 } as const;
+export const limits = { fileBytes: 1024 * 1024, depth: 64, aliases: 64, objects: 5000, keys: 1000 } as const;
 
 export interface YamlDocument {
   /** Undefined when `error` says why there is none. */
@@ -30,12 +30,14 @@ export function parseYaml(text: string, file: string): YamlFile {
   const documents: YamlDocument[] = [];
   const errors: YamlError[] = [];
   try {
-    for (const document of parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, merge: true })) {
-      const found = [...document.errors, ...document.warnings];
+    for (const document of parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, merge: true, uniqueKeys: false })) {
       // What follows the first error in a document is mostly its echo.
-      const first = found[0];
-      if (first !== undefined) errors.push({ source: at(first.pos[0]), message: sentence(first.message) });
-      if (first !== undefined) continue;
+      const first = document.errors[0] ?? document.warnings[0];
+      const wrong = first === undefined ? wrongKey(document) : { offset: first.pos[0], message: sentence(first.message) };
+      if (wrong !== undefined) {
+        errors.push({ source: at(wrong.offset), message: wrong.message });
+        continue;
+      }
       const locate = (path: Path): Source => at(nodeAt(document, path).offset);
       const value = plainValue(document);
       if ('error' in value) errors.push({ source: locate(value.path), message: value.error });
@@ -55,6 +57,26 @@ const failure = (file: string, at: { line: number; column: number }, message: st
 
 const sentence = (message: string): string =>
   (message.includes('call stack') ? `nested deeper than ${limits.depth} levels` : message.split('\n')[0]!.trim());
+
+/** The parser's own test for keys that stand twice takes time with their number squared. */
+function wrongKey(document: Document): { offset: number; message: string } | undefined {
+  let wrong: { offset: number; message: string } | undefined;
+  visit(document, {
+    Map: (_, map) => {
+      const seen = new Set<unknown>();
+      for (const { key } of map.items) {
+        const name = isScalar(key) ? key.value : key;
+        const twice = seen.has(name) && name !== '<<';
+        if (twice) wrong = { offset: (key as Node).range?.[0] ?? 0, message: `the key ${String(name)} stands twice in one map` };
+        else if (seen.size >= limits.keys) wrong = { offset: map.range?.[0] ?? 0, message: `more than ${limits.keys} keys in one map` };
+        if (wrong !== undefined) return visit.BREAK;
+        seen.add(name);
+      }
+      return undefined;
+    },
+  });
+  return wrong;
+}
 
 function plainValue(document: Document): { json: unknown } | { error: string; path: Path } {
   try {
