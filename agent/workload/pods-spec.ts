@@ -1,11 +1,10 @@
 // The shapes of Pod and Deployment. A field that would widen what a workload may do is refused by name; one that weir does not
 // act on yet is a warning; one that means nothing on a single machine is taken without a word.
-import {
-  anything, choice, fail, flag, integer, isAbsent, isObject, list, map, object, text, type Path, type Report, type Shape,
-} from '../policy/check.ts';
-import { labelKey, labelValue, objectName } from '../policy/formats.ts';
+import { anything, choice, fail, flag, integer, isAbsent, isObject, list, text, type Path, type Report, type Shape } from '../policy/check.ts';
+import { objectName } from '../policy/formats.ts';
 import { metadata } from '../policy/metadata.ts';
-import { container, podSecurity, refused, warned, type PodContainer, type RunAs } from './pods-container.ts';
+import { container, podSecurity, type PodContainer, type RunAs } from './pods-container.ts';
+import { fieldsOf, labels, refused, warned } from './pods-shape.ts';
 
 /** Checked by the shapes below; null counts as absent. */
 export interface PodSpec {
@@ -43,22 +42,23 @@ const volume: Shape = (value, path, report) => {
   } else fail(report, path, 'volumes are not handled yet', 'delete it');
 };
 
-const podFields = object('the pod spec', {
+const podFields = fieldsOf('the pod spec', {
   containers: list('containers', container, { min: 1, max: maxContainers }),
   restartPolicy: choice('restartPolicy', ['Always', 'OnFailure', 'Never']),
   serviceAccountName: serviceAccount('serviceAccountName'), serviceAccount: serviceAccount('serviceAccount'),
-  automountServiceAccountToken: flag('automountServiceAccountToken'),
   securityContext: podSecurity,
   terminationGracePeriodSeconds: integer('terminationGracePeriodSeconds', 0, maxGraceSeconds),
+}, {
+  automountServiceAccountToken: flag('automountServiceAccountToken'),
   activeDeadlineSeconds: warned('activeDeadlineSeconds is not handled yet'),
   nodeName: oneNode('nodeName'), nodeSelector: oneNode('nodeSelector'), affinity: oneNode('affinity'),
   topologySpreadConstraints: anything, tolerations: anything, schedulerName: anything, schedulingGates: anything,
   priority: anything, priorityClassName: anything, preemptionPolicy: anything, overhead: anything,
   imagePullSecrets: anything, enableServiceLinks: anything, os: anything, resources: anything,
   hostname: warned('hostname is not handled yet: a workload is called as its pod'),
-  subdomain: warned('subdomain is not handled yet'), setHostnameAsFQDN: warned('setHostnameAsFQDN is not handled yet', (value) => value === false),
+  subdomain: warned('subdomain is not handled yet'), setHostnameAsFQDN: warned('setHostnameAsFQDN is not handled yet'),
   hostAliases: warned('hostAliases are not handled yet'),
-  dnsPolicy: warned('dnsPolicy is not handled: names are resolved by weir', (value) => value === 'ClusterFirst'),
+  dnsPolicy: warned('dnsPolicy is not handled yet', (value) => value === 'ClusterFirst'),
   dnsConfig: warned('dnsConfig is not handled yet'),
   readinessGates: warned('readinessGates are not handled yet'),
   hostNetwork: widens('hostNetwork', 'the network of this machine, where no policy of its own holds'),
@@ -70,7 +70,7 @@ const podFields = object('the pod spec', {
   volumes: list('volumes', volume),
   resourceClaims: refused('resourceClaims are not handled yet', 'delete them'),
   initContainers: refused('initContainers are not handled yet', 'run their commands before the program, in one command'),
-  ephemeralContainers: refused('ephemeralContainers are not handled yet', 'use `weir workload exec`'),
+  ephemeralContainers: refused('ephemeralContainers are not handled yet', 'delete them'),
 }, {
   required: ['containers'],
   hints: { container: 'did you mean `containers`, a list?', hostPath: 'volumes are not handled yet: delete it', command: 'it stands in an item of containers', image: 'it stands in an item of containers' },
@@ -101,38 +101,37 @@ function checkUnique(containers: unknown, path: Path, report: Report): void {
   }
 }
 
-const labels = map('labels', text('a label value', { max: 63, test: labelValue }), (key) => labelKey(key));
-
-/** The labels of the pod are checked once more closely: selectors match them. */
-const podMetadata: Shape = (value, path, report) => {
-  metadata(value, path, report);
-  if (isObject(value) && isObject(value['labels']) && Object.values(value['labels']).every((one) => typeof one === 'string')) {
-    labels(value['labels'], [...path, 'labels'], report);
-  }
+/** A bad label of the object itself is refused where files are read; here are those of a template. */
+const templateMetadata: Shape = (value, path, report) => {
+  if (!isObject(value)) return metadata(value, path, report);
+  metadata({ ...value, labels: undefined }, path, report);
+  if (!isAbsent(value['labels'])) labels(value['labels'], [...path, 'labels'], report);
 };
 
-export const pod = object('a Pod', { apiVersion: anything, kind: anything, metadata: podMetadata, spec: podSpec, status: anything }, {
+const envelope: Readonly<Record<string, Shape>> = { apiVersion: anything, kind: anything, metadata, status: anything };
+
+export const pod = fieldsOf('a Pod', { ...envelope, spec: podSpec }, {}, {
   required: ['spec'],
   hints: { containers: 'it stands under spec', labels: 'it stands under metadata' },
 });
 
 const template: Shape = (value, path, report) => {
-  object('the template', { metadata: podMetadata, spec: podSpec }, { required: ['spec'] })(value, path, report);
+  fieldsOf('the template', { metadata: templateMetadata, spec: podSpec }, {}, { required: ['spec'], hints: { containers: 'it stands under template.spec', labels: 'it stands under template.metadata' } })(value, path, report);
   const spec = isObject(value) ? value['spec'] : undefined;
   if (!isObject(spec) || isAbsent(spec['restartPolicy']) || spec['restartPolicy'] === 'Always') return;
   fail(report, [...path, 'spec', 'restartPolicy'], 'the pods of a Deployment are always restarted', 'delete restartPolicy, or write a Pod');
 };
 
 const deploymentSpec: Shape = (value, path, report) => {
-  object('the spec', {
+  fieldsOf('the spec', {
     replicas: integer('replicas', 0, maxReplicas),
-    selector: object('selector', {
-      matchLabels: labels,
+    selector: fieldsOf('selector', { matchLabels: labels }, {
       matchExpressions: refused('matchExpressions is not handled yet', 'write matchLabels'),
     }, { required: ['matchLabels'], form: 'write {matchLabels: {app: NAME}}' }),
     template,
+  }, {
     strategy: anything, minReadySeconds: anything, revisionHistoryLimit: anything, progressDeadlineSeconds: anything,
-    paused: warned('paused is not handled yet', (paused) => paused === false),
+    paused: warned('paused is not handled yet'),
   }, { required: ['selector', 'template'], hints: { containers: 'it stands under template.spec' } })(value, path, report);
   if (isObject(value)) checkSelector(value, path, report);
 };
@@ -148,11 +147,11 @@ function checkSelector(spec: Record<string, unknown>, path: Path, report: Report
   if (Object.keys(wanted).length === 0) fail(report, [...path, 'selector', 'matchLabels'], 'matchLabels is empty', 'write {matchLabels: {app: NAME}}');
   for (const [key, value] of Object.entries(wanted)) {
     if (Object.hasOwn(there, key) && there[key] === value) continue;
-    fail(report, [...path, 'selector', 'matchLabels', key], `the labels of the template lack ${key}: ${String(value)}`, `add it to ${['spec', 'template', 'metadata', 'labels'].join('.')}`);
+    fail(report, [...path, 'selector', 'matchLabels', key], `the labels of the template lack ${key}: ${String(value)}`, 'add it to spec.template.metadata.labels');
   }
 }
 
-export const deployment = object('a Deployment', { apiVersion: anything, kind: anything, metadata, spec: deploymentSpec, status: anything }, {
+export const deployment = fieldsOf('a Deployment', { ...envelope, spec: deploymentSpec }, {}, {
   required: ['spec'],
   hints: { template: 'it stands under spec', replicas: 'it stands under spec', labels: 'it stands under metadata' },
 });
