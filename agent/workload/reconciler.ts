@@ -1,0 +1,222 @@
+// Pods as they shall be -> shims -> workloads as they are. A shim waits with its namespaces until release(), so that nothing
+// of a workload runs before its network and policy stand. Shims outlive the agent: the next one adopts them.
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { messageOf } from '../errors.ts';
+import type { Instance } from '../instance.ts';
+import type { Change, Table } from '../store/table.ts';
+import { Backoff } from './backoff.ts';
+import { removeCgroup } from './process.ts';
+import { adoptRun, startRun } from './run.ts';
+import type { Run, RunFolders } from './run.ts';
+import { sameRun } from './shim-spec.ts';
+import type { PodRow, WorkloadRow } from './tables.ts';
+import { UserIds } from './user-ids.ts';
+
+export { cleanupWorkloads } from './cleanup.ts';
+
+export interface WorkloadOptions {
+  readonly instance: Instance;
+  readonly pods: Table<PodRow>;
+  readonly workloads: Table<WorkloadRow>;
+  /** Path of the hosts file of a namespace; it exists from then on. */
+  readonly hostsFile: (namespace: string) => string;
+  /** Absolute; a cgroup v2 folder of this instance. */
+  readonly cgroupFolder: string;
+  readonly log: (line: string) => void;
+}
+
+/** Only for what the watch misses: a killed shim that another agent had started, a full inotify queue. */
+const pollMs = 500;
+const otherState = '/var/lib/weir';
+
+export class WorkloadReconciler {
+  readonly #options: WorkloadOptions;
+  readonly #podsDir: string;
+  readonly #runs = new Map<string, Run>();
+  readonly #users: UserIds;
+  readonly #backoff = new Backoff((key) => { this.#reconcile(key, false); });
+  readonly #work = new Set<Promise<void>>();
+  readonly #poll: NodeJS.Timeout;
+  readonly #unsubscribe: () => void;
+  #ending = false;
+
+  constructor(options: WorkloadOptions) {
+    this.#options = options;
+    this.#podsDir = join(options.instance.stateDir, 'pods');
+    this.#users = new UserIds(options.instance.name);
+    mkdirSync(this.#podsDir, { recursive: true, mode: 0o700 });
+    this.#adopt();
+    for (const pod of options.pods.rows()) this.#reconcile(pod.key, false);
+    this.#unsubscribe = options.pods.subscribe((changes) => { this.#followPods(changes); });
+    this.#poll = setInterval(() => { for (const run of [...this.#runs.values()]) this.#look(run); }, pollMs).unref();
+  }
+
+  /** Its network and policy stand: lets its containers start. */
+  release(key: string): void {
+    const run = this.#runs.get(key);
+    if (run === undefined || run.stopping) return;
+    run.message = undefined;
+    run.release();
+    this.#publish(run);
+  }
+
+  /** Its network could not be set up: it stays as it is, and says why. */
+  fail(key: string, message: string): void {
+    const run = this.#runs.get(key);
+    if (run === undefined || run.stopping) return;
+    run.message = message;
+    this.#publish(run);
+  }
+
+  /** Ends all pods, each with at most this grace; starts nothing any more. */
+  async stopAll(graceMs: number): Promise<void> {
+    this.#ending = true;
+    this.#backoff.clear();
+    for (const run of this.#runs.values()) {
+      run.shorten(graceMs);
+      if (!run.stopping) this.#end(run);
+    }
+    while (this.#work.size > 0) await Promise.all(this.#work);
+  }
+
+  /** Leaves the pods running. */
+  close(): void {
+    this.#ending = true;
+    this.#backoff.clear();
+    this.#unsubscribe();
+    clearInterval(this.#poll);
+    for (const run of this.#runs.values()) run.unfollow();
+  }
+
+  #followPods(changes: readonly Change<PodRow>[]): void {
+    for (const { key } of changes) this.#reconcile(key, true);
+    if (this.#options.pods.synced) for (const key of [...this.#runs.keys()]) this.#reconcile(key, true);
+  }
+
+  /** `mayEnd`: that the pod has no row is known, not only not yet read. */
+  #reconcile(key: string, mayEnd: boolean): void {
+    const pod = this.#options.pods.get(key);
+    const run = this.#runs.get(key);
+    if (this.#ending || run?.stopping === true) return;
+    if (run === undefined) {
+      if (pod === undefined) this.#forget(key);
+      else if (!this.#backoff.waits(key)) this.#start(pod);
+    } else if (pod === undefined) {
+      if (mayEnd) this.#end(run);
+    } else if (!sameRun(pod, run.pod)) this.#end(run);
+    else if (!isDeepStrictEqual(pod, run.pod)) {
+      run.update(pod);
+      this.#publish(run);
+    }
+  }
+
+  #foldersOf(uid: string): RunFolders {
+    return { folder: join(this.#podsDir, uid), cgroup: join(this.#options.cgroupFolder, uid) };
+  }
+
+  #start(pod: PodRow): void {
+    const { instance, hostsFile, workloads, log } = this.#options;
+    const uid = randomUUID();
+    const user = this.#users.take();
+    try {
+      const run = startRun(this.#foldersOf(uid), pod, {
+        user, hosts: hostsFile(pod.namespace), hidden: [instance.stateDir, otherState],
+        ended: () => { const current = this.#runs.get(pod.key); if (current?.uid === uid) this.#look(current); },
+      });
+      this.#backoff.started(pod.key);
+      this.#runs.set(pod.key, run);
+      this.#publish(run);
+      run.follow(() => { this.#look(run); }, log);
+    } catch (error) {
+      const message = `start ${pod.key}: ${messageOf(error)}`;
+      log(message);
+      this.#backoff.failed(pod.key);
+      workloads.write([{
+        key: pod.key, namespace: pod.namespace, name: pod.name, uid, pod, shimPid: 0, phase: 'CrashLoopBackOff', containers: [], startedAtMs: Date.now(), message,
+      }]);
+      this.#later(this.#remove(this.#foldersOf(uid)).then(() => { this.#users.free(user); }), message);
+    }
+  }
+
+  #adopt(): void {
+    for (const uid of readdirSync(this.#podsDir)) {
+      const folders = this.#foldersOf(uid);
+      const run = adoptRun(folders);
+      if (run === undefined) {
+        this.#later(this.#remove(folders), `remove ${folders.folder}`);
+        continue;
+      }
+      this.#users.keep(run.user);
+      const older = this.#runs.get(run.key);
+      if (older !== undefined && older.startedAtMs > run.startedAtMs) {
+        this.#end(run);
+        continue;
+      }
+      if (older !== undefined) this.#end(older);
+      this.#options.hostsFile(run.pod.namespace);
+      this.#runs.set(run.key, run);
+      this.#publish(run);
+      if (run.stopping) this.#end(run);
+      else run.follow(() => { this.#look(run); }, this.#options.log);
+    }
+  }
+
+  /** Takes over what the shim says, and notices that it is gone. */
+  #look(run: Run): void {
+    if (run.stopping || this.#runs.get(run.key) !== run) return;
+    const changed = run.refresh();
+    if (!run.alive) this.#lost(run);
+    else if (changed) this.#publish(run);
+  }
+
+  #publish(run: Run): void {
+    if (this.#runs.get(run.key) === run) this.#options.workloads.write([run.row()]);
+  }
+
+  #lost(run: Run): void {
+    run.message = run.lastWords();
+    run.stopping = true;
+    this.#options.log(`${run.key}: ${run.message}`);
+    this.#backoff.failed(run.key);
+    this.#options.workloads.write([{ ...run.row('CrashLoopBackOff'), shimPid: 0, containers: run.row().containers.map((one) => ({ ...one, state: 'waiting', pid: 0 })) }]);
+    this.#later(this.#finish(run, true), `clean ${run.key}`);
+  }
+
+  #end(run: Run): void {
+    run.stopping = true;
+    this.#publish(run);
+    this.#later(run.stop().then(() => this.#finish(run, false)), `end ${run.key}`);
+  }
+
+  async #finish(run: Run, keepRow: boolean): Promise<void> {
+    try {
+      await run.clean();
+    } finally {
+      this.#users.free(run.user);
+      if (this.#runs.get(run.key) === run) {
+        this.#runs.delete(run.key);
+        if (!keepRow) this.#options.workloads.write([], [run.key]);
+        this.#reconcile(run.key, false);
+      }
+    }
+  }
+
+  #forget(key: string): void {
+    this.#backoff.forget(key);
+    this.#options.workloads.write([], [key]);
+  }
+
+  async #remove(folders: RunFolders): Promise<void> {
+    await removeCgroup(folders.cgroup);
+    if (existsSync(folders.folder)) rmSync(folders.folder, { recursive: true });
+  }
+
+  /** Work that stopAll waits for; its failure is told, and the folder is met again by the next agent or by `weir down`. */
+  #later(work: Promise<void>, what: string): void {
+    const told = work.catch((error: unknown) => { this.#options.log(`${what}: ${messageOf(error)}`); }).finally(() => { this.#work.delete(told); });
+    this.#work.add(told);
+  }
+}
