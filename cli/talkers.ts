@@ -15,8 +15,8 @@ interface Entry { talker: Omit<Talker, 'total' | 'perSecond'>; total: number; se
 
 const windowMs = 10_000;
 const maxEntries = 2_000;
-const forwarded = 'FORWARDED';
-const dropped = 'DROPPED';
+const forwarded = 1;
+const dropped = 2;
 
 /** Rates are of connections that were opened or packets that were dropped, over the last ten seconds. */
 export class Talkers {

@@ -57,11 +57,11 @@ export class Cluster {
       ip('netns', 'add', name);
       ip('-n', name, 'link', 'set', 'lo', 'up');
     }
-    ip('link', 'add', 'uplink', 'netns', this.#netns, 'type', 'veth', 'peer', 'name', 'down', 'netns', out);
-    for (const [name, device, own] of [[this.#netns, 'uplink', node], [out, 'down', outside]] as const) {
+    ip('link', 'add', 'uplink', 'netns', this.#netns, 'type', 'veth', 'peer', 'name', 'downlink', 'netns', out);
+    for (const [name, device, own] of [[this.#netns, 'uplink', node], [out, 'downlink', outside]] as const) {
       ip('-n', name, 'address', 'add', `${own.ipv4}/24`, 'dev', device);
       ip('-n', name, 'address', 'add', `${own.ipv6}/64`, 'dev', device, 'nodad');
-      ip('-n', name, 'link', 'set', device, 'up');
+      ip('-n', name, 'link', 'set', 'dev', device, 'up');
     }
     ip('-n', this.#netns, 'route', 'add', 'default', 'via', outside.ipv4);
     ip('-n', this.#netns, 'route', 'add', 'default', 'via', outside.ipv6);

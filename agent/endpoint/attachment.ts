@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
 import { bytesOf } from '../ipcache/address.ts';
-import { addAddress, addNeighbour, addRoute, createVeth, deleteLink, links, setUp } from '../kernel/link.ts';
+import { addAddress, addNeighbour, addRoute, createVeth, deleteLink, links, setUp, silence } from '../kernel/link.ts';
 import { withNetlinkIn } from '../kernel/netns.ts';
 import type { Netlink } from '../kernel/netlink.ts';
 import { writeFileSync } from 'node:fs';
@@ -48,6 +48,7 @@ export function openVeth(netlink: Netlink, plan: VethPlan, veth: Veth, gateway: 
   const { interfaceName: name } = plan;
   withNetlinkIn(plan.netns, (inside) => {
     const index = links(inside).find((link) => link.name === workloadInterface)!.index;
+    silence(inside, index, workloadInterface);
     setUp(inside, index, workloadInterface);
     for (const [own, router, everything] of [[plan.ipv4, gateway.ipv4, '0.0.0.0'], [plan.ipv6, gateway.ipv6, '::']] as const) {
       const bits = bytesOf(own).length * 8;
@@ -57,6 +58,7 @@ export function openVeth(netlink: Netlink, plan: VethPlan, veth: Veth, gateway: 
       addRoute(inside, { destination: bytesOf(everything), prefixLength: 0, output: index, gateway: bytesOf(router), preferredSource: bytesOf(own) }, `default route of ${name}`);
     }
   });
+  silence(netlink, veth.ifindex, name);
   setUp(netlink, veth.ifindex, name);
   for (const [address, source] of [[plan.ipv4, gateway.ipv4], [plan.ipv6, gateway.ipv6]] as const) {
     addNeighbour(netlink, veth.ifindex, bytesOf(address), macBytes(veth.mac), name);

@@ -32,16 +32,20 @@ export interface VethOptions {
 
 const mac = (value: Uint8Array | undefined): Attribute[] => (value === undefined ? [] : [[attribute.link.address, value]]);
 
-/** No IPv6 link-local addresses: neither end of weir's veths speaks for itself. */
-const silent: Attribute = [attribute.link.afSpec, [[afInet6, [[attribute.link.addrGenMode, Buffer.from([1])]]]]];
+/** No IPv6 link-local addresses of its own making: before it is up, an end of a veth must not speak for itself. */
+export function silence(netlink: Netlink, index: number, name: string): void {
+  const none = encodeAttributes([[attribute.link.addrGenMode, Buffer.from([1])]]);
+  const body = linkBody(index, 0, 0, [[attribute.link.afSpec, [[afInet6, none]]]]);
+  netlink.request(message.setLink, 0, body, `interface ${name}`, 'RTM_SETLINK');
+}
 
 export function createVeth(netlink: Netlink, options: VethOptions): void {
   const { peer } = options;
-  const peerAttributes: Attribute[] = [[attribute.link.name, peer.name], ...mac(peer.mac), [attribute.link.mtu, options.mtu], silent];
+  const peerAttributes: Attribute[] = [[attribute.link.name, peer.name], ...mac(peer.mac), [attribute.link.mtu, options.mtu]];
   if (peer.netnsFd !== undefined) peerAttributes.push([attribute.link.netnsFd, peer.netnsFd]);
   const peerBody = linkBody(0, 0, 0, peerAttributes);
   const body = linkBody(0, 0, 0, [
-    [attribute.link.name, options.name], ...mac(options.mac), [attribute.link.mtu, options.mtu], silent,
+    [attribute.link.name, options.name], ...mac(options.mac), [attribute.link.mtu, options.mtu],
     [attribute.link.info, [[attribute.link.infoKind, 'veth'], [attribute.link.infoData, [[attribute.link.peer, peerBody]]]]],
   ]);
   netlink.request(message.newLink, flag.create | flag.exclusive, body, `veth ${options.name}`, 'RTM_NEWLINK');

@@ -2,7 +2,7 @@
 // unreachable routes for both ranges, so that an address that nobody has is refused here and never leaves the node.
 import type { Instance } from '../instance.ts';
 import { bytesOf, parsePrefix } from '../ipcache/address.ts';
-import { addAddress, addUnreachable, createVeth, deleteUnreachable, deleteLink, links, setUp } from '../kernel/link.ts';
+import { addAddress, addUnreachable, createVeth, deleteUnreachable, deleteLink, links, setUp, silence } from '../kernel/link.ts';
 import type { Netlink } from '../kernel/netlink.ts';
 import { tolerate } from '../kernel/netlink.ts';
 import { addressAt, type Ranges } from './addresses.ts';
@@ -17,8 +17,10 @@ export function ensureGateway(netlink: Netlink, instance: Instance, ranges: Rang
   tolerate(['EEXIST'], () => { createVeth(netlink, { name: interfaceName, mtu: 1500, peer: { name: peer } }); });
   const found = links(netlink);
   const ifindex = found.find((link) => link.name === interfaceName)!.index;
-  setUp(netlink, found.find((link) => link.name === peer)!.index, peer);
-  setUp(netlink, ifindex, interfaceName);
+  for (const [index, name] of [[found.find((link) => link.name === peer)!.index, peer], [ifindex, interfaceName]] as const) {
+    silence(netlink, index, name);
+    setUp(netlink, index, name);
+  }
   const gateway = { interfaceName, ifindex, ipv4: addressAt(ranges.ipv4, gatewayIndex), ipv6: addressAt(ranges.ipv6, gatewayIndex) };
   addAddress(netlink, ifindex, bytesOf(gateway.ipv4), 32, interfaceName);
   addAddress(netlink, ifindex, bytesOf(gateway.ipv6), 128, interfaceName);
