@@ -34,6 +34,7 @@ export interface DirectoryReflector {
 interface Watched { readonly watcher: FSWatcher; readonly inode: bigint }
 
 const defaultDebounceMs = 15;
+const maxDelayMs = 25;
 const defaultRescanMs = 2000;
 
 /** Throws a ConfigError when the directory is missing or others could write to it. The first scan is done on return. */
@@ -57,6 +58,7 @@ class Reflector {
   /** Of the objects in the table that came from here. */
   #keys = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
+  #firstEventAt = 0;
   #watchError: string | undefined;
   #stopped = false;
 
@@ -109,8 +111,13 @@ class Reflector {
     return scan({ dir: this.#dir, display: this.#options.display, trust: this.#trust, enter: (folder) => { this.#watch(folder); } });
   }
 
+  /** Waits for a file that is being written to come to rest, but not for long: what is written shall count within 50 ms. */
   #schedule(): void {
-    if (this.#stopped || this.#timer !== undefined) return;
+    if (this.#stopped) return;
+    const now = performance.now();
+    if (this.#timer === undefined) this.#firstEventAt = now;
+    else if (now - this.#firstEventAt > maxDelayMs) return;
+    clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.refresh();

@@ -63,11 +63,12 @@ function wrongKey(document: Document): { offset: number; message: string } | und
   let wrong: { offset: number; message: string } | undefined;
   visit(document, {
     Map: (_, map) => {
-      const seen = new Set<unknown>();
+      const seen = new Set<string>();
       for (const { key } of map.items) {
-        const name = isScalar(key) ? key.value : key;
-        const twice = seen.has(name) && name !== '<<';
-        if (twice) wrong = { offset: (key as Node).range?.[0] ?? 0, message: `the key ${String(name)} stands twice in one map` };
+        const offset = (key as Node | null)?.range?.[0] ?? map.range?.[0] ?? 0;
+        const name = isScalar(key) ? String(key.value) : '';
+        if (!isScalar(key) || (typeof key.value === 'object' && key.value !== null)) wrong = { offset, message: 'the key of a map must be text' };
+        else if (seen.has(name) && name !== '<<') wrong = { offset, message: `the key ${name} stands twice in one map` };
         else if (seen.size >= limits.keys) wrong = { offset: map.range?.[0] ?? 0, message: `more than ${limits.keys} keys in one map` };
         if (wrong !== undefined) return visit.BREAK;
         seen.add(name);
