@@ -73,14 +73,19 @@ const podFields = fieldsOf('the pod spec', {
   ephemeralContainers: refused('ephemeralContainers are not handled yet', 'delete them'),
 }, {
   required: ['containers'],
-  hints: { container: 'did you mean `containers`, a list?', hostPath: 'volumes are not handled yet: delete it', command: 'it stands in an item of containers', image: 'it stands in an item of containers' },
+  hints: {
+    container: 'did you mean `containers`, a list?', hostPath: 'volumes are not handled yet: delete it',
+    command: 'it stands in an item of containers', image: 'it stands in an item of containers',
+  },
 });
 
 const podSpec: Shape = (value, path, report) => {
   podFields(value, path, report);
   if (!isObject(value)) return;
   const { serviceAccount: old, serviceAccountName: name } = value;
-  if (!isAbsent(old) && !isAbsent(name) && old !== name) fail(report, [...path, 'serviceAccount'], 'serviceAccount and serviceAccountName differ', 'delete serviceAccount');
+  if (!isAbsent(old) && !isAbsent(name) && old !== name) {
+    fail(report, [...path, 'serviceAccount'], 'serviceAccount and serviceAccountName differ', 'delete serviceAccount');
+  }
   checkUnique(value['containers'], [...path, 'containers'], report);
 };
 
@@ -116,7 +121,9 @@ export const pod = fieldsOf('a Pod', { ...envelope, spec: podSpec }, {}, {
 });
 
 const template: Shape = (value, path, report) => {
-  fieldsOf('the template', { metadata: templateMetadata, spec: podSpec }, {}, { required: ['spec'], hints: { containers: 'it stands under template.spec', labels: 'it stands under template.metadata' } })(value, path, report);
+  fieldsOf('the template', { metadata: templateMetadata, spec: podSpec }, {}, {
+    required: ['spec'], hints: { containers: 'it stands under template.spec', labels: 'it stands under template.metadata' },
+  })(value, path, report);
   const spec = isObject(value) ? value['spec'] : undefined;
   if (!isObject(spec) || isAbsent(spec['restartPolicy']) || spec['restartPolicy'] === 'Always') return;
   fail(report, [...path, 'spec', 'restartPolicy'], 'the pods of a Deployment are always restarted', 'delete restartPolicy, or write a Pod');

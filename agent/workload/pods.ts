@@ -35,8 +35,10 @@ export function derivePods(manifests: readonly ManifestRow[], options: PodOption
       if (!hasError(found)) checkUsers(manifest, options, report);
       for (const row of hasError(found) ? [] : podsOf(manifest)) {
         const other = pods.get(row.key);
-        if (other === undefined && row.name.length <= maxNameLength) pods.set(row.key, row);
-        else fail(report, ['metadata', 'name'], other === undefined ? `the pod name ${row.name} is longer than ${maxNameLength} characters` : taken(other), 'choose another name');
+        if (other !== undefined) fail(report, ['metadata', 'name'], taken(other), 'choose another name');
+        else if (row.name.length > maxNameLength) {
+          fail(report, ['metadata', 'name'], `the pod name ${row.name} is longer than ${maxNameLength} characters`, 'choose another name');
+        } else pods.set(row.key, row);
       }
       problems.push(...found.map((problem) => rowOf(manifest, problem)));
     }
