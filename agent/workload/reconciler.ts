@@ -89,6 +89,7 @@ export class WorkloadReconciler {
     this.#unsubscribe();
     clearInterval(this.#poll);
     for (const run of this.#runs.values()) run.unfollow();
+    this.#runs.clear();
   }
 
   #followPods(changes: readonly Change<PodRow>[]): void {

@@ -1,7 +1,7 @@
 // One run of a pod: its folder, cgroup and shim, from the spec file to the removal of everything. The shim outlives the
 // agent: adopt() takes up a run that an agent before started.
 import { spawn } from 'node:child_process';
-import { closeSync, constants, mkdirSync, openSync, readFileSync, rmSync, watch, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, rmSync, watch, writeFileSync, writeSync } from 'node:fs';
 import type { FSWatcher } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -34,13 +34,13 @@ export class Run {
   #released = false;
   #watcher: FSWatcher | undefined;
 
-  constructor(folders: RunFolders, record: PodRecord, shim: ProcessId, startedAtMs: number) {
+  constructor(folders: RunFolders, record: PodRecord, shim: ProcessId) {
     this.uid = basename(folders.folder);
     this.folders = folders;
     this.user = record.user;
     this.pod = record.pod;
     this.process = shim;
-    this.startedAtMs = startedAtMs;
+    this.startedAtMs = record.startedAtMs;
   }
 
   get key(): string { return this.pod.key; }
@@ -83,7 +83,7 @@ export class Run {
 
   update(pod: PodRow): void {
     this.pod = pod;
-    writePod(this.folders.folder, { pod, user: this.user });
+    writePod(this.folders.folder, { pod, user: this.user, startedAtMs: this.startedAtMs });
   }
 
   /** At the latest after `graceMs` the containers are killed; a later call can only shorten it. */
@@ -111,7 +111,8 @@ export class Run {
 
   /** What the shim said on its way out, when it could not even begin. */
   lastWords(): string {
-    const words = readFileSync(join(this.folders.folder, 'shim.log'), 'utf8').trim().split('\n').at(-1) ?? '';
+    const path = join(this.folders.folder, 'shim.log');
+    const words = existsSync(path) ? readFileSync(path, 'utf8').trim().split('\n').at(-1)! : '';
     return words === '' ? 'its shim ended unexpectedly' : words;
   }
 
@@ -132,7 +133,7 @@ export function startRun(folders: RunFolders, pod: PodRow, options: StartOptions
   mkdirSync(folders.folder, { recursive: true, mode: 0o700 });
   makeCgroup(folders.cgroup);
   const spec = join(folders.folder, 'spec');
-  const record = { pod, user: options.user };
+  const record = { pod, user: options.user, startedAtMs: Date.now() };
   writeFileSync(spec, encodeSpec(pod, options.user, { ...folders, hosts: options.hosts, hidden: options.hidden }), { mode: 0o600 });
   writePod(folders.folder, record);
   const words = openSync(join(folders.folder, 'shim.log'), 'a', 0o600);
@@ -143,7 +144,7 @@ export function startRun(folders: RunFolders, pod: PodRow, options: StartOptions
   child.unref();
   if (child.pid === undefined) throw new Error(`start ${shimPath}: no process`);
   const shim = processOf(child.pid) ?? { pid: child.pid, startTicks: 0 };
-  return new Run(folders, record, shim, Date.now());
+  return new Run(folders, record, shim);
 }
 
 /** Undefined when its shim does not live any more or never came to life. */
@@ -151,7 +152,7 @@ export function adoptRun(folders: RunFolders): Run | undefined {
   const record = readPod(folders.folder);
   const status = readStatus(folders.folder);
   if (record === undefined || status === undefined) return undefined;
-  const run = new Run(folders, record, { pid: status.shimPid, startTicks: status.startTicks }, status.startedAtMs);
+  const run = new Run(folders, record, { pid: status.shimPid, startTicks: status.startTicks });
   if (!run.alive) return undefined;
   run.refresh();
   run.stopping = status.phase === 'Terminating';

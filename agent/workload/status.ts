@@ -8,7 +8,6 @@ export interface ShimStatus {
   readonly phase: WorkloadPhase;
   readonly shimPid: number;
   readonly startTicks: number;
-  readonly startedAtMs: number;
   readonly containers: readonly ContainerState[];
 }
 
@@ -16,6 +15,7 @@ export interface PodRecord {
   readonly pod: PodRow;
   /** The pod's own unprivileged uid. */
   readonly user: number;
+  readonly startedAtMs: number;
 }
 
 const read = (path: string): unknown => (existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : undefined);

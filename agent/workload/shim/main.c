@@ -73,7 +73,6 @@ static int run(const char *spec_path) {
   bring_up_loopback();
   pod.go = open_go(&pod.spec);
   pod.start_ticks = start_ticks_of(getpid());
-  pod.started_at_ms = wall_ms();
   for (int i = 0; i < pod.spec.container_count; i++) {
     struct container *container = &pod.containers[i];
     container->spec = &pod.spec.containers[i];

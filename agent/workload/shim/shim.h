@@ -72,7 +72,7 @@ struct pod {
   struct pod_spec spec;
   struct container containers[max_containers];
   bool released, terminating;
-  int64_t kill_at_ms, started_at_ms;
+  int64_t kill_at_ms;
   int go;          // FIFO on which the agent says that the network stands
   int signals;
   uint64_t start_ticks;
@@ -94,7 +94,6 @@ void read_spec(struct pod_spec *spec, const char *path);
 void write_status(const struct pod *pod);
 uint64_t start_ticks_of(pid_t pid);
 int64_t now_ms(void);
-int64_t wall_ms(void);
 
 // container.c
 void start_container(struct pod *pod, struct container *container);

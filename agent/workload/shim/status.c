@@ -8,14 +8,11 @@
 #include <time.h>
 #include <unistd.h>
 
-static int64_t clock_ms(clockid_t clock) {
+int64_t now_ms(void) {
   struct timespec now;
-  clock_gettime(clock, &now);
+  clock_gettime(CLOCK_MONOTONIC, &now);
   return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
-
-int64_t now_ms(void) { return clock_ms(CLOCK_MONOTONIC); }
-int64_t wall_ms(void) { return clock_ms(CLOCK_REALTIME); }
 
 /** Field 22 of /proc/PID/stat: with the pid it names one process for the whole uptime. 0 when there is none. */
 uint64_t start_ticks_of(pid_t pid) {
@@ -86,8 +83,8 @@ static char *status_text(const struct pod *pod, size_t *length) {
   char *text = NULL;
   FILE *file = open_memstream(&text, length);
   if (file == NULL) die("open_memstream");
-  fprintf(file, "{\"phase\":\"%s\",\"shimPid\":%d,\"startTicks\":%" PRIu64 ",\"startedAtMs\":%" PRId64 ",\"containers\":[",
-          phase_of(pod), getpid(), pod->start_ticks, pod->started_at_ms);
+  fprintf(file, "{\"phase\":\"%s\",\"shimPid\":%d,\"startTicks\":%" PRIu64 ",\"containers\":[",
+          phase_of(pod), getpid(), pod->start_ticks);
   for (int i = 0; i < pod->spec.container_count; i++) {
     if (i > 0) fputc(',', file);
     write_container(file, &pod->containers[i]);
