@@ -49,7 +49,7 @@ export class Run {
   /** Calls back when the shim may have told something new, or has ended. */
   follow(news: () => void, log: (line: string) => void): void {
     try {
-      this.#watcher = watch(this.folders.folder, { persistent: false }, (_event, file) => { if (file === 'status.json') news(); });
+      this.#watcher = watch(join(this.folders.folder, 'news'), { persistent: false }, news);
       this.#watcher.on('error', (error) => { log(`watch ${this.folders.folder}: ${error.message}`); });
     } catch (error) {
       log(`watch ${this.folders.folder}: ${String(error)}; its state is looked for instead`);
@@ -133,6 +133,7 @@ export function startRun(folders: RunFolders, pod: PodRow, options: StartOptions
   mkdirSync(folders.folder, { recursive: true, mode: 0o700 });
   makeCgroup(folders.cgroup);
   const spec = join(folders.folder, 'spec');
+  writeFileSync(join(folders.folder, 'news'), '', { mode: 0o600 });
   const record = { pod, user: options.user, startedAtMs: Date.now() };
   writeFileSync(spec, encodeSpec(pod, options.user, { ...folders, hosts: options.hosts, hidden: options.hidden }), { mode: 0o600 });
   writePod(folders.folder, record);

@@ -61,6 +61,15 @@ static int open_go(const struct pod_spec *spec) {
   return fd;
 }
 
+/** Made by the agent, which watches it: a watch of the folder would wake the agent for every line of a log. */
+static int open_news(const struct pod_spec *spec) {
+  char path[4096];
+  snprintf(path, sizeof path, "%s/news", spec->folder);
+  int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) die(path);
+  return fd;
+}
+
 static int run(const char *spec_path) {
   static struct pod pod;
   umask(077);
@@ -72,6 +81,7 @@ static int run(const char *spec_path) {
   if (sethostname(pod.spec.name, strnlen(pod.spec.name, 64)) != 0) die("sethostname");
   bring_up_loopback();
   pod.go = open_go(&pod.spec);
+  pod.news = open_news(&pod.spec);
   pod.start_ticks = start_ticks_of(getpid());
   for (int i = 0; i < pod.spec.container_count; i++) {
     struct container *container = &pod.containers[i];

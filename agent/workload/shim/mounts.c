@@ -3,8 +3,7 @@
 // sockets. For uid 0 all of it is read-only, because uid 0 without capabilities still owns root's files.
 #include "shim.h"
 #include <errno.h>
-#include <linux/mount.h>
-#include <stdarg.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -13,6 +12,10 @@
 #include <unistd.h>
 
 enum { max_mounts = 256 };
+
+// mount_setattr is kernel 5.12: the headers of older systems do not have it, and its header clashes with <sys/mount.h>.
+enum { call_mount_setattr = 442, attr_readonly = 1, at_recursive = 0x8000 };
+struct mount_attributes { uint64_t set, clear, propagation, user_namespace; };
 
 /** Kernel control files: a workload has no business with them wherever they are mounted. */
 static const char *const control_types[] = {
@@ -80,8 +83,8 @@ static bool unmount_control(char *reason) {
 }
 
 static bool make_readonly(char *reason) {
-  struct mount_attr readonly = { .attr_set = MOUNT_ATTR_RDONLY };
-  if (syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &readonly, sizeof readonly) == 0) return true;
+  struct mount_attributes readonly = { .set = attr_readonly };
+  if (syscall(call_mount_setattr, AT_FDCWD, "/", at_recursive, &readonly, sizeof readonly) == 0) return true;
   if (errno != ENOSYS) return failed(reason, "make read-only", "/");
   snprintf(reason, reason_bytes, "a container of uid 0 needs kernel 5.12 or newer (mount_setattr)");
   return false;
@@ -123,9 +126,11 @@ bool isolate_mounts(const struct pod_spec *pod, const struct container_spec *spe
   if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) return failed(reason, "make private", "/");
   if (!unmount_control(reason)) return false;
   if (spec->user == 0 && !make_readonly(reason)) return false;
+  struct resolv resolv;
+  read_resolv(&resolv);
   if (!bind_hosts(pod->hosts, reason)) return false;
   for (int i = 0; i < pod->hidden_count; i++) {
     if (!hide(pod->hidden[i], reason)) return false;
   }
-  return mount_run(reason) && mount_proc(reason) && mount_sys(reason) && mount_dev(reason);
+  return mount_run(reason) && write_resolv(&resolv, reason) && mount_proc(reason) && mount_sys(reason) && mount_dev(reason);
 }

@@ -37,6 +37,7 @@ void drop_privileges(uid_t user) {
   if (setresuid(user, user, user) != 0) die("setresuid");
   if (syscall(SYS_capset, &header, none) != 0) die("capset");
   umask(022);
+  filter_calls();
 }
 
 /** Handlers and the mask survive an exec, so the workload would start with the shim's. */

@@ -75,6 +75,7 @@ struct pod {
   int64_t kill_at_ms;
   int go;          // FIFO on which the agent says that the network stands
   int signals;
+  int news;        // the agent watches this file: one write for every new status
   uint64_t start_ticks;
 };
 
@@ -106,6 +107,7 @@ _Noreturn void run_init(const struct pod_spec *pod, const struct container_spec 
 
 // program.c
 void drop_privileges(uid_t user);
+void filter_calls(void);
 int execute(const struct container_spec *spec, char *reason);
 void reset_signals(void);
 
@@ -113,6 +115,18 @@ void reset_signals(void);
 bool isolate_mounts(const struct pod_spec *pod, const struct container_spec *spec, char *reason);
 /** Fills the reason with `WHAT PATH: errno`; false. */
 bool failed(char *reason, const char *what, const char *path);
+
+/** resolv.conf of the machine, kept while /run is covered. */
+struct resolv {
+  char path[4096];
+  char text[4096];
+  size_t length;
+};
+
+// resolv.c
+void read_resolv(struct resolv *resolv);
+bool write_resolv(struct resolv *resolv, char *reason);
+
 // proc.c
 bool mount_proc(char *reason);
 // device.c

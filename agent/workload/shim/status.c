@@ -110,6 +110,7 @@ void write_status(const struct pod *pod) {
   snprintf(draft, sizeof draft, "%s/status.json.draft", pod->spec.folder);
   int fd = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (fd < 0) return;  // the folder is gone or the disk is full: the containers go on, the agent sees old news
-  if (write(fd, text, length) == (ssize_t)length) rename(draft, path);
+  bool whole = write(fd, text, length) == (ssize_t)length;
   close(fd);
+  if (whole && rename(draft, path) == 0 && pwrite(pod->news, "\n", 1, 0) < 0) return;  // the agent also looks now and then
 }
