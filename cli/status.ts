@@ -2,8 +2,6 @@
 import type { Command } from 'commander';
 import { callAgent } from '../agent/api/client.ts';
 import { ConfigError } from '../agent/errors.ts';
-import { checkMachine, checkPrograms } from '../agent/node/check.ts';
-import { objectPath } from '../bpf/build.ts';
 import { chosenInstance, instanceOption, listing, outputOption, type Common } from './options.ts';
 import { printObject, printRows, printable, type Row } from './print.ts';
 
@@ -14,7 +12,8 @@ export function register(program: Command): void {
     printObject(await callAgent<Row>(chosenInstance(options), 'status'), options.output);
   });
 
-  program.command('check').description('what weir needs of this machine, and what mends it').addOption(outputOption()).addHelpText('after', '\nExample:\n  sudo ./weir check').action((options: Common) => {
+  program.command('check').description('what weir needs of this machine, and what mends it').addOption(outputOption()).addHelpText('after', '\nExample:\n  sudo ./weir check').action(async (options: Common) => {
+    const [{ checkMachine, checkPrograms }, { objectPath }] = await Promise.all([import('../agent/node/check.ts'), import('../bpf/build.ts')]);
     const machine = checkMachine(objectPath);
     const rows = machine.every((row) => row.ok || !row.required) ? [...machine, ...checkPrograms(objectPath)] : machine;
     const told = rows.map((row) => ({ ...row, state: row.ok ? 'ok' : row.required ? 'MISSING' : 'without', mend: row.ok ? '' : row.mend }));

@@ -4,16 +4,17 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:f
 import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Option, type Command } from 'commander';
-import { removeFolders, removeLeftovers, startAgent, type AgentOptions } from '../agent/agent.ts';
+import type { AgentOptions } from '../agent/agent.ts';
 import { ConfigError } from '../agent/errors.ts';
-import { checkTrusted } from '../agent/directory/trust.ts';
 import type { Instance } from '../agent/instance.ts';
 import type { AttachMode } from '../agent/kernel/attach.ts';
-import { Netlink } from '../agent/kernel/netlink.ts';
-import { checkRange, defaultRanges } from '../agent/node/addresses.ts';
+import type { Ranges } from '../agent/node/addresses.ts';
 import { runningAgent } from '../agent/node/lock.ts';
 import { chosenInstance, instanceOption } from './options.ts';
 import { Screen } from './screen.ts';
+
+/** The agent with all its libraries: loaded by the verbs that need it, so that the others start fast. */
+const loadAgent = async () => import('../agent/agent.ts');
 
 interface UpOptions { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode }
 
@@ -39,7 +40,8 @@ function requireRoot(): void {
   if (process.getuid?.() !== 0) throw new ConfigError('weir loads programs into the kernel and needs root', 'run the same command with sudo');
 }
 
-function rangesOf(options: UpOptions) {
+async function rangesOf(options: UpOptions): Promise<Ranges> {
+  const { checkRange, defaultRanges } = await import('../agent/node/addresses.ts');
   const preset = defaultRanges(options.instance);
   return {
     ipv4: options.ipv4Range === undefined ? preset.ipv4 : checkRange(options.ipv4Range, '--ipv4-range'),
@@ -49,10 +51,11 @@ function rangesOf(options: UpOptions) {
 
 async function up(dir: string, options: UpOptions): Promise<void> {
   requireRoot();
+  const [{ startAgent }, { checkTrusted }] = await Promise.all([loadAgent(), import('../agent/directory/trust.ts')]);
   checkTrusted(resolve(dir));
   const screen = new Screen(process.stdout, dir);
   const agentOptions: AgentOptions = {
-    instance: chosenInstance(options), ranges: rangesOf(options), dir, allowRoot: options.allowRoot === true,
+    instance: chosenInstance(options), ranges: await rangesOf(options), dir, allowRoot: options.allowRoot === true,
     ...(options.attach === undefined ? {} : { attachMode: options.attach }), log: (line) => { screen.log(line); },
   };
   const agent = await startAgent(agentOptions);
@@ -96,7 +99,8 @@ async function down(options: UpOptions): Promise<void> {
     while (runningAgent(instance) !== undefined && Date.now() < end) await sleep(pollMs);
     if (runningAgent(instance) !== undefined) throw new ConfigError(`process ${pid} does not end`, `kill -9 ${pid}, then ./weir down again`);
   }
-  const ended = await removeLeftovers(instance, rangesOf(options), new Netlink());
+  const [{ removeFolders, removeLeftovers }, { Netlink }] = await Promise.all([loadAgent(), import('../agent/kernel/netlink.ts')]);
+  const ended = await removeLeftovers(instance, await rangesOf(options), new Netlink());
   removeFolders(instance);
   process.stdout.write(pid !== undefined ? 'the agent has ended and everything is gone\n' : ended > 0 ? `${ended} workloads of an agent that had died are gone\n` : 'nothing was running\n');
 }

@@ -1,12 +1,11 @@
 // One endpoint in the kernel: the veth pair between node and workload, its addresses, routes and neighbours on both sides.
 // Neighbours are permanent: nobody has to ask who has an address, and nobody can answer in another's place.
 import { randomBytes } from 'node:crypto';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { bytesOf } from '../ipcache/address.ts';
 import { addAddress, addNeighbour, addRoute, createVeth, deleteLink, links, setUp, silence } from '../kernel/link.ts';
 import { withNetlinkIn } from '../kernel/netns.ts';
 import type { Netlink } from '../kernel/netlink.ts';
-import { writeFileSync } from 'node:fs';
 import type { Gateway } from '../node/gateway.ts';
 
 export const workloadInterface = 'eth0';
@@ -47,6 +46,9 @@ const macBytes = (text: string): Uint8Array => Uint8Array.from(text.split(':').m
 export function openVeth(netlink: Netlink, plan: VethPlan, veth: Veth, gateway: Gateway): void {
   const { interfaceName: name } = plan;
   withNetlinkIn(plan.netns, (inside) => {
+    // What a capability would have been needed for: ping, and ports below 1024. Both are of this namespace alone.
+    writeFileSync('/proc/sys/net/ipv4/ping_group_range', '0 2147483647');
+    writeFileSync('/proc/sys/net/ipv4/ip_unprivileged_port_start', '0');
     const index = links(inside).find((link) => link.name === workloadInterface)!.index;
     silence(inside, index, workloadInterface);
     setUp(inside, index, workloadInterface);
