@@ -62,6 +62,20 @@ describe('a pod', () => {
     expect(fixture.workloads.get('test/held')?.message).toBeUndefined();
   });
 
+  test('that cannot be started says why, and starts as soon as it is mended', async () => {
+    fixture.pods.write([pod('bad', [container(['true'], { env: { A: 'a\0b' } })])]);
+    expect(fixture.workloads.get('test/bad')).toMatchObject({ phase: 'CrashLoopBackOff', shimPid: 0, message: 'start test/bad: test/bad: env holds a NUL character' });
+    await fixture.run(pod('bad', [container(['true'])]));
+    await fixture.phase('test/bad', 'Completed');
+    fixture.lines.length = 0;
+  });
+
+  test('whose shim refuses it says so', async () => {
+    fixture.pods.write([pod('many', Array.from({ length: 17 }, (_, index) => container(['true'], { name: `c${index}` })))]);
+    const row = await fixture.phase('test/many', 'CrashLoopBackOff');
+    expect(row).toMatchObject({ shimPid: 0, message: 'weir-shim: spec: container: more than 16' });
+  });
+
   test('has one network for its containers, and one log each', async () => {
     const spec = (name: string): ContainerSpec => container(shell('echo out; echo err >&2; printf rest; exec sleep 1000'), { name });
     await fixture.run(pod('two', [spec('a'), spec('b')]));
@@ -183,5 +197,5 @@ test('20 starts and stops leave no process, cgroup or folder', async () => {
   }
   expect(fixture.processes()).toEqual([]);
   expect(fixture.leftovers()).toEqual([]);
-  expect(fixture.lines.filter((line) => !line.endsWith('its shim ended unexpectedly'))).toEqual([]);
+  expect(fixture.lines.filter((line) => !/its shim ended unexpectedly|more than 16/.test(line))).toEqual([]);
 });

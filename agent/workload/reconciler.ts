@@ -103,8 +103,9 @@ export class WorkloadReconciler {
     const run = this.#runs.get(key);
     if (this.#ending || run?.stopping === true) return;
     if (run === undefined) {
-      if (pod === undefined) this.#forget(key);
-      else if (!this.#backoff.waits(key)) this.#start(pod);
+      const tried = this.#options.workloads.get(key)?.pod;
+      if (pod === undefined || (tried !== undefined && !sameRun(pod, tried))) this.#forget(key);
+      if (pod !== undefined && !this.#backoff.waits(key)) this.#start(pod);
     } else if (pod === undefined) {
       if (mayEnd) this.#end(run);
     } else if (!sameRun(pod, run.pod)) this.#end(run);

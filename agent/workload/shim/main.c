@@ -13,6 +13,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 _Noreturn void die(const char *what) {
@@ -73,6 +74,8 @@ static int open_news(const struct pod_spec *spec) {
 static int run(const char *spec_path) {
   static struct pod pod;
   umask(077);
+  // Nothing of the agent's may stay open in what outlives it: its lock, its sockets.
+  if (syscall(SYS_close_range, 3, ~0U, 0) != 0) die("close_range");
   read_spec(&pod.spec, spec_path);
   pod.signals = open_signals();
   setsid();
