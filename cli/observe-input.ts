@@ -12,7 +12,7 @@ import type { Flow, GetFlowsResponse } from '../hubble/types.ts';
 export async function readFlows(path: string, query: Query, receive: (response: GetFlowsResponse) => void | Promise<void>, warn: (text: string) => void): Promise<void> {
   const input = path === '-' ? process.stdin : createReadStream(path);
   const failed = new Promise<never>((_, reject) => {
-    input.once('error', (error: Error) => { reject(new ConfigError(`read ${path}: ${messageOf(error)}`)); });
+    input.once('error', (error: Error) => { reject(new ConfigError(`read ${path}: ${error.message}`)); });
   });
   await Promise.race([failed, select(parse(createInterface({ input, crlfDelay: Infinity }), path, warn), query, receive)]);
 }

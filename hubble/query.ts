@@ -39,19 +39,17 @@ export function startOf(ring: Ring, query: Query): number {
     if (query.first) return ring.oldest;
     if (query.number === 0) return query.follow ? ring.next : ring.oldest;
   }
-  let start = ring.next;
   let matched = 0;
   for (let number = ring.next - 1; number >= ring.oldest; number -= 1) {
     const { flow, response } = ring.at(number)!;
     if (query.since !== undefined) {
-      if (response.time && compareTimes(response.time, query.since) < 0) break;
+      if (response.time && compareTimes(response.time, query.since) < 0) return number + 1;
     } else if (flow !== undefined && query.matches(flow)) {
       matched += 1;
-      if (matched > query.number) break;
+      if (matched === query.number) return number;
     }
-    start = number;
   }
-  return start;
+  return ring.oldest;
 }
 
 /** How many flows end the stream: a number is no limit when a time says where to begin, nor for those who follow. */

@@ -1,0 +1,162 @@
+// weir observe without an agent: the recorded flag sets of Hubble with their exit codes, filters and flows, and its two text forms.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from '@jest/globals';
+import { Command } from 'commander';
+import { messageOf } from '../agent/errors.ts';
+import { register } from './observe.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const flowsFile = join(root, 'hubble/testdata/flows.jsonl');
+const testdata = (name: string): string => readFileSync(join(root, 'hubble/testdata', name), 'utf8');
+
+interface Outcome { readonly rc: number; readonly err: string; readonly out: string }
+
+async function run(args: readonly string[], input = flowsFile): Promise<Outcome> {
+  const program = new Command().exitOverride().configureOutput({ writeErr: () => undefined });
+  let out = '';
+  let err = '';
+  register(program, { write: (text) => { out += text; }, writeError: (text) => { err += text; }, isTerminal: false, drained: () => undefined });
+  for (const command of program.commands) command.exitOverride();
+  try {
+    await program.parseAsync(['observe', '--input-file', input, ...args], { from: 'user' });
+    return { rc: 0, err, out };
+  } catch (error) {
+    return { rc: 1, err: messageOf(error), out };
+  }
+}
+
+interface Recorded { args: string[]; rc: number; err: string; rawFilters: string; uuids: string[] }
+const recorded = testdata('observe.jsonl').trim().split('\n').map((line) => JSON.parse(line) as Recorded).map((one) => ({ ...one, name: one.args.join(' ') }));
+
+describe('recorded flag sets', () => {
+  test.each(recorded)('$name', async ({ args, rc, err, rawFilters, uuids }) => {
+    const outcome = await run([...args, '-o', 'json']);
+    expect({ rc: outcome.rc, err: outcome.err }).toEqual({ rc, err });
+    expect(outcome.out.split('\n').filter((line) => line !== '').map((line) => (JSON.parse(line) as { flow: { uuid: string } }).flow.uuid)).toEqual(uuids);
+    const raw = await run([...args, '--print-raw-filters']);
+    if (rawFilters !== '') expect(raw).toEqual({ rc: 0, err: '', out: rawFilters });
+  });
+});
+
+describe('recorded outputs, by the real command in UTC', () => {
+  test.each(['compact', 'dict'])('%s', (form) => {
+    const out = execFileSync(process.execPath, ['cli/main.ts', 'observe', '--input-file', flowsFile, '-o', form], { cwd: root, encoding: 'utf8', env: { ...process.env, TZ: 'UTC' } });
+    expect(out).toBe(testdata(`observe-${form}.txt`));
+  });
+});
+
+const flags: { name: string; args: string[]; raw: string[] }[] = [
+  { name: 'namespace and pod', args: ['-n', 'shop', '--pod', 'web'], raw: ['{"source_pod":["shop/web"]}', '{"destination_pod":["shop/web"]}'] },
+  { name: 'namespace and service', args: ['--from-namespace', 'shop', '--from-service', 'web'], raw: ['{"source_service":["shop/web"]}'] },
+  { name: 'two namespaces', args: ['--to-namespace', 'a', '--to-namespace', 'b'], raw: ['{"destination_pod":["a/","b/"]}'] },
+  { name: 'all namespaces', args: ['-A'], raw: ['{"source_pod":["/"]}', '{"destination_pod":["/"]}'] },
+  { name: 'one end split, the other fixed', args: ['--pod', 'a', '--to-port', '80'], raw: ['{"source_pod":["a"],"destination_port":["80"]}', '{"destination_pod":["a"],"destination_port":["80"]}'] },
+  { name: 'trace sub type', args: ['-t', 'trace:to-stack'], raw: ['{"event_type":[{"type":4,"match_sub_type":true,"sub_type":3}]}'] },
+  { name: 'identity by name and number', args: ['--from-identity', 'world', '--from-identity', '1001'], raw: ['{"source_identity":[2,1001]}'] },
+  { name: 'workload of a kind', args: ['--from-workload', 'Deployment/'], raw: ['{"source_workload":[{"kind":"Deployment"}]}'] },
+  { name: 'drop reason', args: ['--drop-reason-desc', 'policy_deny'], raw: ['{"drop_reason_desc":["POLICY_DENY"]}'] },
+  { name: 'both families', args: ['-4', '-6'], raw: ['{"ip_version":["IPv4","IPv6"]}'] },
+  { name: 'encryption', args: ['--unencrypted'], raw: ['{"encrypted":[false]}'] },
+  { name: 'a quote in a value', args: ['--label', 'a\'b'], raw: ['{"source_label":["a\'\'b"]}', '{"destination_label":["a\'\'b"]}'] },
+  { name: 'the word flows', args: ['--verdict', 'dropped', 'flows'], raw: ['{"verdict":["DROPPED"]}'] },
+];
+
+const refused: { name: string; args: string[]; says: RegExp }[] = [
+  { name: 'an unknown flag', args: ['--nope', '3'], says: /^unknown flag: --nope$/ },
+  { name: 'another kind of event', args: ['nope'], says: /only flows/ },
+  { name: 'first and last', args: ['--first', '1', '--last', '1'], says: /--first and --last cannot be combined/ },
+  { name: 'first and follow', args: ['--first', '1', '-f'], says: /--first and --follow/ },
+  { name: 'last and all', args: ['--all', '--last', '1'], says: /--last and --all/ },
+  { name: 'a table that follows', args: ['-f', '-o', 'table'], says: /-o table and --follow/ },
+  { name: 'a field mask for text', args: ['--field-mask', 'time'], says: /--field-mask and -o compact/ },
+  { name: 'a field that flows do not have', args: ['--field-mask', 'time.x', '-o', 'json'], says: /no field "time.x"/ },
+  { name: 'a number', args: ['--last', 'x'], says: /x: expected a number/ },
+  { name: 'a time', args: ['--since', 'yesterday'], says: /--since yesterday: neither a duration nor a date/ },
+  { name: 'a verdict', args: ['--verdict', 'MAYBE'], says: /"MAYBE" for "--verdict" flag: unknown verdict/ },
+  { name: 'an identity', args: ['--identity', 'nobody'], says: /"--identity" flag: nobody is neither/ },
+  { name: 'a type', args: ['-t', 'x'], says: /"-t, --type" flag: unknown type x/ },
+  { name: 'an allow list that is no JSON', args: ['--allowlist', '{'], says: /"--allowlist" flag/ },
+  { name: 'an allow list with an unknown field', args: ['--allowlist', '{"nope":1}'], says: /"--allowlist" flag.*nope/ },
+  { name: 'pod with undirected namespace', args: ['--from-pod', 'a', '-n', 'b'], says: /--namespace and --from-pod cannot/ },
+  { name: 'a namespace twice', args: ['--from-pod', 'x/a', '--from-namespace', 'b'], says: /x\/a names its namespace already/ },
+  { name: '--not before nothing', args: ['--not'], says: /--not stands before a filter flag/ },
+  { name: 'encrypted and unencrypted', args: ['--encrypted', '--unencrypted'], says: /cannot be combined/ },
+];
+
+describe('flags', () => {
+  test.each(flags)('$name', async ({ args, raw }) => {
+    expect(await run([...args, '--print-raw-filters'])).toEqual({ rc: 0, err: '', out: `allowlist:\n${raw.map((line) => `    - '${line}'\n`).join('')}` });
+  });
+
+  test.each(refused)('refuses $name', async ({ args, says }) => {
+    const { rc, err } = await run(args);
+    expect(rc).toBe(1);
+    expect(err).toMatch(says);
+  });
+
+  test('since and until', async () => {
+    const { out } = await run(['--since', '2026-09-01T10:00:10Z', '--until', '2026-09-01T10:00:12.5Z', '--field-mask', 'uuid', '-o', 'json']);
+    expect(out.trim().split('\n').map((line) => (JSON.parse(line) as { flow: object }).flow)).toEqual([{ uuid: 'u-0010' }, { uuid: 'u-0011' }, { uuid: 'u-0012' }]);
+  });
+
+  test('no agent: what to do', async () => {
+    const program = new Command();
+    register(program);
+    await expect(program.parseAsync(['observe', '--instance', 'nobody'], { from: 'user' })).rejects.toMatchObject({ mend: 'start one with: ./weir up DIR --instance nobody' });
+  });
+});
+
+describe('input', () => {
+  const deny = { flow: { time: '2026-09-01T10:00:00Z', verdict: 'DROPPED', is_reply: false, event_type: { type: 1, sub_type: 133 }, node_name: 'n1', Summary: 'TCP Flags: SYN',
+    IP: { source: '10.0.0.1', destination: '10.0.0.2', ipVersion: 'IPv4' }, l4: { TCP: { source_port: 4, destination_port: 80 } },
+    source: { identity: 1001, namespace: 'shop', pod_name: 'in\u001b[31mtruder\n' }, destination: { identity: 1 },
+    egress_allowed_by: [{ name: 'out', namespace: 'shop' }], ingress_denied_by: [{ name: 'deny', namespace: 'shop' }, { name: 'all', kind: 'CiliumClusterwideNetworkPolicy' }] } };
+  const lost = { lost_events: { source: 'HUBBLE_RING_BUFFER', num_events_lost: '5', cpu: 0 }, node_name: 'n1', time: '2026-09-01T10:00:00Z' };
+  const unavailable = { node_status: { state_change: 'NODE_UNAVAILABLE', node_names: ['n2'], message: 'gone' }, node_name: 'n1' };
+  const time = 'RFC3339Nano';
+
+  async function runOn(lines: readonly (object | string)[], ...args: string[]): Promise<Outcome> {
+    const folder = mkdtempSync(join(tmpdir(), 'observe-'));
+    try {
+      writeFileSync(join(folder, 'f'), lines.map((line) => `${typeof line === 'string' ? line : JSON.stringify(line)}\n`).join(''));
+      return await run(['--time-format', time, ...args], join(folder, 'f'));
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  }
+  const afterTime = (out: string): string[] => out.trimEnd().split('\n').map((line) => line.replace(/^\S+Z?: |^\S+ \[/, (head) => (head.endsWith('[') ? '[' : '')));
+
+  test.each<{ name: string; lines: (object | string)[]; args: string[]; out: string[] }>([
+    { name: 'control characters are shown, not obeyed', lines: [deny], args: [], out: ['shop/in\\x1b[31mtruder\\x0a:4 (ID:1001) -> 10.0.0.2:80 (host) Policy denied DROPPED (TCP Flags: SYN)'] },
+    { name: 'the policies that decided', lines: [deny], args: ['--print-policy-names', '--ip-translation', 'false'], out: ['10.0.0.1:4 (ID:1001) -> 10.0.0.2:80 (host) Policy denied DROPPED EGRESS ALLOWED BY shop/out INGRESS DENIED BY shop/deny,all (TCP Flags: SYN)'] },
+    { name: 'numeric, with the node', lines: [deny], args: ['--numeric', '--print-node-name'], out: ['[n1]: 10.0.0.1:4 (ID:1001) -> 10.0.0.2:80 (ID:1) Policy denied DROPPED (TCP Flags: SYN)'] },
+    { name: 'lost events pass every filter', lines: [lost, deny], args: ['--verdict', 'AUDIT'], out: ['EVENTS LOST: HUBBLE_RING_BUFFER CPU(0) - 5'] },
+    { name: 'a bare flow', lines: [deny.flow], args: ['--numeric'], out: ['10.0.0.1:4 (ID:1001) -> 10.0.0.2:80 (ID:1) Policy denied DROPPED (TCP Flags: SYN)'] },
+  ])('$name', async ({ lines, args, out }) => { expect(afterTime((await runOn(lines, ...args)).out)).toEqual(out); });
+
+  test('colours stay outside of the text', async () => {
+    const { out } = await runOn([deny], '--color', 'always', '--numeric');
+    expect(out).toContain('\u001b[31mDROPPED\u001b[0m');
+    expect(out.replace(/\u001b\[\d+m/g, '')).toContain('10.0.0.1:4 (ID:1001) -> 10.0.0.2:80 (ID:1) Policy denied DROPPED'); // eslint-disable-line no-control-regex
+  });
+
+  test('node status goes to standard error', async () => {
+    expect(await runOn([unavailable])).toEqual({ rc: 0, out: '', err: 'NODE_UNAVAILABLE: n2: gone\n' });
+  });
+
+  test('a broken line is named, the others are printed', async () => {
+    const { rc, err, out } = await runOn(['{"flow":{', deny], '-o', 'json');
+    expect(rc).toBe(0);
+    expect(err).toMatch(/f:1: no flow: /);
+    expect(out.split('\n')).toHaveLength(2);
+    expect(out).toContain('\\u001b[31m');
+  });
+
+  test('a file that is not there', async () => {
+    expect(await run([], '/nowhere/flows')).toMatchObject({ rc: 1, err: expect.stringMatching(/read \/nowhere\/flows: ENOENT/) });
+  });
+});
