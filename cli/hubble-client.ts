@@ -80,7 +80,8 @@ export class HubbleClient {
   #explain(error: unknown): unknown {
     const { code, details } = error as Partial<grpc.ServiceError>;
     if (code === undefined) return error;
-    if (code === grpc.status.UNAVAILABLE) return new ConfigError(`the server at ${this.#server.address} went away or does not answer`, this.#server.mend);
+    // Nobody here cancels a call that is still read: it is how a server that stops ends its streams.
+    if (code === grpc.status.UNAVAILABLE || code === grpc.status.CANCELLED) return new ConfigError(`the server at ${this.#server.address} went away or does not answer`, this.#server.mend);
     if (code === grpc.status.INVALID_ARGUMENT) return new ConfigError(details ?? 'the server refused the request');
     return new ConfigError(`the server at ${this.#server.address} answered ${grpc.status[code]}: ${details ?? ''}`);
   }

@@ -7,6 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from '@jest/globals';
 import { Command } from 'commander';
 import { messageOf } from '../agent/errors.ts';
+import { Observer, serveHubble } from '../hubble/observer.ts';
+import { flowOf } from '../hubble/testing.ts';
 import { register } from './observe.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -15,14 +17,14 @@ const testdata = (name: string): string => readFileSync(join(root, 'hubble/testd
 
 interface Outcome { readonly rc: number; readonly err: string; readonly out: string }
 
-async function run(args: readonly string[], input = flowsFile): Promise<Outcome> {
+async function run(args: readonly string[], input: string | null = flowsFile): Promise<Outcome> {
   const program = new Command().exitOverride().configureOutput({ writeErr: () => undefined });
   let out = '';
   let err = '';
   register(program, { write: (text) => { out += text; }, writeError: (text) => { err += text; }, isTerminal: false, drained: () => undefined });
   for (const command of program.commands) command.exitOverride();
   try {
-    await program.parseAsync(['observe', '--input-file', input, ...args], { from: 'user' });
+    await program.parseAsync(['observe', ...(input === null ? [] : ['--input-file', input]), ...args], { from: 'user' });
     return { rc: 0, err, out };
   } catch (error) {
     return { rc: 1, err: messageOf(error), out };
@@ -107,6 +109,31 @@ describe('flags', () => {
     const program = new Command();
     register(program);
     await expect(program.parseAsync(['observe', '--instance', 'nobody'], { from: 'user' })).rejects.toMatchObject({ mend: 'start one with: ./weir up DIR --instance nobody' });
+  });
+});
+
+describe('from a server', () => {
+  test('flows, a refused filter, a server that went away', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'observe-'));
+    const socket = join(folder, 'hubble.sock');
+    const observer = new Observer({ nodeName: 'node1', version: '0.1.0' });
+    const close = await serveHubble(observer, socket);
+    try {
+      for (let n = 1; n <= 30; n += 1) observer.record(flowOf(n, { event_type: { type: 4, sub_type: 0 }, is_reply: { value: false } }));
+      const ask = (...args: string[]): Promise<Outcome> => run(['--server', `unix://${socket}`, ...args], null);
+      expect((await ask()).out.split('\n')).toHaveLength(21);
+      expect((await ask('--last', '1', '--print-node-name')).out).toMatch(/ \[node1\]: shop\/client \(ID:1001\) -> shop\/web \(ID:1002\) to-endpoint FORWARDED \(\)\n$/);
+      expect((await ask('--uuid', 'u-7', '-o', 'json', '--all')).out).toContain('"uuid":"u-7"');
+      expect(await ask('--http-status', '9+')).toMatchObject({ rc: 1, err: expect.stringMatching(/invalid status code prefix/) });
+      const following = ask('--follow');
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      close();
+      expect(await following).toMatchObject({ rc: 1, err: expect.stringMatching(/went away/) });
+      expect(await ask()).toMatchObject({ rc: 1, err: expect.stringMatching(/no agent answers/) });
+    } finally {
+      close();
+      rmSync(folder, { recursive: true });
+    }
   });
 });
 
