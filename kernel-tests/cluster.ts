@@ -85,7 +85,7 @@ export class Cluster {
     const agent = spawn('nsenter', [`--net=/run/netns/${this.#netns}`, launcher, 'up', this.dir, '--instance', this.instance.name, ...this.#arguments], { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [agent.stdout, agent.stderr]) stream.on('data', (data: Buffer) => { this.#log += data.toString(); });
     this.#agent = agent;
-    await this.until('the agent answers', () => { if (agent.exitCode !== null) throw new Error(this.#log); return existsSync(this.instance.apiSocket); });
+    await this.until('the agent answers', () => { if (agent.exitCode !== null) throw new Error(this.#log); return existsSync(this.instance.apiSocket) && this.weir('status').code === 0; });
     await this.settled();
   }
 

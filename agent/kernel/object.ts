@@ -64,7 +64,8 @@ export function loadObject(path: string, options: LoadOptions = {}): LoadedObjec
   const logs = new Map<string, Uint8Array>();
   for (const program of pointers((previous) => b.nextProgram(object, previous))) {
     const name: string = b.programName(program);
-    const log = Buffer.alloc(logSize);
+    const log = Buffer.allocUnsafeSlow(logSize); // pages that nobody writes to cost nothing
+    log[0] = 0;
     logs.set(name, log);
     b.logBuffer(program, log, log.length);
     const attach = options.attachTypes?.[name];

@@ -8,6 +8,22 @@ import type { PodRow } from './tables.ts';
 interface Entry { readonly row: ManifestRow; readonly pods: readonly PodRow[]; readonly problems: readonly ProblemRow[] }
 
 const kinds = ['Pod', 'Deployment'];
+const duplicateKey = 'pods-twice:';
+
+/** A Pod may be called like a replica of a Deployment: the first stands. */
+function withoutDuplicates(all: readonly PodRow[]): { rows: PodRow[]; duplicates: ProblemRow[] } {
+  const rows = new Map<string, PodRow>();
+  const duplicates: ProblemRow[] = [];
+  for (const row of all) {
+    const first = rows.get(row.key);
+    if (first === undefined) rows.set(row.key, row);
+    else if (row.source !== undefined) {
+      duplicates.push({ key: `${duplicateKey}${row.key}`, severity: 'error', source: row.source, field: 'metadata.name',
+        message: `there is a pod ${row.key} already, from ${first.source?.file}:${first.source?.line}`, mend: 'give one of them another name' });
+    }
+  }
+  return { rows: [...rows.values()], duplicates };
+}
 
 export function reflectPods(manifests: Table<ManifestRow>, pods: Table<PodRow>, problems: Table<ProblemRow>, options: { readonly allowRoot: boolean }): () => void {
   const entries = new Map<string, Entry>();
@@ -31,8 +47,10 @@ export function reflectPods(manifests: Table<ManifestRow>, pods: Table<PodRow>, 
       stale.push(...(old?.problems ?? []).map((problem) => problem.key));
       fresh.push(...derived.problems);
     }
+    const { rows: wanted, duplicates } = withoutDuplicates([...entries.values()].flatMap((entry) => entry.pods));
     problems.write(fresh, stale.filter((key) => !fresh.some((problem) => problem.key === key)));
-    pods.replace([...entries.values()].flatMap((entry) => entry.pods), (row) => row.source !== undefined);
+    problems.replace(duplicates, (problem) => problem.key.startsWith(duplicateKey));
+    pods.replace(wanted, (row) => row.source !== undefined);
     if (manifests.synced) synced();
   };
   const stop = manifests.subscribe(follow);

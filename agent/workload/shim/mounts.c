@@ -14,7 +14,7 @@
 enum { max_mounts = 256 };
 
 // mount_setattr is kernel 5.12: the headers of older systems do not have it, and its header clashes with <sys/mount.h>.
-enum { call_mount_setattr = 442, attr_readonly = 1, at_recursive = 0x8000 };
+enum { call_mount_setattr = 442, attr_readonly = 1, attr_nosuid = 2, at_recursive = 0x8000 };
 struct mount_attributes { uint64_t set, clear, propagation, user_namespace; };
 
 /** Kernel control files: a workload has no business with them wherever they are mounted. */
@@ -82,10 +82,13 @@ static bool unmount_control(char *reason) {
   return done;
 }
 
-static bool make_readonly(char *reason) {
-  struct mount_attributes readonly = { .set = attr_readonly };
-  if (syscall(call_mount_setattr, AT_FDCWD, "/", at_recursive, &readonly, sizeof readonly) == 0) return true;
-  if (errno != ENOSYS) return failed(reason, "make read-only", "/");
+/** Set-uid bits and file capabilities are void everywhere (a program that carries some, such as ping, would else not even start
+ * without them); for uid 0 nothing can be written. Kernels before 5.12 cannot do it for a whole tree. */
+static bool restrict_mounts(bool readonly, char *reason) {
+  struct mount_attributes attributes = { .set = attr_nosuid | (readonly ? attr_readonly : 0) };
+  if (syscall(call_mount_setattr, AT_FDCWD, "/", at_recursive, &attributes, sizeof attributes) == 0) return true;
+  if (errno != ENOSYS) return failed(reason, "restrict", "/");
+  if (!readonly) return true;
   snprintf(reason, reason_bytes, "a container of uid 0 needs kernel 5.12 or newer (mount_setattr)");
   return false;
 }
@@ -125,7 +128,7 @@ static bool mount_sys(char *reason) {
 bool isolate_mounts(const struct pod_spec *pod, const struct container_spec *spec, char *reason) {
   if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) return failed(reason, "make private", "/");
   if (!unmount_control(reason)) return false;
-  if (spec->user == 0 && !make_readonly(reason)) return false;
+  if (!restrict_mounts(spec->user == 0, reason)) return false;
   struct resolv resolv;
   read_resolv(&resolv);
   if (!bind_hosts(pod->hosts, reason)) return false;
