@@ -45,11 +45,11 @@ describe.each(['ipv4', 'ipv6'] as const)('%s', (family) => {
   test('the suggestion lets exactly this flow through within 100 ms, its removal stops both directions within 100 ms', async () => {
     const address = cluster.address('default/db')[family];
     expect(cluster.probe('default/intruder', [{ kind: 'tcp', to: address, port: door }])).toEqual(['silent']);
-    const drop = flows('--verdict', 'DROPPED', '--last', '1', '--from-pod', 'default/intruder')[0]!;
+    const drop = flows('--verdict', 'DROPPED', '--last', '1', '--from-pod', 'default/intruder', '--to-port', String(door))[0]!;
     expect([drop.drop_reason_desc, drop.ingress_denied_by?.map((one) => one.name)]).toEqual(['POLICY_DENIED', ['default-deny']]);
 
     expect(cluster.weir('explain', '--last-drop').out).toContain('default-deny');
-    // Later drops may come from connections that the kernel still retries: this very flow is meant.
+    // Other drops may come from connections that the kernel still retries: this very flow is meant.
     const suggestion = cluster.weir('explain', '--uuid', drop.uuid, '--yaml').out;
     const { child, lines } = talk('default/intruder', chatter(address));
     await sleep(500);

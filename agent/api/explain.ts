@@ -1,5 +1,6 @@
 // `weir explain`: a flow, judged again in words at both of its ends, by the rules in force now.
 import type { Agent } from '../agent.ts';
+import { dropText } from '../../hubble/print/words.ts';
 import { ConfigError } from '../errors.ts';
 import { identityLabels } from '../flow/names.ts';
 import { reservedIdentities } from '../identity/reserved.ts';
@@ -15,8 +16,8 @@ interface ExplainedFlow {
   readonly IP?: { readonly source?: string; readonly destination?: string };
   readonly source?: FlowEnd;
   readonly destination?: FlowEnd;
-  readonly is_reply?: { readonly value?: boolean } | boolean | null;
-  readonly drop_reason_desc?: number | string;
+  readonly is_reply?: { readonly value?: boolean };
+  readonly drop_reason_desc?: number;
   readonly l4?: Readonly<Record<string, { readonly source_port?: number; readonly destination_port?: number; readonly type?: number } | undefined>>;
 }
 
@@ -34,15 +35,14 @@ export function explainFlow(agent: Agent, parameters: Readonly<Record<string, un
   }
   const { from, to, protocol, port } = ends(agent, flow);
   const sides = (['egress', 'ingress'] as const).flatMap((direction) => explainSide(agent, direction, from, to, protocol, port));
-  const reason = flow.drop_reason_desc;
-  const text = sides.length === 0 ? `No policy was asked: ${String(reason)}.` : sides.map((side) => side.text).join('\n\n');
+  const text = sides.length === 0 ? `No policy was asked: ${dropText(flow.drop_reason_desc ?? 0)}.` : sides.map((side) => side.text).join('\n\n');
   return { uuid: flow.uuid, text, sides, yaml: sides.flatMap((side) => side.suggestion?.yaml ?? []).join('---\n') };
 }
 
 interface End { readonly party: Party; readonly endpoint: EndpointRow | undefined }
 
 function ends(agent: Agent, flow: ExplainedFlow): { from: End; to: End; protocol: number; port: number } {
-  const reply = typeof flow.is_reply === 'object' ? flow.is_reply?.value === true : flow.is_reply === true;
+  const reply = flow.is_reply?.value === true;
   const source = endOf(agent, flow.IP?.source ?? '', flow.source);
   const destination = endOf(agent, flow.IP?.destination ?? '', flow.destination);
   const [name, l4] = Object.entries(flow.l4 ?? {}).find(([key, value]) => key in protocols && value != null) ?? [];
