@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { ipText } from './address.ts';
 import { toFlow } from './flow.ts';
 import { encode, flowMessage } from './proto.ts';
-import type { FlowRecord } from './record.ts';
+import type { FlowRecord } from '../bpf/types.gen.ts';
 import { ip4, lookups, noJudgement, recordOf } from './testing.ts';
 import type { Flow } from './types.ts';
 

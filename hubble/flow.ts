@@ -1,7 +1,7 @@
 // Record -> Flow: numbers become names, once, when the record is read, so that a flow shows the names it had when it happened.
 import { randomBytes } from 'node:crypto';
 import { ipText, macText } from './address.ts';
-import { action, flowEvent, type FlowRecord, type Judgement } from './record.ts';
+import { action, flow_event, observation_point, type FlowRecord, type Judgement } from '../bpf/types.gen.ts';
 import { summarize } from './summary.ts';
 import { timestampOfNs } from './time.ts';
 import { eventType, flowType, verdict, type Endpoint, type Flow, type Layer4, type Policy, type TcpFlags, type Workload } from './types.ts';
@@ -42,7 +42,7 @@ export function toFlow(record: FlowRecord, lookups: Lookups): Flow {
   const source = ipText(record.saddr.word);
   const destination = ipText(record.daddr.word);
   const l4 = layer4(record);
-  const dropped = record.event === flowEvent.drop;
+  const dropped = record.event === flow_event.FLOW_DROP;
   const isReply = record.is_reply !== 0;
   return {
     time: timestampOfNs(lookups.toUnixNs(record.time_ns)),
@@ -69,17 +69,16 @@ const dropFields = ({ reason }: FlowRecord): Partial<Flow> => ({
   drop_reason: reason, drop_reason_desc: reason, event_type: { type: eventType.drop, sub_type: reason },
 });
 
-/** Hubble's enum has 101 where the event's sub type is 0 (to-endpoint), so that 0 can mean unknown. */
-const toEndpointPoint = 101;
 /** `enum TraceReason`. */
 const traceReason = { new: 1, established: 2, reply: 3 } as const;
 
 function traceFields(record: FlowRecord): Partial<Flow> {
+  // Hubble's enum has 101 where the event's sub type is 0 (to-endpoint), so that 0 can mean unknown.
   const point = record.observation_point;
   return {
-    event_type: { type: eventType.trace, sub_type: point === toEndpointPoint ? 0 : point },
+    event_type: { type: eventType.trace, sub_type: point === observation_point.TO_ENDPOINT ? 0 : point },
     trace_observation_point: point,
-    trace_reason: record.is_reply ? traceReason.reply : record.event === flowEvent.opened ? traceReason.new : traceReason.established,
+    trace_reason: record.is_reply ? traceReason.reply : record.event === flow_event.FLOW_NEW ? traceReason.new : traceReason.established,
   };
 }
 
@@ -88,8 +87,8 @@ function policyFields(record: FlowRecord, lookups: Lookups): Partial<Flow> {
   const log: string[] = [];
   const add = (judgement: Judgement, side: 'ingress' | 'egress'): void => {
     if (judgement.policy === 0) return;
-    const denied = judgement.action === action.deny || judgement.action === action.defaultDeny;
-    if (!denied && judgement.action !== action.allow) return;
+    const denied = judgement.action === action.ACTION_DENY || judgement.action === action.ACTION_DEFAULT_DENY;
+    if (!denied && judgement.action !== action.ACTION_ALLOW) return;
     const policies = lookups.policies(judgement, side).map(policyOf);
     if (policies.length > 0) fields[`${side}_${denied ? 'denied' : 'allowed'}_by`] = policies;
     log.push(...lookups.policyLog?.(judgement) ?? []);

@@ -1,6 +1,6 @@
 // Records, flows and look-ups that tests start from.
 import type { Lookups } from './flow.ts';
-import type { FlowRecord, Judgement } from './record.ts';
+import type { FlowRecord, Judgement } from '../bpf/types.gen.ts';
 import type { Flow } from './types.ts';
 
 export const noJudgement: Judgement = { bits: 0n, policy: 0, interval: 0, word: 0, action: 0 };
