@@ -27,6 +27,7 @@ export class Cluster {
   readonly #arguments: readonly string[];
   #agent: ChildProcess | undefined;
   #log = '';
+  readonly #background: ChildProcess[] = [];
 
   private constructor(name: string, args: readonly string[]) {
     this.instance = instanceOf(`test-${name}`);
@@ -131,8 +132,11 @@ export class Cluster {
     return { code: status, out: stdout, error: stderr };
   }
 
+  /** Ends with the cluster. */
   background(place: 'node' | 'outside', ...command: string[]): ChildProcess {
-    return spawn('nsenter', [`--net=/run/netns/${this.#netns}${place === 'outside' ? '-out' : ''}`, ...command], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn('nsenter', [`--net=/run/netns/${this.#netns}${place === 'outside' ? '-out' : ''}`, ...command], { stdio: ['ignore', 'pipe', 'inherit'] });
+    this.#background.push(child);
+    return child;
   }
 
   probe(from: string, probes: readonly Probe[]): Answer[] {
@@ -154,6 +158,7 @@ export class Cluster {
 
   async close(): Promise<void> {
     await this.stop();
+    for (const child of this.#background) child.kill('SIGKILL');
     this.#removeNetwork();
     rmSync(this.dir, { recursive: true });
   }
