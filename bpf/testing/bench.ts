@@ -15,9 +15,14 @@ export interface Outcome { readonly verdict: string; readonly packet: Uint8Array
 
 export interface TestEndpoint { readonly ifindex: number; readonly ipv4: string; readonly ipv6: string; readonly mac: string; readonly ingress?: number; readonly egress?: number; readonly identity?: number; readonly classId?: number }
 
+export interface TestStep { readonly mask: bigint; readonly word?: number; readonly action: number }
+export interface TestPolicy { readonly defaultAction: number; readonly column?: number; readonly intervals: readonly { readonly lower: number; readonly steps: readonly TestStep[] }[] }
+
 export class Bench {
   readonly datapath: Datapath;
   readonly #ring: Ring;
+  #intervals = 0;
+  #steps = 0;
 
   constructor() {
     buildBpf();
@@ -52,6 +57,31 @@ export class Bench {
     });
     this.prefix(`${end.ipv4}/32`, end.identity ?? 1000 + end.ifindex, { ifindex: end.ifindex, classId: end.classId ?? 0 });
     this.prefix(`${end.ipv6}/128`, end.identity ?? 1000 + end.ifindex, { ifindex: end.ifindex, classId: end.classId ?? 0 });
+  }
+
+  /** A device that leads outside, with the addresses that masquerading gives; absent: none of that family. */
+  netdev(ifindex: number, addresses: { ipv4?: string; ipv6?: string }): void {
+    const word = (address: string | undefined): { word: Uint8Array } => ({ word: address === undefined ? new Uint8Array(16) : mappedBytes(address) });
+    this.datapath.netdevs.set(ifindex, { ipv4: word(addresses.ipv4), ipv6: word(addresses.ipv6) });
+  }
+
+  /** Writes a merged policy as agent/policy/image.ts lays it out. */
+  policy(id: number, options: TestPolicy): void {
+    const { intervals, steps } = this.datapath;
+    const first = this.#intervals;
+    for (const { lower, steps: tried } of options.intervals) {
+      intervals.set([lower, tried.length === 0 ? 0xffffffff : this.#steps], this.#intervals * 2);
+      this.#intervals += 1;
+      tried.forEach((step, index) => {
+        const at = this.#steps * 16;
+        steps.setBigUint64(at, step.mask, true);
+        steps.setUint16(at + 8, step.word ?? 0, true);
+        steps.setUint8(at + 10, step.action);
+        steps.setUint8(at + 11, index === tried.length - 1 ? 1 : 0);
+        this.#steps += 1;
+      });
+    }
+    this.datapath.policies.set(id, { first_interval: first, intervals: options.intervals.length, column: options.column ?? 0, default_action: options.defaultAction });
   }
 
   close(): void {

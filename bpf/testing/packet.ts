@@ -1,5 +1,5 @@
 // Frames for packet tables, built layer by layer: `frame().ipv4('10.0.0.1', '10.0.0.2').tcp(1000, 80, 'S').bytes()`.
-import { bytesOf } from '../../agent/ipcache/address.ts';
+import { bytesOf, textOf } from '../../agent/ipcache/address.ts';
 
 const etherType = { ipv4: 0x0800, arp: 0x0806, ipv6: 0x86dd } as const;
 export const protocol = { icmp: 1, tcp: 6, udp: 17, icmp6: 58, sctp: 132 } as const;
@@ -124,4 +124,22 @@ export function checksumsHold(bytes: Uint8Array): boolean {
   const payload = data.subarray(l4, end);
   const pseudo = number === protocol.icmp ? Buffer.alloc(0) : Buffer.concat([addresses, u16(0, payload.length, 0, number)]);
   return checksum(pseudo, payload) === 0;
+}
+
+export interface Fields { readonly dmac: string; readonly smac: string; readonly ttl: number; readonly source: string; readonly destination: string; readonly sport: number; readonly dport: number }
+
+/** What tables compare of a frame without extension headers; ICMP: the id as both ports. */
+export function fieldsOf(bytes: Uint8Array): Fields {
+  const data = Buffer.from(bytes);
+  const mac = (at: number): string => data.subarray(at, at + 6).toString('hex');
+  const is6 = data.readUInt16BE(12) === etherType.ipv6;
+  const l4 = is6 ? 54 : 14 + (data[14]! & 15) * 4;
+  const number = is6 ? data[20]! : data[23]!;
+  const [from, length] = is6 ? [22, 16] : [26, 4];
+  const icmp = number === protocol.icmp || number === protocol.icmp6;
+  return {
+    dmac: mac(0), smac: mac(6), ttl: is6 ? data[21]! : data[22]!,
+    source: textOf(data.subarray(from, from + length)), destination: textOf(data.subarray(from + length, from + 2 * length)),
+    sport: data.readUInt16BE(l4 + (icmp ? 4 : 0)), dport: data.readUInt16BE(l4 + (icmp ? 4 : 2)),
+  };
 }
