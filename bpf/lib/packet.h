@@ -38,7 +38,7 @@ struct packet {
 };
 
 struct ports { __be16 source, destination; };
-struct tcp_head { struct ports ports; __be32 seq, ack; __u8 offset, flags; };
+struct tcp_head { struct ports ports; __be32 seq, ack; __u8 offset, flags; __be16 window, checksum, urgent; };
 struct icmp_head { __u8 type, code; __be16 checksum, id, sequence; };
 
 static __always_inline void addr_from_ipv4(struct addr *to, __be32 from)
