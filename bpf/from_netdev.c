@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* tc ingress on the node's devices: answers to masqueraded connections go back to their workload. All else is not weir's. */
+/* tc ingress on the node's devices: answers to masqueraded connections, and errors about them, go to their workload. All else is not weir's. */
 #include "lib/deliver.h"
+#include "lib/nat_error.h"
 
 SEC("tc")
 int from_netdev(struct __sk_buff *skb)
@@ -14,9 +15,9 @@ int from_netdev(struct __sk_buff *skb)
 	if (!w)
 		return TC_ACT_OK;
 	p = &w->packet;
-	if (parse(skb, ether_type, p) || (!has_ports(p->protocol) && !is_echo(p)))
+	if (parse(skb, ether_type, p))
 		return TC_ACT_OK;
-	ours = unmasquerade(skb, w);
+	ours = p->icmp_error ? unmasquerade_error(skb, w) : has_ports(p->protocol) || is_echo(p) ? unmasquerade(skb, w) : 0;
 	if (!ours)
 		return TC_ACT_OK;
 	if (ours < 0)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Masquerading: what leaves the node carries the node's address. Ports come from a range of weir's own, above the host's
- * ephemeral ports. SCTP keeps its port (its checksum covers ports but no address: RFC 9260, 6.8). */
+ * ephemeral ports. SCTP keeps its port (its checksum covers ports but no address: RFC 9260, 6.8).
+ * Limits: a fragment has no ports, so fragmented answers stay with the host; an ICMP error that a workload itself sends outside
+ * is refused like any protocol without ports (its peer runs into a timeout instead). Errors from outside: nat_error.h. */
 #pragma once
 #include "maps.h"
 #include "packet.h"
