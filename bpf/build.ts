@@ -1,6 +1,7 @@
 // Compiles bpf/weir.c with the machine's clang into build/weir.o. Run by the set-up; a no-op when nothing changed.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
+import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -18,6 +19,12 @@ export function findClang(path: string = process.env['PATH'] ?? ''): string | un
 const sources = (): string[] => [here, join(here, 'lib')].flatMap((folder) =>
   readdirSync(folder).filter((name) => /\.[ch]$/.test(name)).map((name) => join(folder, name)));
 
+/** The instruction set: v3 has 32-bit arithmetic, which the verifier of 5.12 and newer follows. */
+export function cpuVersion(kernel: string): 'v2' | 'v3' {
+  const [major = 0, minor = 0] = kernel.split('.').map(Number);
+  return major > 5 || (major === 5 && minor >= 12) ? 'v3' : 'v2';
+}
+
 /** Throws with clang's own words when the source does not compile. */
 export function buildBpf(): void {
   const newest = Math.max(...sources().map((file) => statSync(file).mtimeMs));
@@ -27,8 +34,7 @@ export function buildBpf(): void {
   mkdirSync(dirname(objectPath), { recursive: true });
   const include = `/usr/include/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`;
   const draft = `${objectPath}.${process.pid}`;
-  // v3 has 32-bit jumps (kernel 5.1) and loads on 5.12 and newer; tests on older kernels build with WEIR_BPF_CPU=v2.
-  const flags = ['-O2', '-g', '-target', 'bpf', `-mcpu=${process.env['WEIR_BPF_CPU'] ?? 'v3'}`, '-Wall', '-Wextra', '-Werror', '-I', include];
+  const flags = ['-O2', '-g', '-target', 'bpf', `-mcpu=${cpuVersion(release())}`, '-Wall', '-Wextra', '-Werror', '-I', include];
   execFileSync(clang, [...flags, '-c', join(here, 'weir.c'), '-o', draft], { stdio: ['ignore', 'inherit', 'inherit'] });
   renameSync(draft, objectPath);
 }
