@@ -1,0 +1,85 @@
+// The way of an image into the kernel's maps: fresh numbers, one flip, clean retreat. On real maps.
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { Bench } from '../../bpf/testing/bench.ts';
+import { action, limit } from '../../bpf/types.gen.ts';
+import { ipcacheKey } from '../ipcache/address.ts';
+import type { IpcacheRow } from '../ipcache/tables.ts';
+import type { EndpointRow } from '../endpoint/tables.ts';
+import type { Interval, MergedPolicy, PeerClass, PolicyImage } from './image.ts';
+import { PolicyReconciler } from './reconciler.ts';
+
+let bench: Bench;
+let reconciler: PolicyReconciler;
+beforeAll(() => {
+  bench = new Bench();
+  reconciler = new PolicyReconciler(bench.datapath);
+});
+afterAll(() => { bench.close(); });
+
+const policyOf = (key: string, intervals: readonly Interval[] = [{ lower: 0, steps: [{ word: 0, mask: 1n, action: 'allow' }] }], words = 1): MergedPolicy =>
+  ({ key, direction: 'ingress', words, defaultAction: 'default-deny', intervals, rules: [], enforcedBy: [] });
+const peers = (key: string, ...words: bigint[]): PeerClass => ({ key, row: () => words });
+
+function imageOf(policies: readonly MergedPolicy[], classes: readonly PeerClass[], identities: Record<number, string>): PolicyImage {
+  return {
+    policies: new Map(policies.map((one) => [one.key, one])), classes: new Map(classes.map((one) => [one.key, one])),
+    classOfIdentity: new Map(Object.entries(identities).map(([id, key]) => [Number(id), key])),
+    ofEndpoint: new Map(policies[0] === undefined ? [] : [[1, { ingress: policies[0].key }]]), prefixes: new Map(),
+  };
+}
+const prefix = (text: string, identity: number): IpcacheRow => ({ prefix: text, identity, ifindex: 0, host: false, origin: 'policy' });
+const world = prefix('0.0.0.0/0', 9);
+const endpoint = { id: 1, key: 'default/a', uid: 'u', identity: 300, ipv4: '10.0.0.1', ipv6: 'fd00::1', ifindex: 77, mac: '02:00:00:00:00:01', hostMac: '02:00:00:00:00:02' } as EndpointRow;
+const row = (text: string) => bench.datapath.ipcache.get(ipcacheKey(text));
+const some = imageOf([policyOf('a')], [peers('all', 1n), peers('none', 0n)], { 9: 'none', 300: 'all', 500: 'all' });
+
+describe('PolicyReconciler', () => {
+  test('a new prefix says what held before: the prefix around it; one that goes says what holds from then on', async () => {
+    await reconciler.apply(some, [world], [endpoint]);
+    const { generation } = await reconciler.apply(some, [world, prefix('10.0.0.0/8', 500)], [endpoint]);
+    const none = reconciler.numbers.classId('none');
+    const all = reconciler.numbers.classId('all');
+    expect(row('10.0.0.0/8')).toMatchObject({ since: generation, peer: [{ identity: 9, class_id: none }, { identity: 500, class_id: all }] });
+    await reconciler.apply(some, [world], [endpoint]);
+    // A look-up is by the longest prefix: what answers now is the one around it.
+    expect(row('10.0.0.0/8')).toEqual(row('0.0.0.0/0'));
+  });
+
+  test('what did not change is not written', async () => {
+    const { prefixes, endpoints } = await reconciler.apply(some, [world], [endpoint]);
+    expect([prefixes, endpoints]).toEqual([0, 0]);
+  });
+
+  test('numbers in use are not rewritten: the endpoint knows both policies until the next flip', async () => {
+    const before = reconciler.numbers.policyId('a');
+    const { generation } = await reconciler.apply(imageOf([policyOf('b')], [peers('all', 1n)], { 9: 'all' }), [world], [endpoint]);
+    const after = reconciler.numbers.policyId('b');
+    expect(after).not.toBe(before);
+    expect(bench.datapath.endpoints.get(77)).toMatchObject({ since: generation, ingress_policy: [before, after], egress_policy: [0, 0] });
+    expect(bench.datapath.control.get(0)).toEqual({ generation });
+    expect(reconciler.numbers.policyOf(before)?.key).toBe('a');
+  });
+
+  const many = (count: number): Interval[] => Array.from({ length: count }, (_, lower) => ({ lower, steps: [] }));
+  const steps = Array.from({ length: limit.POLICY_STEPS + 1 }, (_, word) => ({ word, mask: 1n, action: 'allow' as const }));
+  test.each([
+    ['too many intervals in one policy', imageOf([policyOf('big', many(2 ** limit.SEARCH_DEPTH + 1))], [], {}), /port intervals/],
+    ['too many steps on one port', imageOf([policyOf('deep', [{ lower: 0, steps }], steps.length)], [], {}), /rules on one port/],
+    ['too many words for the class rows', imageOf([policyOf('wide', many(1), limit.ROW_WORDS + 1)], [], {}), /do not fit/],
+    ['too many policies together', imageOf(Array.from({ length: 5 }, (_, index) => policyOf(`p${index}`, many(2 ** limit.SEARCH_DEPTH))), [], {}), /do not fit/],
+    ['too many classes', imageOf([], Array.from({ length: limit.MAX_CLASSES + 1 }, (_, index) => peers(`c${index}`)), {}), /classes/],
+  ])('%s: refused whole, the old state stands', async (_, image, message) => {
+    const generation = reconciler.generation;
+    const kept = reconciler.numbers.policyId('b');
+    await expect(reconciler.apply(image, [world], [endpoint])).rejects.toThrow(message);
+    expect([reconciler.generation, reconciler.numbers.policyId('b')]).toEqual([generation, kept]);
+    expect(bench.datapath.policies.get(kept)).toMatchObject({ intervals: 1, default_action: action.ACTION_DEFAULT_DENY });
+    // Nothing leaked: what was there fits still.
+    await reconciler.apply(imageOf([policyOf('b')], [peers('all', 1n)], { 9: 'all' }), [world], [endpoint]);
+  });
+
+  test('an endpoint that goes leaves the map', async () => {
+    await reconciler.apply(imageOf([], [], {}), [world], []);
+    expect(bench.datapath.endpoints.get(77)).toBeUndefined();
+  });
+});
