@@ -1,5 +1,5 @@
 // One agent: its tables, what fills them and what follows them. `weir up` and the tests hold it in their hand.
-import { closeSync, existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, rmdirSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { objectPath } from '../bpf/build.ts';
@@ -177,6 +177,11 @@ export function removeFolders(instance: Instance): void {
   for (const folder of [instance.stateDir, instance.pinDir, cgroupFolder(instance.cgroup)]) removeEmpty(dirname(folder));
 }
 
+/** What another instance still uses stays: only the kernel can tell without a race. */
 function removeEmpty(folder: string): void {
-  if (existsSync(folder) && readdirSync(folder, { withFileTypes: true }).every((entry) => !entry.isDirectory())) rmdirSync(folder);
+  try {
+    rmdirSync(folder);
+  } catch (error) {
+    if (!['ENOENT', 'ENOTEMPTY', 'EBUSY'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+  }
 }

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { callAgent } from '../agent/api/client.ts';
 import { ConfigError } from '../agent/errors.ts';
 import { chosenInstance, listing, type Common } from './options.ts';
-import { printObject, printRows, type Row } from './print.ts';
+import { brief, printObject, printRows, type Row } from './print.ts';
 
 interface Noun { readonly name: string; readonly table: string; readonly columns: readonly string[]; readonly keys: readonly string[]; readonly summary: string; readonly shape?: (row: Row) => Row }
 
@@ -19,18 +19,21 @@ const nouns: readonly Noun[] = [
 export function register(program: Command): void {
   for (const noun of nouns) registerNoun(program, noun);
   const db = program.command('db').description('the tables that everything is derived from');
-  listing(db.command('list').description('the tables themselves')).action(async (options: Common) => {
+  db.addHelpText('after', '\nExample:\n  ./weir db list\n  ./weir db show policies -o yaml');
+  listing(db.command('list').description('the tables themselves')).addHelpText('after', '\nExample:\n  ./weir db list').action(async (options: Common) => {
     printRows(await callAgent<Row[]>(chosenInstance(options), 'db list'), ['table', 'rows', 'revision', 'synced'], options.output);
   });
-  listing(db.command('show <table>').description('the rows of one table')).addHelpText('after', '\nExample:\n  ./weir db show endpoints -o yaml').action(async (table: string, options: Common) => {
+  listing(db.command('show <table>').description('the rows of one table, cut to one line each; -o yaml has them whole')).addHelpText('after', '\nExample:\n  ./weir db show endpoints -o yaml').action(async (table: string, options: Common) => {
     const rows = await callAgent<Row[]>(chosenInstance(options), 'db show', { table });
-    printRows(rows, Object.keys(rows[0] ?? {}), options.output);
+    const shown = options.output === 'table' ? rows.map((row) => Object.fromEntries(Object.entries(row).map(([field, value]) => [field, brief(value)]))) : rows;
+    printRows(shown, [...new Set(rows.flatMap((row) => Object.keys(row)))], options.output);
   });
   registerBpf(program);
 }
 
 function registerNoun(program: Command, noun: Noun): void {
   const command = program.commands.find((known) => known.name() === noun.name) ?? program.command(noun.name).description(noun.summary);
+  command.addHelpText('after', `\nExample:\n  ./weir ${noun.name} list`);
   const read = async (options: Common): Promise<Row[]> => callAgent<Row[]>(chosenInstance(options), 'db show', { table: noun.table });
   listing(command.command('list').description(`list ${noun.summary}`)).addHelpText('after', `\nExample:\n  ./weir ${noun.name} list -o json`).action(async (options: Common) => {
     const rows = await read(options);
@@ -44,13 +47,13 @@ function registerNoun(program: Command, noun: Noun): void {
 }
 
 const views = [
-  { name: 'policy', columns: ['endpoint', 'direction', 'policy', 'from', 'rules'], summary: 'the compiled policies, interval by interval' },
+  { name: 'policy', columns: ['endpoint', 'direction', 'policy', 'from', 'to', 'rules'], summary: 'the compiled policies, interval by interval' },
   { name: 'ct', columns: ['protocol', 'source', 'sourcePort', 'destination', 'destinationPort', 'state', 'packets', 'bytes', 'revoked'], summary: 'the connections that are tracked' },
   { name: 'ipcache', columns: ['prefix', 'identity', 'class', 'ifindex', 'host'], summary: 'the ipcache as the kernel has it' },
 ];
 
 function registerBpf(program: Command): void {
-  const bpf = program.command('bpf').description("what stands in the kernel's maps");
+  const bpf = program.command('bpf').description("what stands in the kernel's maps").addHelpText('after', '\nExample:\n  ./weir bpf ct');
   for (const view of views) {
     listing(bpf.command(view.name).description(view.summary)).addHelpText('after', `\nExample:\n  ./weir bpf ${view.name}`).action(async (options: Common) => {
       printRows(await callAgent<Row[]>(chosenInstance(options), `bpf ${view.name}`), view.columns, options.output);

@@ -19,12 +19,14 @@ const program = new Command('weir')
 
 for (const register of [registerUp, registerPolicy, registerStatus, registerList, registerObserve, registerWorkload]) register(program);
 
-/** Subcommands inherit neither of these when a verb makes them itself. */
-function strict(command: Command): void {
-  command.exitOverride().showHelpAfterError('(try it with --help)');
-  for (const sub of command.commands) strict(sub);
+/** Wrong usage reads as every other error does: what is wrong, then what to do. Subcommands do not inherit this. */
+function strict(command: Command, path: string): void {
+  command.exitOverride().showHelpAfterError(`  see ${path} --help`).configureOutput({
+    outputError: (text, write) => { write(text.replace(/^error: /, 'weir: ').replace(/\n\(Did you mean (.*)\?\)/, '; did you mean $1?')); },
+  });
+  for (const sub of command.commands) strict(sub, `${path} ${sub.name()}`);
 }
-strict(program);
+strict(program, './weir');
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => { if (error.code === 'EPIPE') process.exit(0); else throw error; });
 

@@ -6,6 +6,9 @@ import { outputs, type Output } from './print.ts';
 export const instanceOption = (): Option => new Option('--instance <name>', 'the agent that is meant, when several run on this machine').default(defaultInstance).env('WEIR_INSTANCE');
 export const outputOption = (): Option => new Option('-o, --output <form>', 'how to print').choices([...outputs]).default('table');
 
+/** For commands that are told to the user. */
+export const instanceFlag = (name: string): string => (name === defaultInstance ? '' : ` --instance ${name}`);
+
 export interface Common { readonly instance: string; readonly output: Output }
 
 export const chosenInstance = (options: { readonly instance: string }): Instance => instanceOf(options.instance);

@@ -2,18 +2,25 @@
 // command that explains it.
 import type { Agent } from '../agent/agent.ts';
 import type { ProblemRow } from '../agent/directory/tables.ts';
-import { Talkers, type Talker } from './talkers.ts';
+import type { WorkloadRow } from '../agent/workload/tables.ts';
+import { instanceFlag } from './options.ts';
 import { printable, tableText } from './print.ts';
+import { reasonsOf } from './reasons.ts';
+import { Talkers, type Talker } from './talkers.ts';
 
 const redrawMs = 500;
-const shownTalkers = 24;
+const leastTalkers = 4;
 const shownProblems = 6;
 /** A pair that goes on the same way is told again only after so long. */
 const repeatMs = 30_000;
+/** The alternate screen, without a cursor and without wrapping of what is too long; and back. */
+const enter = '\x1b[?1049h\x1b[?25l\x1b[?7l';
+const leave = '\x1b[?7h\x1b[?25h\x1b[?1049l';
 
 export class Screen {
   readonly #out: NodeJS.WriteStream;
   readonly #dir: string;
+  readonly #explain: string;
   readonly #talkers = new Talkers();
   readonly #told = new Map<string, number>();
   readonly #lines: string[] = [];
@@ -21,9 +28,10 @@ export class Screen {
   #timer: NodeJS.Timeout | undefined;
   #unsubscribe: (() => void)[] = [];
 
-  constructor(out: NodeJS.WriteStream, dir: string) {
+  constructor(out: NodeJS.WriteStream, dir: string, instance: string) {
     this.#out = out;
-    this.#dir = dir;
+    this.#dir = printable(dir);
+    this.#explain = `./weir explain --last-drop${instanceFlag(instance)}`;
   }
 
   log(line: string): void {
@@ -39,15 +47,24 @@ export class Screen {
       if (talker !== undefined && !this.#out.isTTY) this.#tell(talker);
     }));
     if (this.#out.isTTY) {
-      this.#out.write('\x1b[?1049h');
-      this.#timer = setInterval(() => { this.#draw(agent); }, redrawMs);
-      this.#draw(agent);
+      const restore = (): void => { this.#out.write(leave); };
+      const draw = (): void => { this.#draw(agent); };
+      this.#out.write(enter);
+      process.once('exit', restore); // whatever ends the process, the terminal is as it was
+      this.#out.on('resize', draw);
+      this.#timer = setInterval(draw, redrawMs);
+      this.#unsubscribe.push(() => {
+        this.#out.off('resize', draw);
+        process.off('exit', restore);
+        restore();
+      });
+      draw();
       return;
     }
     this.log(`weir runs ${this.#dir}; Ctrl-C ends it`);
     this.#unsubscribe.push(agent.tables.problems.subscribe((changes) => { for (const { row } of changes) if (row !== undefined) this.log(problemText(row)); }));
     this.#unsubscribe.push(agent.tables.workloads.subscribe((changes) => {
-      for (const { old, row } of changes) if (row !== undefined && old?.phase !== row.phase) this.log(`workload ${row.key}: ${row.phase}${reasonOf(row.containers.map((one) => one.reason))}`);
+      for (const { old, row } of changes) if (row !== undefined && old?.phase !== row.phase) this.log(`workload ${row.key}: ${row.phase}${whyOf(row)}`);
     }));
     for (const row of agent.tables.problems.rows()) this.log(problemText(row));
   }
@@ -55,44 +72,49 @@ export class Screen {
   close(line: string): void {
     clearInterval(this.#timer);
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
-    if (this.#out.isTTY) this.#out.write('\x1b[?1049l');
+    this.#agent = undefined;
     this.#out.write(`${line}\n`);
   }
 
   #tell(talker: Talker): void {
     const now = Date.now();
-    const key = `${talker.source} ${talker.destination} ${talker.port} ${talker.verdict} ${talker.policies}`;
+    const key = `${talker.source} ${talker.destination} ${talker.port} ${talker.verdict} ${talker.decidedBy}`;
     if (now - (this.#told.get(key) ?? -Infinity) < repeatMs) return;
     if (this.#told.size > 10_000) this.#told.clear();
     this.#told.set(key, now);
-    this.log(`${talker.verdict.padEnd(9)} ${talker.source} -> ${talker.destination} ${talker.port}${talker.policies === '' ? '' : `  (${talker.policies})`}`
-      + (talker.verdict === 'DROPPED' ? '\n           why: ./weir explain --last-drop' : ''));
+    this.log(`${talker.verdict.padEnd(9)} ${talker.source} -> ${talker.destination} ${talker.port}${talker.decidedBy === '' ? '' : `  (${talker.decidedBy})`}`
+      + (talker.verdict === 'DROPPED' ? `\n           why: ${this.#explain}` : ''));
   }
 
   #draw(agent: Agent): void {
     const { tables } = agent;
     const running = tables.workloads.rows().filter((row) => row.phase === 'Running').length;
     const enforced = tables.policies.rows().filter((row) => row.state === 'enforced').length;
-    const talkers = this.#talkers.top(shownTalkers);
-    const dropped = talkers.some((talker) => talker.verdict === 'DROPPED');
-    const sections = [
-      `weir  ${this.#dir}   ${running}/${tables.workloads.size} workloads running   ${enforced}/${tables.policies.size} policies enforced   Ctrl-C ends it`,
-      talkers.length === 0 ? 'nobody talks yet' : tableText(talkers.map((talker) => ({ ...talker, perSecond: talker.perSecond.toFixed(1) })), ['source', 'destination', 'port', 'verdict', 'perSecond', 'total', 'policies']),
-      ...tables.workloads.rows().filter((row) => row.phase === 'CrashLoopBackOff' || row.phase === 'Failed').slice(0, shownProblems).map((row) => `${row.key}: ${row.phase}${reasonOf(row.containers.map((one) => one.reason))}`),
+    const { rows: height, columns: width } = this.#out;
+    const head = `weir  ${this.#dir}   ${running}/${tables.workloads.size} workloads running   ${enforced}/${tables.policies.size} policies enforced   Ctrl-C ends it`;
+    const notes = [
+      ...tables.workloads.rows().filter((row) => row.phase === 'CrashLoopBackOff' || row.phase === 'Failed').slice(0, shownProblems)
+        .map((row) => `${row.key}: ${row.phase}${whyOf(row)}`),
       ...tables.problems.rows().slice(0, shownProblems).map(problemText),
       ...this.#lines,
-      dropped ? 'why a packet was dropped, and what would let it through:  ./weir explain --last-drop' : '',
     ];
-    const width = this.#out.columns;
-    const lines = sections.join('\n').split('\n').slice(0, this.#out.rows - 1).map((line) => line.slice(0, width));
-    const coloured = lines.map((line) => line.replace('DROPPED', '\x1b[31mDROPPED\x1b[0m').replace('FORWARDED', '\x1b[32mFORWARDED\x1b[0m'));
-    this.#out.write(`\x1b[H${coloured.map((line) => `${line}\x1b[K`).join('\n')}\x1b[J`);
+    // One line each for the head, the head of the table, the empty line below it and the hint: the talkers get what the notes leave.
+    const room = Math.max(leastTalkers, height - notes.length - 5);
+    const talkers = this.#talkers.top(room);
+    const dropped = talkers.some((talker) => talker.verdict === 'DROPPED');
+    const table = talkers.length === 0 ? 'nobody talks yet'
+      : tableText(talkers.map((talker) => ({ ...talker, perSecond: talker.perSecond.toFixed(1) })), ['source', 'destination', 'port', 'verdict', 'perSecond', 'total', 'decidedBy']);
+    const hint = dropped ? [`why a packet was dropped, and what would let it through:  ${this.#explain}`] : [];
+    const sections = [head, '', ...table.split('\n'), '', ...hint, ...notes];
+    const lines = sections.slice(0, height).map((line) => (line.length > width ? `${line.slice(0, width - 1)}…` : line));
+    const coloured = lines.map((line) => line.replace(/ DROPPED /, ' \x1b[31mDROPPED\x1b[0m ').replace(/ FORWARDED /, ' \x1b[32mFORWARDED\x1b[0m '));
+    this.#out.write(`\x1b[H${coloured.map((line) => `\x1b[K${line}`).join('\n')}\x1b[J`);
   }
 }
 
-const reasonOf = (reasons: readonly (string | undefined)[]): string => {
-  const found = reasons.filter((reason) => reason !== undefined);
-  return found.length === 0 ? '' : ` (${printable(found.join('; '))})`;
+const whyOf = (row: WorkloadRow): string => {
+  const reasons = reasonsOf(row);
+  return reasons.length === 0 ? '' : ` (${printable(reasons.join('; '))})`;
 };
 
 const problemText = ({ source, field, message, mend }: ProblemRow): string =>

@@ -7,17 +7,45 @@ import { printObject, printRows, printable, type Row } from './print.ts';
 
 interface Explained { readonly text: string; readonly yaml: string }
 
+interface Status {
+  readonly instance: string; readonly pid: number; readonly startedAt: string; readonly directory: string | null; readonly attach: string; readonly generation: number;
+  readonly ranges: Readonly<Record<'ipv4' | 'ipv6', string>>; readonly workloads: Readonly<Record<string, number>>;
+  readonly endpoints: Readonly<Record<'ready' | 'all', number>>; readonly policies: Readonly<Record<'enforced' | 'refused', number>>; readonly identities: number;
+  readonly problems: readonly { readonly at: string; readonly field: string; readonly message: string; readonly mend?: string }[];
+  readonly packets: Readonly<Record<'forwarded' | 'dropped', number>>;
+  readonly flows: { readonly capacity: number; readonly kept: number; readonly seen: number; readonly perSecond: number; readonly lost: Readonly<Record<string, number>> };
+  readonly memoryBytes: number;
+}
+
+/** For people: a line each, with words for the numbers. */
+function told({ instance, pid, startedAt, directory, attach, generation, ranges, workloads, endpoints, policies, identities, problems, packets, flows, memoryBytes }: Status): Row {
+  return {
+    agent: `${instance}, process ${pid}, since ${startedAt}`,
+    directory: directory ?? 'none',
+    ranges: `${ranges.ipv4}, ${ranges.ipv6}`,
+    datapath: `attached by ${attach}, policy generation ${generation}`,
+    workloads: Object.entries(workloads).map(([phase, count]) => `${count} ${phase}`).join(', ') || 'none',
+    endpoints: `${endpoints.ready} of ${endpoints.all} ready, ${identities} identities`,
+    policies: `${policies.enforced} enforced, ${policies.refused} refused`,
+    packets: `${packets.forwarded} forwarded, ${packets.dropped} dropped`,
+    flows: `${flows.seen} seen, ${flows.perSecond.toFixed(1)} a second, the last ${flows.kept} of at most ${flows.capacity} kept, ${Object.values(flows.lost).reduce((sum, count) => sum + count, 0)} lost`,
+    memory: `${Math.round(memoryBytes / 1e6)} MB`,
+    problems: problems.length === 0 ? 'none' : problems.map(({ at, field, message, mend }) => `${at}: ${field === '' ? '' : `${field}: `}${message}${mend === undefined ? '' : ` (${mend})`}`),
+  };
+}
+
 export function register(program: Command): void {
   listing(program.command('status').description('how the agent is doing')).addHelpText('after', '\nExample:\n  ./weir status').action(async (options: Common) => {
-    printObject(await callAgent<Row>(chosenInstance(options), 'status'), options.output);
+    const status = await callAgent<Status>(chosenInstance(options), 'status');
+    printObject(options.output === 'table' ? told(status) : { ...status }, options.output);
   });
 
   program.command('check').description('what weir needs of this machine, and what mends it').addOption(outputOption()).addHelpText('after', '\nExample:\n  sudo ./weir check').action(async (options: Common) => {
     const [{ checkMachine, checkPrograms }, { objectPath }] = await Promise.all([import('../agent/node/check.ts'), import('../bpf/build.ts')]);
     const machine = checkMachine(objectPath);
     const rows = machine.every((row) => row.ok || !row.required) ? [...machine, ...checkPrograms(objectPath)] : machine;
-    const told = rows.map((row) => ({ ...row, state: row.ok ? 'ok' : row.required ? 'MISSING' : 'without', mend: row.ok ? '' : row.mend }));
-    printRows(told, ['name', 'state', 'found', 'mend'], options.output);
+    const shown = rows.map((row) => ({ ...row, state: row.ok ? 'ok' : row.required ? 'MISSING' : 'without', mend: row.ok ? '' : row.mend }));
+    printRows(shown, ['name', 'state', 'found', 'mend'], options.output);
     if (rows.some((row) => row.required && !row.ok)) process.exitCode = 1;
   });
 
@@ -26,10 +54,10 @@ export function register(program: Command): void {
     .option('--yaml', 'only the policy that would allow it').addOption(instanceOption()).addOption(outputOption())
     .addHelpText('after', '\nExample:\n  ./weir explain --last-drop\n  ./weir explain --last-drop --yaml > examples/shop/allow.yaml')
     .action(async (options: Common & { uuid?: string; yaml?: boolean }) => {
-      const told = await callAgent<Explained & Row>(chosenInstance(options), 'explain', options.uuid === undefined ? {} : { uuid: options.uuid });
-      if (options.output !== 'table') printObject(told, options.output);
-      else if (options.yaml !== true) process.stdout.write(`${printable(told.text)}\n`);
-      else if (told.yaml === '') throw new ConfigError('no policy would allow this flow', 'see ./weir explain for the rules that stand in its way');
-      else process.stdout.write(told.yaml);
+      const answer = await callAgent<Explained & Row>(chosenInstance(options), 'explain', options.uuid === undefined ? {} : { uuid: options.uuid });
+      if (options.output !== 'table') printObject(answer, options.output);
+      else if (options.yaml !== true) process.stdout.write(`${printable(answer.text)}\n`);
+      else if (answer.yaml === '') throw new ConfigError('no policy would allow this flow', 'see ./weir explain for the rules that stand in its way');
+      else process.stdout.write(answer.yaml);
     });
 }

@@ -1,4 +1,5 @@
 // Flows folded by who talks to whom: counts and rates, for the live table.
+import { dropText } from '../hubble/print/words.ts';
 import type { Flow } from '../hubble/types.ts';
 
 export interface Talker {
@@ -6,15 +7,18 @@ export interface Talker {
   readonly destination: string;
   readonly port: string;
   readonly verdict: 'FORWARDED' | 'DROPPED';
-  readonly policies: string;
+  /** The policies, or the reason when none was asked. */
+  readonly decidedBy: string;
   readonly total: number;
   readonly perSecond: number;
 }
 
-interface Entry { talker: Omit<Talker, 'total' | 'perSecond'>; total: number; seen: number[] }
+interface Entry { talker: Omit<Talker, 'total' | 'perSecond'>; total: number; seen: number[]; lastMs: number }
 
 const windowMs = 10_000;
 const maxEntries = 2_000;
+/** A pair that has changed its verdict loses the old one after so long a silence. */
+const turnedMs = 2_000;
 const forwarded = 1;
 const dropped = 2;
 
@@ -29,11 +33,12 @@ export class Talkers {
   count(flow: Flow): Talker | undefined {
     const talker = talkerOf(flow);
     if (talker === undefined) return undefined;
-    const key = `${talker.source} ${talker.destination} ${talker.port} ${talker.verdict}`;
-    const entry = this.#entries.get(key) ?? { talker, total: 0, seen: [] };
+    const key = keyOf(talker);
+    const entry = this.#entries.get(key) ?? { talker, total: 0, seen: [], lastMs: 0 };
     entry.talker = talker;
     entry.total += 1;
-    entry.seen.push(this.#now());
+    entry.lastMs = this.#now();
+    entry.seen.push(entry.lastMs);
     if (entry.seen.length > 10_000) entry.seen.splice(0, 5_000);
     // Delete and set: the map's order is by last use, the oldest goes first.
     this.#entries.delete(key);
@@ -44,8 +49,13 @@ export class Talkers {
 
   /** Drops first, then the busiest. */
   top(limit: number): Talker[] {
-    return [...this.#entries.values()].map((entry) => this.#told(entry))
+    return [...this.#entries.values()].filter((entry) => !this.#turned(entry)).map((entry) => this.#told(entry))
       .sort((a, b) => Number(b.verdict === 'DROPPED') - Number(a.verdict === 'DROPPED') || b.perSecond - a.perSecond || b.total - a.total).slice(0, limit);
+  }
+
+  #turned({ talker, lastMs }: Entry): boolean {
+    const other = this.#entries.get(keyOf({ ...talker, verdict: talker.verdict === 'DROPPED' ? 'FORWARDED' : 'DROPPED' }));
+    return other !== undefined && other.lastMs > lastMs && lastMs < this.#now() - turnedMs;
   }
 
   #told(entry: Entry): Talker {
@@ -55,6 +65,8 @@ export class Talkers {
   }
 }
 
+const keyOf = ({ source, destination, port, verdict }: Entry['talker']): string => `${source} ${destination} ${port} ${verdict}`;
+
 function talkerOf(flow: Flow): Entry['talker'] | undefined {
   const isReply = flow.is_reply?.value === true;
   const verdict = flow.verdict === dropped ? 'DROPPED' as const : flow.verdict === forwarded ? 'FORWARDED' as const : undefined;
@@ -62,7 +74,7 @@ function talkerOf(flow: Flow): Entry['talker'] | undefined {
   const policies = verdict === 'DROPPED' ? [...flow.egress_denied_by ?? [], ...flow.ingress_denied_by ?? []] : [...flow.egress_allowed_by ?? [], ...flow.ingress_allowed_by ?? []];
   return {
     source: endName(flow.source, flow.IP?.source), destination: endName(flow.destination, flow.IP?.destination), port: portOf(flow), verdict,
-    policies: [...new Set(policies.map((policy) => policy.name ?? ''))].join(', '),
+    decidedBy: [...new Set(policies.map((policy) => policy.name ?? ''))].join(', ') || (verdict === 'DROPPED' ? dropText(flow.drop_reason_desc ?? 0) : ''),
   };
 }
 

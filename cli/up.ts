@@ -1,6 +1,6 @@
 // up and down: a directory becomes a cluster on this machine, and goes again without a trace. `up` is the agent itself.
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Option, type Command } from 'commander';
@@ -10,7 +10,7 @@ import type { Instance } from '../agent/instance.ts';
 import type { AttachMode } from '../agent/kernel/attach.ts';
 import type { Ranges } from '../agent/node/addresses.ts';
 import { runningAgent } from '../agent/node/lock.ts';
-import { chosenInstance, instanceOption } from './options.ts';
+import { chosenInstance, instanceFlag, instanceOption } from './options.ts';
 import { Screen } from './screen.ts';
 
 /** The agent with all its libraries: loaded by the verbs that need it, so that the others start fast. */
@@ -53,20 +53,28 @@ async function up(dir: string, options: UpOptions): Promise<void> {
   requireRoot();
   const [{ startAgent }, { checkTrusted }] = await Promise.all([loadAgent(), import('../agent/directory/trust.ts')]);
   checkTrusted(resolve(dir));
-  const screen = new Screen(process.stdout, dir);
+  const ended = endAsked();
+  const screen = new Screen(process.stdout, dir, options.instance);
   const agentOptions: AgentOptions = {
     instance: chosenInstance(options), ranges: await rangesOf(options), dir, allowRoot: options.allowRoot === true,
     ...(options.attach === undefined ? {} : { attachMode: options.attach }), log: (line) => { screen.log(line); },
   };
   const agent = await startAgent(agentOptions);
   screen.follow(agent);
-  const signal = await new Promise<string>((resolveSignal) => {
-    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => { resolveSignal(name); });
-  });
-  screen.close(`${signal}: stopping the workloads and removing everything`);
+  screen.close(`${await ended}: stopping the workloads and removing everything`);
   await agent.stop();
   process.stdout.write('all gone\n');
   process.exit(0);
+}
+
+/** Whatever ends weir, also while it starts: a signal, or a terminal or pipe that has gone. What comes after that is ignored: the end is under way. */
+function endAsked(): Promise<string> {
+  return new Promise((ask) => {
+    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => { ask(name); });
+    for (const stream of [process.stdout, process.stderr]) {
+      stream.removeAllListeners('error').on('error', ({ code }: NodeJS.ErrnoException) => { if (code === 'EPIPE' || code === 'EIO') ask('nobody reads the output'); });
+    }
+  });
 }
 
 const logPath = (instance: Instance): string => `${instance.stateDir}.log`;
@@ -74,19 +82,40 @@ const logPath = (instance: Instance): string => `${instance.stateDir}.log`;
 async function upDetached(options: UpOptions): Promise<void> {
   requireRoot();
   const instance = chosenInstance(options);
+  const running = runningAgent(instance);
+  if (running !== undefined) throw new ConfigError(`an agent with the instance name ${instance.name} runs already (process ${running})`, `stop it with ./weir down${instanceFlag(instance.name)}`);
   mkdirSync(dirname(logPath(instance)), { recursive: true, mode: 0o755 });
   const log = openSync(logPath(instance), 'w', 0o600);
   const words = process.argv.slice(2).filter((word) => word !== '-d' && word !== '--detach');
   const child = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...words], { detached: true, stdio: ['ignore', log, log] });
   closeSync(log);
-  let exit: number | null | undefined;
-  child.once('exit', (code) => { exit = code; });
+  let ended = false;
+  child.once('exit', () => { ended = true; });
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => { child.kill('SIGTERM'); });
   const end = Date.now() + startTimeoutMs;
-  while (!existsSync(instance.apiSocket) && exit === undefined && Date.now() < end) await sleep(pollMs);
-  if (!existsSync(instance.apiSocket)) throw new ConfigError(readFileSync(logPath(instance), 'utf8').trim().replace(/^weir: /, ''), `the whole log: ${logPath(instance)}`);
+  while (runningAgent(instance) !== child.pid || !existsSync(instance.apiSocket)) {
+    if (!ended && Date.now() < end) await sleep(pollMs);
+    else {
+      child.kill('SIGTERM');
+      throw failure(instance);
+    }
+  }
   child.unref();
-  process.stdout.write(`weir runs in the background (process ${child.pid}): ./weir status, ./weir observe, ./weir down\n`);
+  const name = instanceFlag(instance.name);
+  process.stdout.write(`weir runs in the background (process ${child.pid}), its log is ${logPath(instance)}\n  look with ./weir status${name} and ./weir observe${name}, end it with ./weir down${name}\n`);
   process.exit(0);
+}
+
+/** What the agent in the background said last; its log goes with it. */
+function failure(instance: Instance): ConfigError {
+  const [message = '', ...mend] = readFileSync(logPath(instance), 'utf8').trim().replace(/^weir: /, '').split('\n');
+  removeLog(instance);
+  return new ConfigError(message === '' ? 'the agent ended while it started' : message, mend.length > 0 ? mend.join('\n').trim() : undefined);
+}
+
+function removeLog(instance: Instance): void {
+  rmSync(logPath(instance), { force: true });
+  if (existsSync(dirname(instance.stateDir)) && readdirSync(dirname(instance.stateDir)).length === 0) rmdirSync(dirname(instance.stateDir));
 }
 
 async function down(options: UpOptions): Promise<void> {
@@ -101,6 +130,7 @@ async function down(options: UpOptions): Promise<void> {
   }
   const [{ removeFolders, removeLeftovers }, { Netlink }] = await Promise.all([loadAgent(), import('../agent/kernel/netlink.ts')]);
   const ended = await removeLeftovers(instance, await rangesOf(options), new Netlink());
+  removeLog(instance);
   removeFolders(instance);
   process.stdout.write(pid !== undefined ? 'the agent has ended and everything is gone\n' : ended > 0 ? `${ended} workloads of an agent that had died are gone\n` : 'nothing was running\n');
 }

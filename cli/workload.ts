@@ -10,6 +10,7 @@ import { followLog, readLog } from '../agent/workload/logs.ts';
 import type { WorkloadRow } from '../agent/workload/tables.ts';
 import { chosenInstance, instanceOption, listing, wholeNumber, type Common } from './options.ts';
 import { printRows, printable } from './print.ts';
+import { reasonsOf } from './reasons.ts';
 
 const keyOf = (name: string): string => (name.includes('/') ? name : `default/${name}`);
 
@@ -23,9 +24,16 @@ async function find(instance: Instance, name: string): Promise<{ row: WorkloadRo
   return { row, folder: join(instance.stateDir, 'pods', row.uid) };
 }
 
+/** The container that is meant: the first, unless it is named. */
+function containerOf({ key, pod }: WorkloadRow, name: string | undefined): string {
+  const names = pod.containers.map((container) => container.name);
+  if (name !== undefined && !names.includes(name)) throw new ConfigError(`no container ${JSON.stringify(name)} in ${key}`, `use --container with one of: ${names.join(', ')}`);
+  return name ?? names[0]!;
+}
+
 const pairs = (list: readonly string[], flag: string): Record<string, string> => Object.fromEntries(list.map((text) => {
   const at = text.indexOf('=');
-  if (at < 1) throw new ConfigError(`${flag} ${text}: expected KEY=VALUE`);
+  if (at < 1) throw new ConfigError(`${flag} ${text}: expected KEY=VALUE`, `for example ${flag} app=client`);
   return [text.slice(0, at), text.slice(at + 1)];
 }));
 
@@ -34,10 +42,10 @@ const collect = (value: string, list: string[]): string[] => [...list, value];
 interface RunOptions extends Common { name: string; namespace: string; label: string[]; env: string[]; user?: number; workingDir: string; serviceAccount: string; restart?: boolean }
 
 export function register(program: Command): void {
-  const workload = program.command('workload').description('workloads: processes in network namespaces of their own');
+  const workload = program.command('workload').description('workloads: processes in network namespaces of their own').addHelpText('after', '\nExample:\n  ./weir workload list');
   listing(workload.command('list').description('all workloads and their state')).addHelpText('after', '\nExample:\n  ./weir workload list').action(async (options: Common) => {
     const rows = await callAgent<WorkloadRow[]>(chosenInstance(options), 'db show', { table: 'workloads' });
-    const told = rows.map((row) => ({ ...row, restarts: row.containers.reduce((sum, one) => sum + one.restarts, 0), why: row.containers.flatMap((one) => one.reason ?? []).concat(row.message ?? []) }));
+    const told = rows.map((row) => ({ ...row, restarts: row.containers.reduce((sum, one) => sum + one.restarts, 0), why: reasonsOf(row) }));
     printRows(options.output === 'table' ? told : rows.map((row) => ({ ...row })), ['namespace', 'name', 'phase', 'restarts', 'why'], options.output);
   });
 
@@ -67,7 +75,8 @@ export function register(program: Command): void {
     .addHelpText('after', '\nExample:\n  ./weir workload exec shop/web -- ip address')
     .action(async (name: string, command: string[], options: Common & { container?: string }) => {
       const { row, folder } = await find(chosenInstance(options), name);
-      const container = options.container ?? row.pod.containers[0]!.name;
+      const container = containerOf(row, options.container);
+      if (row.phase !== 'Running') throw new ConfigError(`${row.key} does not run: it is ${row.phase}`, `see ./weir workload list, and ./weir workload logs ${row.key}`);
       const result = spawnSync(shimPath, ['exec', folder, container, '--', ...command], { stdio: 'inherit' });
       process.exitCode = result.status ?? 1;
     });
@@ -77,7 +86,7 @@ export function register(program: Command): void {
     .addHelpText('after', '\nExample:\n  ./weir workload logs shop/web --follow')
     .action(async (name: string, options: Common & { container?: string; follow?: boolean; tail: number }) => {
       const { row, folder } = await find(chosenInstance(options), name);
-      const container = options.container ?? row.pod.containers[0]!.name;
+      const container = containerOf(row, options.container);
       for (const line of readLog(folder, container, { tail: options.tail })) process.stdout.write(`${printable(line)}\n`);
       if (options.follow !== true) return;
       for await (const line of followLog(folder, container)) process.stdout.write(`${printable(line)}\n`);

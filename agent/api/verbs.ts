@@ -89,14 +89,19 @@ function bpfPolicy(agent: Agent): Record<string, unknown>[] {
   return agent.tables.endpoints.rows().flatMap((row) => (['ingress', 'egress'] as const).flatMap((direction) => {
     const key = image.ofEndpoint.get(row.id)?.[direction];
     const policy = key === undefined ? undefined : image.policies.get(key);
-    if (policy === undefined) return [{ endpoint: row.key, direction, policy: 0, from: 'any', rules: 'not enforced' }];
-    return policy.intervals.map((interval) => ({
-      endpoint: row.key, direction, policy: agent.policy.numbers.policyId(policy.key), from: keyText(interval.lower),
+    if (policy === undefined) return [{ endpoint: row.key, direction, policy: 0, ...bounds(0, undefined), rules: 'not enforced' }];
+    return policy.intervals.map((interval, index) => ({
+      endpoint: row.key, direction, policy: agent.policy.numbers.policyId(policy.key), ...bounds(interval.lower, policy.intervals[index + 1]?.lower),
       rules: interval.steps.flatMap((step) => policy.rules.filter((_, bit) => Math.floor(bit / 64) === step.word && (step.mask >> BigInt(bit % 64)) & 1n)
-        .map((rule) => `${step.action} ${rule.policy.name} ${rule.path}`)).join('; ') || nameOf(action, policy.defaultAction === 'allow' ? 1 : 3).replace('ACTION_', '').toLowerCase(),
+        .map((rule) => [step.action, rule.policy.name, rule.path].filter((word) => word !== '').join(' '))).join('; ') || nameOf(action, policy.defaultAction === 'allow' ? 1 : 3).replace('ACTION_', '').toLowerCase(),
     }));
   }));
 }
+
+/** `next` is where the next interval begins. */
+const bounds = (lower: number, next: number | undefined): { from: string; to: string } => ({
+  from: lower === 0 ? 'the first' : keyText(lower), to: next === undefined ? 'the last' : keyText(next - 1),
+});
 
 function keyText(key: number): string {
   const protocol = key >>> 16;
