@@ -82,21 +82,45 @@ describe('masquerading', () => {
     expect([verdict, records.at(-1)?.reason]).toEqual(['drop', drop_reason.DROP_NO_MAPPING_FOR_NAT_MASQUERADE]);
   });
 
-  test.each(families)('$family: when every port towards a server is in use, the next connection is refused; another server still answers', (f) => {
+  const held: readonly { name: string; minutesAgo: number; state: number; packets: bigint; protocol: number; verdict: string; forgotten?: boolean }[] = [
+    { name: 'living', minutesAgo: 0, state: ct_state.CT_ESTABLISHED, packets: 10n, protocol: protocol.udp, verdict: 'drop' },
+    { name: 'of a minute ago, established', minutesAgo: 1, state: ct_state.CT_ESTABLISHED, packets: 10n, protocol: protocol.udp, verdict: 'drop' },
+    { name: 'of a minute ago, a query and its answer', minutesAgo: 1, state: ct_state.CT_ESTABLISHED, packets: 2n, protocol: protocol.udp, verdict: 'redirect' },
+    { name: 'that tracking has forgotten', minutesAgo: 0, state: ct_state.CT_ESTABLISHED, packets: 10n, protocol: protocol.udp, verdict: 'redirect', forgotten: true },
+    { name: 'of TCP, established and silent for a minute', minutesAgo: 1, state: ct_state.CT_ESTABLISHED, packets: 10n, protocol: protocol.tcp, verdict: 'drop' },
+    { name: 'of TCP, closed a minute ago', minutesAgo: 1, state: ct_state.CT_CLOSING, packets: 10n, protocol: protocol.tcp, verdict: 'redirect' },
+  ];
+  test.each(families.flatMap((f) => held.map((row, index) => ({ ...row, title: `${f.family}: every port towards a server held by connections ${row.name}: ${row.verdict}`, f, to: 700 + index }))))('$title', (row) => {
+    const { f, to } = row;
     const [remote, local, inside] = [f.remote, node[f.key], b[f.key]].map((address) => ({ word: mappedBytes(address) }));
-    const now = process.hrtime.bigint(); // CLOCK_MONOTONIC, as bpf_ktime_get_ns
+    const seen = process.hrtime.bigint() - BigInt(row.minutesAgo) * 60_000_000_000n; // CLOCK_MONOTONIC, as bpf_ktime_get_ns
     for (let slot = 0; slot < limit.NAT_PORT_COUNT; slot += 1) {
       const own = 1 + slot;
       bench.datapath.nat.set(
-        { remote: remote!, local: local!, remote_port: 777, local_port: limit.NAT_PORT_FIRST + slot, protocol: protocol.udp, direction: direction.DIRECTION_INGRESS },
+        { remote: remote!, local: local!, remote_port: to, local_port: limit.NAT_PORT_FIRST + slot, protocol: row.protocol, direction: direction.DIRECTION_INGRESS },
         { addr: inside!, port: own },
       );
       // The lower address stands first.
-      bench.datapath.conntrack.set({ addr: [inside!, remote!], port: Uint8Array.from([own >> 8, own & 255, 777 >> 8, 777 & 255]), protocol: protocol.udp }, { ...unjudged, last_seen_ns: now });
+      const key = { addr: [inside!, remote!], port: Uint8Array.from([own >> 8, own & 255, to >> 8, to & 255]), protocol: row.protocol };
+      if (!row.forgotten) bench.datapath.conntrack.set(key, { ...unjudged, last_seen_ns: seen, state: row.state, packets: row.packets });
     }
-    const { verdict, records } = send(a, f, (base) => base.udp(port, 777));
-    expect([verdict, records.at(-1)?.reason]).toEqual(['drop', drop_reason.DROP_NO_MAPPING_FOR_NAT_MASQUERADE]);
-    expect(send(a, f, (base) => base.udp(port, 778)).verdict).toBe('redirect');
+    const ask = (base: Frame, server: number): Frame => (row.protocol === protocol.udp ? base.udp(port, server) : base.tcp(port, server, 'S'));
+    const { verdict, records } = send(a, f, (base) => ask(base, to));
+    expect([verdict, records.at(-1)?.reason]).toEqual([row.verdict, row.verdict === 'drop' ? drop_reason.DROP_NO_MAPPING_FOR_NAT_MASQUERADE : 0]);
+    expect(send(a, f, (base) => ask(base, to + 100)).verdict).toBe('redirect');
+  });
+
+  test.each(families)('$family: a connection whose row back went to another gets a port of its own again', (f) => {
+    const first = fieldsOf(send(a, f, (base) => base.udp(port, 443)).packet).sport;
+    const back = { remote: { word: mappedBytes(f.remote) }, local: { word: mappedBytes(node[f.key]) }, remote_port: 443, local_port: first, protocol: protocol.udp, direction: direction.DIRECTION_INGRESS };
+    const other = { addr: { word: mappedBytes(b[f.key]) }, port: 9 };
+    bench.datapath.nat.set(back, other);
+    send(b, f, (base) => base.udp(9, 443)); // alive
+    bench.datapath.nat.set(back, other);
+    const second = fieldsOf(send(a, f, (base) => base.udp(port, 443)).packet).sport;
+    expect(inRange(second)).toBe(true);
+    expect(second).not.toBe(first);
+    expect(bench.datapath.nat.get(back)?.port).toBe(9);
   });
 
   test.each(families)('$family: one workload may use one port towards two servers', (f) => {

@@ -17,33 +17,40 @@ static __always_inline __u64 idle_timeout_ns(__u8 protocol, __u8 state)
 	return state == CT_NEW ? 30 * SECOND : 180 * SECOND;
 }
 
-/* Orders the two ends; returns which of them (0, 1) the packet comes from. */
-static __always_inline __u8 ct_key_of(const struct packet *p, struct ct_key *key)
+/* Orders the two ends; returns which of them (0, 1) the first named is. */
+static __always_inline __u8 ct_key_between(const struct addr *saddr, __be16 sport, const struct addr *daddr, __be16 dport, __u8 protocol,
+					   struct ct_key *key)
 {
 	__u8 from = 0;
 
 #pragma unroll
 	for (int i = 3; i >= 0; i--)
-		if (p->saddr.word[i] != p->daddr.word[i]) {
-			from = p->saddr.word[i] > p->daddr.word[i];
+		if (saddr->word[i] != daddr->word[i]) {
+			from = saddr->word[i] > daddr->word[i];
 			goto ordered;
 		}
-	from = p->sport > p->dport;
+	from = sport > dport;
 ordered:
 	__builtin_memset(key, 0, sizeof(*key));
-	key->protocol = p->protocol;
+	key->protocol = protocol;
 	if (from) {
-		key->addr[0] = p->daddr;
-		key->addr[1] = p->saddr;
-		key->port[0] = p->dport;
-		key->port[1] = p->sport;
+		key->addr[0] = *daddr;
+		key->addr[1] = *saddr;
+		key->port[0] = dport;
+		key->port[1] = sport;
 	} else {
-		key->addr[0] = p->saddr;
-		key->addr[1] = p->daddr;
-		key->port[0] = p->sport;
-		key->port[1] = p->dport;
+		key->addr[0] = *saddr;
+		key->addr[1] = *daddr;
+		key->port[0] = sport;
+		key->port[1] = dport;
 	}
 	return from;
+}
+
+/* The key of the packet's connection; returns which end (0, 1) it comes from. */
+static __always_inline __u8 ct_key_of(const struct packet *p, struct ct_key *key)
+{
+	return ct_key_between(&p->saddr, p->sport, &p->daddr, p->dport, p->protocol, key);
 }
 
 /* A row that no longer stands for this packet: idle too long, or its tuple is opened anew. */

@@ -4,11 +4,13 @@
  * Limits: a fragment has no ports, so fragmented answers stay with the host; an ICMP error that a workload itself sends outside
  * is refused like any protocol without ports (its peer runs into a timeout instead). Errors from outside: nat_error.h. */
 #pragma once
+#include "conntrack.h"
 #include "maps.h"
 #include "packet.h"
 #include "work.h"
 
 #define NAT_TRIES 16
+#define SHORT_EXCHANGE 4	/* packets: a resolver asks for A and AAAA at once */
 
 static __always_inline int has_ports(__u8 protocol)
 {
@@ -87,6 +89,38 @@ static __always_inline int addr_is_zero(const struct addr *a)
 	return !(a->word[0] | a->word[1] | a->word[2] | a->word[3]);
 }
 
+/* Until when a connection holds its port. A short exchange by UDP gives it back after 30 s, as Linux' own tracking does
+ * (nf_conntrack_udp_timeout), so that the queries to one name server do not use up the range. */
+static __always_inline __u64 port_timeout_ns(__u8 protocol, const struct ct_entry *entry)
+{
+	if (protocol == IPPROTO_UDP && entry->packets <= SHORT_EXCHANGE)
+		return 30 * SECOND;
+	return idle_timeout_ns(protocol, entry->state);
+}
+
+/* Frees the port of w->nat_back when the connection that had it is over: rows are taken away only when their port is wanted. */
+static __noinline int nat_release(struct work *w)
+{
+	struct nat_value *inside = bpf_map_lookup_elem(&nat, &w->nat_back);
+	__u64 now = bpf_ktime_get_ns();
+	struct ct_entry *entry;
+
+	if (!inside)
+		return 1;
+	w->nat_gone = w->nat_back;
+	w->nat_gone.local = inside->addr;
+	w->nat_gone.local_port = inside->port;
+	w->nat_gone.direction = DIRECTION_EGRESS;
+	ct_key_between(&w->nat_gone.local, w->nat_gone.local_port, &w->nat_gone.remote,
+		       has_ports(w->nat_gone.protocol) ? w->nat_gone.remote_port : w->nat_gone.local_port, w->nat_gone.protocol, &w->ct_key);
+	entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
+	if (entry && (now < entry->last_seen_ns || now - entry->last_seen_ns <= port_timeout_ns(w->nat_gone.protocol, entry)))
+		return 0;
+	bpf_map_delete_elem(&nat, &w->nat_gone);
+	bpf_map_delete_elem(&nat, &w->nat_back);
+	return 1;
+}
+
 /* Takes a free port for a new connection: the row back is written first, and only where none stands. */
 static __always_inline int nat_open(struct work *w)
 {
@@ -103,10 +137,30 @@ static __always_inline int nat_open(struct work *w)
 
 		w->nat_value.port = w->packet.protocol == IPPROTO_SCTP ? w->nat_key.local_port : bpf_htons(NAT_PORT_FIRST + slot);
 		w->nat_back.local_port = w->nat_value.port;
-		if (!bpf_map_update_elem(&nat, &w->nat_back, &w->nat_inside, BPF_NOEXIST))
+		if (!bpf_map_update_elem(&nat, &w->nat_back, &w->nat_inside, BPF_NOEXIST) ||
+		    (nat_release(w) && !bpf_map_update_elem(&nat, &w->nat_back, &w->nat_inside, BPF_NOEXIST)))
 			return bpf_map_update_elem(&nat, &w->nat_key, &w->nat_value, BPF_ANY) ? -1 : 0;
 	}
 	return -1;
+}
+
+/* The port that this connection has, as long as the row back is its own: the kernel may have evicted that alone, and
+ * then another connection may hold it. */
+static __always_inline int nat_find(struct work *w)
+{
+	struct nat_value *known = bpf_map_lookup_elem(&nat, &w->nat_key), *inside;
+
+	if (!known)
+		return -1;
+	w->nat_back = w->nat_key;
+	w->nat_back.local = known->addr;
+	w->nat_back.local_port = known->port;
+	w->nat_back.direction = DIRECTION_INGRESS;
+	inside = bpf_map_lookup_elem(&nat, &w->nat_back);
+	if (!inside || inside->port != w->nat_key.local_port || !addr_equal(&inside->addr, &w->nat_key.local))
+		return -1;
+	w->nat_value = *known;
+	return 0;
 }
 
 static __always_inline void nat_key_of(const struct packet *p, enum direction direction, struct nat_key *key)
@@ -127,7 +181,6 @@ static __noinline enum drop_reason masquerade(struct __sk_buff *skb, struct work
 {
 	struct netdev *netdev = bpf_map_lookup_elem(&netdevs, &device);
 	struct packet *p = &w->packet;
-	struct nat_value *known;
 
 	if (!netdev)
 		return DROP_NONE;
@@ -138,10 +191,7 @@ static __noinline enum drop_reason masquerade(struct __sk_buff *skb, struct work
 	if (!has_ports(p->protocol) && !is_echo(p))
 		return DROP_UNSUPPORTED_PROTOCOL_FOR_NAT;
 	nat_key_of(p, DIRECTION_EGRESS, &w->nat_key);
-	known = bpf_map_lookup_elem(&nat, &w->nat_key);
-	if (known)
-		w->nat_value = *known;
-	else if (nat_open(w))
+	if (nat_find(w) && nat_open(w))
 		return DROP_NO_MAPPING_FOR_NAT_MASQUERADE;
 	if (rewrite_address(skb, p, 1, &p->saddr, &w->nat_value.addr) || rewrite_port(skb, p, 1, p->sport, w->nat_value.port))
 		return DROP_INVALID_PACKET;

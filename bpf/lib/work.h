@@ -35,6 +35,7 @@ struct work {
 	struct ct_entry ct_entry;
 	struct nat_key nat_key;
 	struct nat_key nat_back;
+	struct nat_key nat_gone;	/* row of a connection that is over */
 	struct nat_value nat_value;
 	struct nat_value nat_inside;
 	struct addr source;
