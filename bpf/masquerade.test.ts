@@ -110,6 +110,16 @@ describe('masquerading', () => {
     expect(send(a, f, (base) => ask(base, to + 100)).verdict).toBe('redirect');
   });
 
+  test.each(families)('$family: with its port, a connection that is over loses its row towards the outside', (f) => {
+    const [remote, local, inside] = [f.remote, node[f.key], b[f.key]].map((address) => ({ word: mappedBytes(address) }));
+    const key = { remote: remote!, remote_port: 600, protocol: protocol.sctp };
+    const outwards = { ...key, local: inside!, local_port: port, direction: direction.DIRECTION_EGRESS };
+    bench.datapath.nat.set({ ...key, local: local!, local_port: port, direction: direction.DIRECTION_INGRESS }, { addr: inside!, port });
+    bench.datapath.nat.set(outwards, { addr: local!, port });
+    expect(send(a, f, (base) => base.sctp(port, 600)).verdict).toBe('redirect');
+    expect(bench.datapath.nat.get(outwards)).toBeUndefined();
+  });
+
   test.each(families)('$family: a connection whose row back went to another gets a port of its own again', (f) => {
     const first = fieldsOf(send(a, f, (base) => base.udp(port, 443)).packet).sport;
     const back = { remote: { word: mappedBytes(f.remote) }, local: { word: mappedBytes(node[f.key]) }, remote_port: 443, local_port: first, protocol: protocol.udp, direction: direction.DIRECTION_INGRESS };
