@@ -22,7 +22,7 @@ import type { Instance } from './instance.ts';
 import { ipcacheTable } from './ipcache/tables.ts';
 import { detectAttachMode, type AttachMode } from './kernel/attach.ts';
 import { Netlink } from './kernel/netlink.ts';
-import { checkRanges, type Ranges } from './node/addresses.ts';
+import { checkRanges, defaultRanges, keepRanges, keptRanges, type Ranges } from './node/addresses.ts';
 import { cgroupFolder, checkMachine, ensureMounts, requireMachine } from './node/check.ts';
 import { ensureGateway, ownInterfaces, removeGateway } from './node/gateway.ts';
 import { takeLock } from './node/lock.ts';
@@ -96,10 +96,11 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const { instance, ranges, log } = options;
   const netlink = new Netlink();
   undo.push(() => { closeSync(netlink.fd); });
-  await removeLeftovers(instance, ranges, netlink);
+  await removeLeftovers(instance, netlink);
   checkRanges(netlink, ranges, ownInterfaces(netlink, instance));
   const tables = makeTables();
   const { datapath, hooks, attachMode } = openDatapath(options, netlink, undo);
+  keepRanges(instance, ranges);
   const gateway = ensureGateway(netlink, instance, ranges);
   undo.push(() => { removeGateway(netlink, instance, ranges); });
   undo.push(reflectNode(netlink, tables['node-addresses'], tables.netdevs));
@@ -163,10 +164,10 @@ async function openHubble(instance: Instance, tables: Tables, datapath: Datapath
 }
 
 /** After a kill -9 of the agent before: its workloads, interfaces and pins. */
-export async function removeLeftovers(instance: Instance, ranges: Ranges, netlink: Netlink): Promise<number> {
+export async function removeLeftovers(instance: Instance, netlink: Netlink): Promise<number> {
   const ended = await cleanupWorkloads(instance, cgroupFolder(instance.cgroup));
   removePins(instance.pinDir);
-  removeGateway(netlink, instance, ranges);
+  removeGateway(netlink, instance, keptRanges(instance) ?? defaultRanges(instance.name));
   return ended;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* tc ingress on the node's devices: answers to masqueraded connections, and errors about them, go to their workload. All else is not weir's. */
+/* tc ingress on the node's devices: answers to masqueraded connections, and errors about them, go to their workload. All else is not weir's:
+ * TC_ACT_UNSPEC leaves it to the programs after this one, such as another agent's. */
 #include "lib/deliver.h"
 #include "lib/nat_error.h"
 
@@ -13,13 +14,13 @@ int from_netdev(struct __sk_buff *skb)
 	int ours;
 
 	if (!w)
-		return TC_ACT_OK;
+		return TC_ACT_UNSPEC;
 	p = &w->packet;
 	if (parse(skb, ether_type, p))
-		return TC_ACT_OK;
+		return TC_ACT_UNSPEC;
 	ours = p->icmp_error ? unmasquerade_error(skb, w) : has_ports(p->protocol) || is_echo(p) ? unmasquerade(skb, w) : 0;
 	if (!ours)
-		return TC_ACT_OK;
+		return TC_ACT_UNSPEC;
 	if (ours < 0)
 		return drop_unjudged(w, DIRECTION_INGRESS, DROP_INVALID_PACKET);
 	to = ipcache_lookup(&p->daddr);

@@ -31,9 +31,8 @@ export function register(program: Command): void {
     .action(async (dir: string, options: UpOptions) => { await (options.detach === true ? upDetached(options) : up(dir, options)); });
 
   program.command('down').description('ends an agent and removes everything it made, also after a kill -9').addOption(instanceOption())
-    .option('--ipv4-range <prefix>', 'when it was started with one').option('--ipv6-range <prefix>', 'when it was started with one')
     .addHelpText('after', '\nExample:\n  sudo ./weir down')
-    .action(async (options: UpOptions) => { await down(options); });
+    .action(async (options: Pick<UpOptions, 'instance'>) => { await down(options); });
 }
 
 function requireRoot(): void {
@@ -118,7 +117,7 @@ function removeLog(instance: Instance): void {
   if (existsSync(dirname(instance.stateDir)) && readdirSync(dirname(instance.stateDir)).length === 0) rmdirSync(dirname(instance.stateDir));
 }
 
-async function down(options: UpOptions): Promise<void> {
+async function down(options: Pick<UpOptions, 'instance'>): Promise<void> {
   requireRoot();
   const instance = chosenInstance(options);
   const pid = runningAgent(instance);
@@ -129,7 +128,7 @@ async function down(options: UpOptions): Promise<void> {
     if (runningAgent(instance) !== undefined) throw new ConfigError(`process ${pid} does not end`, `kill -9 ${pid}, then ./weir down again`);
   }
   const [{ removeFolders, removeLeftovers }, { Netlink }] = await Promise.all([loadAgent(), import('../agent/kernel/netlink.ts')]);
-  const ended = await removeLeftovers(instance, await rangesOf(options), new Netlink());
+  const ended = await removeLeftovers(instance, new Netlink());
   removeLog(instance);
   removeFolders(instance);
   process.stdout.write(pid !== undefined ? 'the agent has ended and everything is gone\n' : ended > 0 ? `${ended} workloads of an agent that had died are gone\n` : 'nothing was running\n');

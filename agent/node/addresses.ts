@@ -1,6 +1,9 @@
 // The ranges that workloads get their addresses from, and what on this machine stands in their way.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { ConfigError } from '../errors.ts';
 import { bytesOf, isIpv4, maskedPrefix, parsePrefix, textOf } from '../ipcache/address.ts';
+import type { Instance } from '../instance.ts';
 import { routes } from '../kernel/link.ts';
 import type { Netlink } from '../kernel/netlink.ts';
 
@@ -13,6 +16,15 @@ export function defaultRanges(instance: string): Ranges {
   const second = instance === 'default' ? 217 : 100 + octet;
   return { ipv4: `10.${second}.0.0/16`, ipv6: `fd77:e1:${second.toString(16)}::/64` };
 }
+
+const keptPath = (instance: Instance): string => join(instance.stateDir, 'ranges.json');
+
+/** Written before the first route, so that whoever cleans up after a kill -9 knows what to look for. */
+export const keepRanges = (instance: Instance, ranges: Ranges): void => { writeFileSync(keptPath(instance), JSON.stringify(ranges), { mode: 0o600 }); };
+
+/** Those of the agent before, if it did not end properly. */
+export const keptRanges = (instance: Instance): Ranges | undefined =>
+  (existsSync(keptPath(instance)) ? JSON.parse(readFileSync(keptPath(instance), 'utf8')) as Ranges : undefined);
 
 export const covers = (outer: string, inner: string): boolean => {
   const a = parsePrefix(outer);

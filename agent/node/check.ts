@@ -11,7 +11,8 @@ import { attachType } from '../kernel/bpf.ts';
 
 export interface CheckRow { readonly name: string; readonly ok: boolean; readonly required: boolean; readonly found: string; readonly mend?: string }
 
-const capabilities = { CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21 } as const;
+/** The network and the kernel's programs need the first two; the shim that makes a workload out of a process needs the rest. */
+const capabilities = { CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21, CAP_SETUID: 7, CAP_SETGID: 6, CAP_SETPCAP: 8, CAP_MKNOD: 27, CAP_KILL: 5 } as const;
 const floor = [5, 10] as const;
 const bpffsPath = '/sys/fs/bpf';
 
@@ -50,7 +51,7 @@ export function checkMachine(objectPath: string): CheckRow[] {
   const rows: CheckRow[] = [
     { name: 'root', ok: root, required: true, found: root ? 'uid 0' : `uid ${process.getuid?.()}`, mend: 'run it with sudo' },
     ...Object.entries(capabilities).map(([name, bit]): CheckRow => ({
-      name, ok: hasCapability(bit), required: true, found: hasCapability(bit) ? 'effective' : 'missing', mend: `give the container or service ${name}`,
+      name, ok: hasCapability(bit), required: true, found: hasCapability(bit) ? 'effective' : 'missing', mend: root ? `give the container or service ${name}` : 'run it with sudo',
     })),
     checkKernel(),
     fileCheck('BTF of the kernel', '/sys/kernel/btf/vmlinux', 'use a kernel built with CONFIG_DEBUG_INFO_BTF', false),

@@ -7,8 +7,8 @@ import { mappedBytes, ipcacheKey } from '../../agent/ipcache/address.ts';
 import { buildBpf, objectPath } from '../build.ts';
 import { limit, type FlowRecord } from '../types.gen.ts';
 
-/** What a tc program returns (linux/pkt_cls.h). */
-export const verdictName = { 0: 'pass', 2: 'drop', 7: 'redirect' } as const;
+/** What a tc program returns (linux/pkt_cls.h); `next`: as the programs after it say. */
+export const verdictName = { 0: 'pass', 2: 'drop', 7: 'redirect', '-1': 'next' } as const;
 export const here = 1;
 
 export interface Outcome { readonly verdict: string; readonly packet: Uint8Array; readonly records: readonly FlowRecord[] }
