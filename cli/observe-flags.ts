@@ -27,7 +27,7 @@ const directional = (name: string, short: string, argument: string, what: string
 
 const enumValue = (enumName: string, what: string) => (value: string): number => {
   const number = enumNumbers(enumName).get(value.toUpperCase());
-  if (number === undefined) throw new ConfigError(`unknown ${what}: ${value}`);
+  if (number === undefined) throw new ConfigError(`unknown ${what}: ${value}`, `one of: ${[...enumNumbers(enumName).keys()].join(', ')}`);
   return number;
 };
 
@@ -167,6 +167,6 @@ function inFlag(flag: string, value: string | null, run: () => void): void {
   try {
     run();
   } catch (error) {
-    throw new ConfigError(`invalid argument ${JSON.stringify(value ?? 'true')} for "${flag.replace(/ <.*/, '')}" flag: ${messageOf(error)}`);
+    throw new ConfigError(`invalid argument ${JSON.stringify(value ?? 'true')} for "${flag.replace(/ <.*/, '')}" flag: ${messageOf(error)}`, error instanceof ConfigError ? error.mend : undefined);
   }
 }

@@ -39,7 +39,7 @@ export function requestOf(options: SelectorOptions, filters: FlowFilters, nowMs:
   const number = all ? everything : first ?? last ?? (nothingSaid ? String(defaultNumber) : '0');
   const paths = maskOf(options);
   return {
-    number: number === everything ? number : count(number),
+    number: number === everything ? number : count(first === undefined ? '--last' : '--first', number),
     ...(first !== undefined && { first: true }),
     ...(follow && { follow: true }),
     ...(since !== undefined && { since: parseTime('--since', since, nowMs) }),
@@ -72,7 +72,7 @@ function maskOf({ output, fieldMask, useDefaultFieldMasks, printPolicyNames, inp
   return printPolicyNames ? [...printedFields, ...policyFields] : printedFields;
 }
 
-function count(text: string): number {
-  if (!/^[0-9]{1,15}$/.test(text)) throw new ConfigError(`${text}: expected a number of flows`);
+function count(flag: string, text: string): number {
+  if (!/^[0-9]{1,15}$/.test(text)) throw new ConfigError(`${flag} ${text}: expected a number of flows`, `for example ${flag} 20`);
   return Number(text);
 }

@@ -2,13 +2,16 @@
 import Table from 'cli-table3';
 import { stringify } from 'yaml';
 import { ConfigError, messageOf } from '../agent/errors.ts';
+import { escape, escapeJson } from '../hubble/print/escape.ts';
 
 export type Output = 'table' | 'json' | 'yaml';
 export const outputs: readonly Output[] = ['table', 'json', 'yaml'];
 
-/** What comes from workloads, labels or packets must not reach the terminal as commands: control characters are shown as `\xNN`. */
-// eslint-disable-next-line no-control-regex
-export const printable = (text: string): string => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`);
+/** What comes from workloads, labels or packets must not reach the terminal as commands. Lines and tabs of our own text stay. */
+export const printable = (text: string): string => text.replaceAll(/[^\n\t]+/g, escape);
+
+/** The same in strings of JSON, and of YAML in double quotes: what is read back is what was there. */
+const escaped = (text: string): string => text.replaceAll(/[^\n\t]+/g, escapeJson);
 
 export type Row = Readonly<Record<string, unknown>>;
 
@@ -45,17 +48,22 @@ export function brief(value: unknown): string {
   return text.length > briefLength ? `${text.slice(0, briefLength - 1)}…` : text;
 }
 
-const yamlOf = (value: object): string => stringify(value, { blockQuote: 'literal', lineWidth: 0 });
+function yamlOf(value: object): string {
+  const text = stringify(value, { blockQuote: 'literal', lineWidth: 0 });
+  return text === escaped(text) ? text : escaped(stringify(value, { lineWidth: 0, defaultStringType: 'QUOTE_DOUBLE', defaultKeyType: 'QUOTE_DOUBLE' }));
+}
+
+const jsonOf = (value: object): string => `${escaped(JSON.stringify(value, null, 2))}\n`;
 
 /** Rows as the user asked for; `columns` are those of the table, the other forms have all fields. */
 export function printRows(rows: readonly Row[], columns: readonly string[], output: Output): void {
-  if (output === 'json') process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
+  if (output === 'json') process.stdout.write(jsonOf(rows));
   else if (output === 'yaml') process.stdout.write(yamlOf(rows));
   else process.stdout.write(`${rows.length === 0 ? 'nothing yet' : tableText(rows, columns)}\n`);
 }
 
 export function printObject(object: Row, output: Output): void {
-  if (output === 'json') process.stdout.write(`${JSON.stringify(object, null, 2)}\n`);
+  if (output === 'json') process.stdout.write(jsonOf(object));
   else if (output === 'yaml') process.stdout.write(yamlOf(object));
   else process.stdout.write(`${tableText(Object.entries(object).map(([field, value]) => ({ field, value })), ['field', 'value'])}\n`);
 }

@@ -104,11 +104,12 @@ export class Screen {
     const dropped = talkers.some((talker) => talker.verdict === 'DROPPED');
     const table = talkers.length === 0 ? 'nobody talks yet'
       : tableText(talkers.map((talker) => ({ ...talker, perSecond: talker.perSecond.toFixed(1) })), ['source', 'destination', 'port', 'verdict', 'perSecond', 'total', 'decidedBy']);
-    const hint = dropped ? [`why a packet was dropped, and what would let it through:  ${this.#explain}`] : [];
+    const hint = dropped ? [`why, and what would let it through: ${this.#explain}`] : [];
     const sections = [head, '', ...table.split('\n'), '', ...hint, ...notes];
-    const lines = sections.slice(0, height).map((line) => (line.length > width ? `${line.slice(0, width - 1)}…` : line));
+    const lines = sections.slice(0, height).map((line) => line.replaceAll(/\s/g, ' ')).map((line) => (line.length > width ? `${line.slice(0, width - 1)}…` : line));
     const coloured = lines.map((line) => line.replace(/ DROPPED /, ' \x1b[31mDROPPED\x1b[0m ').replace(/ FORWARDED /, ' \x1b[32mFORWARDED\x1b[0m '));
-    this.#out.write(`\x1b[H${coloured.map((line) => `\x1b[K${line}`).join('\n')}\x1b[J`);
+    // Each line is cleared before it is written: after a full one the cursor still stands on its last character.
+    this.#out.write(`\x1b[H${coloured.map((line, index) => `${index === coloured.length - 1 ? '\x1b[J' : '\x1b[K'}${line}`).join('\n')}`);
   }
 }
 

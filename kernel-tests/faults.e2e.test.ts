@@ -199,7 +199,7 @@ describe('sudden ends leave nothing behind', () => {
     const { agent, log, ended } = start('script', '--quiet', '--flush', '--command', `stty cols 100 rows 30; ${launcher} up ${node.dir} --instance ${name}`, '/dev/null');
     await answers();
     await running('default/server', 'default/client');
-    const lines = (): string[] => log().split('\x1b[H').at(-1)!.split('\x1b[J')[0]!.split('\n');
+    const lines = (): string[] => log().split('\x1b[H').at(-1)!.split('\n');
     await node.until('the table is there', () => lines()[0]!.includes('2/2 workloads running'), 5_000);
     // eslint-disable-next-line no-control-regex
     for (const line of lines()) expect(line.replaceAll(/\x1b\[\d*[A-Za-z]|\r/g, '').length).toBeLessThanOrEqual(100);

@@ -1,4 +1,5 @@
 // End to end: every verb as a user types it, in every form it prints; wrong usage; and what workloads do, as the verbs tell it.
+import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,7 +19,7 @@ const deployment = (replicas: number, command: readonly string[]): object => ({
 });
 
 /** What a workload would send to take over the terminal of whoever looks at it. */
-const escape = '\x1b]0;owned\x07\x1b[2J';
+const escape = '\x1b]0;owned\x07\x9b2J\u202e';
 const files = {
   'namespace.yaml': { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop', labels: { env: 'demo' } } },
   'seller.yaml': { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'seller', namespace: 'shop' } },
@@ -48,6 +49,13 @@ const workloads = (): Workload[] => cluster.json<Workload[]>('workload', 'list')
 const replicas = (): Workload[] => workloads().filter((row) => row.name.startsWith('web-'));
 const phaseOf = (key: string): string | undefined => workloads().find((row) => row.key === key)?.phase;
 const words = (line: string): string[] => line.split(' ').filter((word) => word !== '');
+
+/** Side by side with others, for there are many. */
+async function typed(...line: string[]): Promise<Run> {
+  return new Promise((resolve) => {
+    execFile(fromRoot('weir'), line, { maxBuffer: 64 << 20 }, (error, out, told) => { resolve({ code: error === null ? 0 : Number(error.code), out, error: told }); });
+  });
+}
 
 beforeAll(async () => {
   cases = mkdtempSync(join(tmpdir(), 'weir-cases-'));
@@ -86,10 +94,9 @@ const listings: { words: string; table: RegExp }[] = [
 ];
 
 describe.each(listings)('$words', ({ words: line, table }) => {
-  const run = (...more: string[]): Run => (line === 'check' ? cluster.on('node', fromRoot('weir'), 'check', ...more) : cluster.weir(...words(line), ...more));
-
-  test('a table, JSON and YAML of the same', () => {
-    const [text, json, yaml] = [run(), run('-o', 'json'), run('-o', 'yaml')];
+  test('a table, JSON and YAML of the same', async () => {
+    const agent = line === 'check' ? [] : ['--instance', cluster.instance.name];
+    const [text, json, yaml] = await Promise.all([[], ['-o', 'json'], ['-o', 'yaml']].map((form) => typed(...words(line), ...agent, ...form))) as [Run, Run, Run];
     expect([text, json, yaml].map(({ code, error }) => [code, error])).toEqual([[0, ''], [0, ''], [0, '']]);
     expect(text.out).toMatch(table);
     expect(text.out).not.toMatch(/undefined|\[object|NaN/);
@@ -199,8 +206,8 @@ const wrong: { name: string; words: string; code?: number; error: RegExp }[] = [
   { name: 'an unknown map', words: 'bpf nothing', code: 2, error: /unknown command 'nothing'.*\n {2}see/ },
   { name: 'explain: an unknown flow', words: 'explain --uuid nobody', error: /no flow nobody among the last ones\n {2}see \.\/weir observe -o json/ },
   { name: 'observe: an unknown flag', words: 'observe --colour', error: /unknown flag: --colour\n {2}see/ },
-  { name: 'observe: an unknown verdict', words: 'observe --verdict MAYBE', error: /unknown verdict: MAYBE/ },
-  { name: 'observe: no number', words: 'observe --last many', error: /expected a number/ },
+  { name: 'observe: an unknown verdict', words: 'observe --verdict MAYBE', error: /unknown verdict: MAYBE\n {2}one of: .*FORWARDED, DROPPED/ },
+  { name: 'observe: no number', words: 'observe --last many', error: /--last many: expected a number of flows\n {2}for example --last 20/ },
   { name: 'observe: no time', words: 'observe --since yesterday', error: /neither a duration nor a date\n {2}use for example 5m/ },
   { name: 'observe: no address', words: 'observe --ip nowhere', error: /"nowhere" is neither an IP address nor a CIDR/ },
   { name: 'observe: no port', words: 'observe --port http', error: /"http" is no port/ },
@@ -240,14 +247,14 @@ test('an instance that does not run is named with the command that starts it', (
   }
 });
 
-test('the help of every verb shows an example', () => {
+test('the help of every verb shows an example', async () => {
   const commandsOf = (help: string): string[] => [...(help.split('\nCommands:\n')[1]?.split('\n\n')[0] ?? '').matchAll(/^ {2}([a-z]+)/gm)].map(([, name]) => name!).filter((name) => name !== 'help');
-  const walk = (path: readonly string[]): string[] => {
-    const { code, out } = cluster.on('node', fromRoot('weir'), ...path, '--help');
+  const walk = async (path: readonly string[]): Promise<string[]> => {
+    const { code, out } = await typed(...path, '--help');
     expect([path.join(' '), code, out]).toEqual([path.join(' '), 0, expect.stringMatching(/\nExample:\n {2}(sudo )?\.\/weir/)]);
-    return [path.join(' '), ...commandsOf(out).flatMap((name) => walk([...path, name]))];
+    return [path.join(' '), ...(await Promise.all(commandsOf(out).map((name) => walk([...path, name])))).flat()];
   };
-  expect(walk([])).toEqual(expect.arrayContaining(['', 'bpf ct', 'check', 'db show', 'down', 'explain', 'identity get', 'observe', 'policy verdict', 'status', 'up', 'workload exec']));
+  expect(await walk([])).toEqual(expect.arrayContaining(['', 'bpf ct', 'check', 'db show', 'down', 'explain', 'identity get', 'observe', 'policy verdict', 'status', 'up', 'workload exec']));
 }, 60_000);
 
 describe('workloads', () => {
@@ -285,10 +292,12 @@ describe('workloads', () => {
   test('control characters of a workload are shown, not sent', async () => {
     const log = (): string => cluster.weir('workload', 'logs', 'default/rude').out;
     await cluster.until('it speaks', () => log() !== '');
-    expect(log()).toContain('\\x1b]0;owned\\x07\\x1b[2J');
+    expect(log()).toContain('\\x1b]0;owned\\x07\\x9b2J\\u202e');
+    const env = (rows: unknown): string | undefined => (rows as { key: string; containers: { env: Record<string, string> }[] }[]).find(({ key }) => key === 'default/rude')!.containers[0]!.env['TITLE'];
+    expect([env(cluster.json('db', 'show', 'pods')), env(parse(cluster.weir('db', 'show', 'pods', '-o', 'yaml').out))]).toEqual([escape, escape]);
     for (const line of ['workload logs default/rude', 'db show pods', 'db show workloads', 'db show pods -o yaml', 'db show pods -o json', 'db show manifests', 'db show manifests -o yaml', 'workload list']) {
       // eslint-disable-next-line no-control-regex
-      expect([line, cluster.weir(...words(line)).out]).toEqual([line, expect.not.stringMatching(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/)]);
+      expect([line, cluster.weir(...words(line)).out]).toEqual([line, expect.not.stringMatching(/[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]/)]);
     }
   });
 });
