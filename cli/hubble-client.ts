@@ -18,6 +18,7 @@ const requestTimeoutMs = 12_000;
 /** `server` as the user gave it, else the socket of the instance. */
 export function serverOf(server: string | undefined, instance: string): Server {
   if (server === undefined) {
+    if (process.getuid?.() !== 0) throw new ConfigError('only root may read the flows of an agent', 'run the same command with sudo');
     return { address: `unix://${instanceOf(instance).hubbleSocket}`, mend: `start one with: ./weir up DIR${instance === 'default' ? '' : ` --instance ${instance}`}` };
   }
   const mend = 'check the address and that the server runs';
