@@ -2,9 +2,10 @@
 import type { Agent } from '../agent.ts';
 import { ConfigError } from '../errors.ts';
 import { prefixOfKey, textOf } from '../ipcache/address.ts';
-import { action, counter, ct_state } from '../../bpf/types.gen.ts';
-import { icmpTypeName, protocolName } from '../policy/icmp.ts';
+import { counter, ct_state } from '../../bpf/types.gen.ts';
+import { protocolName } from '../policy/icmp.ts';
 import { podOf } from '../workload/by-hand.ts';
+import { bpfPolicy } from './bpf-policy.ts';
 import { explainFlow } from './explain.ts';
 import type { Verb } from './server.ts';
 
@@ -80,31 +81,4 @@ function statusOf(agent: Agent): Record<string, unknown> {
     flows: { lostInKernel: datapath.counter(counter.COUNTER_RECORDS_LOST), ...observer.stats },
     memoryBytes: process.memoryUsage().rss,
   };
-}
-
-/** The compiled policies of every endpoint, as the kernel has them. */
-function bpfPolicy(agent: Agent): Record<string, unknown>[] {
-  const image = agent.enforcement.image;
-  if (image === undefined) return [];
-  return agent.tables.endpoints.rows().flatMap((row) => (['ingress', 'egress'] as const).flatMap((direction) => {
-    const key = image.ofEndpoint.get(row.id)?.[direction];
-    const policy = key === undefined ? undefined : image.policies.get(key);
-    if (policy === undefined) return [{ endpoint: row.key, direction, policy: 0, ...bounds(0, undefined), rules: 'not enforced' }];
-    return policy.intervals.map((interval, index) => ({
-      endpoint: row.key, direction, policy: agent.policy.numbers.policyId(policy.key), ...bounds(interval.lower, policy.intervals[index + 1]?.lower),
-      rules: interval.steps.flatMap((step) => policy.rules.filter((_, bit) => Math.floor(bit / 64) === step.word && (step.mask >> BigInt(bit % 64)) & 1n)
-        .map((rule) => [step.action, rule.policy.name, rule.path].filter((word) => word !== '').join(' '))).join('; ') || nameOf(action, policy.defaultAction === 'allow' ? 1 : 3).replace('ACTION_', '').toLowerCase(),
-    }));
-  }));
-}
-
-/** `next` is where the next interval begins. */
-const bounds = (lower: number, next: number | undefined): { from: string; to: string } => ({
-  from: lower === 0 ? 'the first' : keyText(lower), to: next === undefined ? 'the last' : keyText(next - 1),
-});
-
-function keyText(key: number): string {
-  const protocol = key >>> 16;
-  const family = protocol === 1 ? 'IPv4' as const : protocol === 58 ? 'IPv6' as const : undefined;
-  return `${protocolName(protocol)}/${family === undefined ? key & 0xffff : icmpTypeName(family, key & 0xffff) ?? key & 0xffff}`;
 }
