@@ -1,0 +1,36 @@
+// npm run bench [-- NAME ... --json]: measures, never judges: a figure that is behind its target is said to be, and that is all.
+import { parseArgs } from 'node:util';
+import { buildAll } from './build.ts';
+import { local, rules } from './local.ts';
+import { memory } from './memory.ts';
+import { records } from './records.ts';
+import { print, type Figure } from './table.ts';
+import { verdict } from './verdict.ts';
+
+const benches: Readonly<Record<string, readonly [title: string, run: () => Promise<Figure[]>]>> = {
+  local: ['two local workloads under policy, against plain veth and host routing', local],
+  rules: ['the same policy in nftables, at growing sizes', rules],
+  records: ['what reading the flow records costs', records],
+  verdict: ['the programs alone, by bpf_prog_test_run', verdict],
+  memory: ['what the agent takes', memory],
+};
+
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean' } } });
+const unknown = positionals.find((name) => !(name in benches));
+if (unknown !== undefined) {
+  process.stderr.write(`no bench ${unknown}; there are: ${Object.keys(benches).join(', ')}\n`);
+  process.exit(2);
+}
+buildAll();
+const found: Record<string, Figure[]> = {};
+for (const name of positionals.length > 0 ? positionals : Object.keys(benches)) {
+  const [title, run] = benches[name]!;
+  try {
+    found[name] = await run();
+    if (values.json !== true) print(`${name}: ${title}`, found[name]);
+  } catch (error) {
+    process.exitCode = 1;
+    process.stderr.write(`${name}: ${error instanceof Error ? error.message : String(error)}\n`);
+  }
+}
+if (values.json === true) process.stdout.write(`${JSON.stringify(found, null, 2)}\n`);

@@ -1,0 +1,44 @@
+// Traffic between two network namespaces by build/weir-peer: the same program, started the same way, whatever lies between.
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { peerPath } from './build.ts';
+
+export const port = 5400;
+/** The server's ports, see peer.c. */
+export const lastPort = port + 2;
+
+export type Test = 'TCP_RR' | 'UDP_RR' | 'TCP_CRR' | 'TCP_STREAM';
+export type Family = 'ipv4' | 'ipv6';
+
+/** Two places with a way between them. `client`, `server`: paths of network namespaces. */
+export interface Pair {
+  readonly label: string;
+  readonly client: string;
+  readonly server: string;
+  readonly to: Readonly<Record<Family, string>>;
+}
+
+export interface Result { readonly p50Ns: number; readonly p99Ns: number; readonly perSecond: number; readonly bytesPerSecond: number }
+
+/** Where client and server run. `one`: both on the same core, so that no wake-up of another is in the figure; `any`: as the scheduler likes. */
+export type Cores = 'one' | 'any';
+
+const words = (netns: string, cores: Cores): string[] => [`--net=${netns}`, ...(cores === 'one' ? ['taskset', '-c', '0'] : []), peerPath];
+
+/** A server at its place, until `kill`. */
+export async function serve({ server }: Pair, cores: Cores): Promise<ChildProcess> {
+  const child = spawn('nsenter', [...words(server, cores), 'server', String(port)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(child.stdout, 'data');
+  return child;
+}
+
+export async function stop(server: ChildProcess): Promise<void> {
+  const ended = once(server, 'exit');
+  server.kill();
+  await ended;
+}
+
+export function run({ client, to }: Pair, cores: Cores, test: Test, family: Family, forMs: number): Result {
+  const out = execFileSync('nsenter', [...words(client, cores), test, to[family], String(port), String(forMs)], { encoding: 'utf8' });
+  return JSON.parse(out) as Result;
+}
