@@ -72,7 +72,7 @@ export interface Agent {
 
 type Undo = (() => void | Promise<void>)[];
 
-const flowCapacity = 16_383;
+const flowCapacity = 4_095;
 const maxMtu = 1_500;
 const stopGraceMs = 1_000;
 
