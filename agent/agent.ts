@@ -1,41 +1,45 @@
 // One agent: its tables, what fills them and what follows them. `weir up` and the tests hold it in their hand.
-import { closeSync, mkdirSync, rmdirSync, rmSync } from 'node:fs';
+import { closeSync, existsSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { objectPath } from '../bpf/build.ts';
 import { toFlow } from '../hubble/flow.ts';
 import { Observer, serveHubble } from '../hubble/observer.ts';
+import { endpointsFolder, forget, manifestsFolder, open, removeFolders, type Opened } from './adoption.ts';
 import { serveApi } from './api/server.ts';
 import { verbsOf } from './api/verbs.ts';
 import { Enforcement } from './datapath/enforcement.ts';
-import { Hooks, removePins } from './datapath/hooks.ts';
-import { loadDatapath, type Datapath } from './datapath/maps.ts';
+import { removePins } from './datapath/hooks.ts';
+import type { Datapath } from './datapath/maps.ts';
 import { reflectDirectory } from './directory/reflector.ts';
 import { manifestTable, problemTable } from './directory/tables.ts';
 import { EndpointReconciler } from './endpoint/reconciler.ts';
+import { saveEndpoints } from './endpoint/saved.ts';
 import { endpointTable } from './endpoint/tables.ts';
 import { lookupsOf } from './flow/lookups.ts';
 import { readFlows } from './flow/source.ts';
-import { IdentityAllocator } from './identity/allocator.ts';
+import { IdentityAllocator, isLocalIdentity } from './identity/allocator.ts';
+import { cidrLabels } from './identity/labels.ts';
 import { identityTable } from './identity/tables.ts';
 import type { Instance } from './instance.ts';
 import { ipcacheTable } from './ipcache/tables.ts';
-import { detectAttachMode, type AttachMode } from './kernel/attach.ts';
+import type { AttachMode } from './kernel/attach.ts';
 import { Netlink } from './kernel/netlink.ts';
-import { checkRanges, defaultRanges, keepRanges, keptRanges, type Ranges } from './node/addresses.ts';
-import { cgroupFolder, checkMachine, ensureMounts, requireMachine } from './node/check.ts';
-import { ensureGateway, ownInterfaces, removeGateway } from './node/gateway.ts';
+import type { Ranges } from './node/addresses.ts';
+import { cgroupFolder, checkMachine, requireMachine } from './node/check.ts';
+import { ensureGateway, removeGateway } from './node/gateway.ts';
 import { takeLock } from './node/lock.ts';
 import { reconcileNetdevs } from './node/reconciler.ts';
 import { reflectNode } from './node/reflector.ts';
 import { netdevTable, nodeAddressTable } from './node/tables.ts';
-import { PolicyReconciler } from './policy/reconciler.ts';
+import type { PolicyReconciler } from './policy/reconciler.ts';
 import { PolicySet } from './policy/reflector.ts';
 import { policyTable } from './policy/tables.ts';
 import { reconcileHosts } from './workload/hosts-reconciler.ts';
-import { cleanupWorkloads, WorkloadReconciler } from './workload/reconciler.ts';
+import { WorkloadReconciler } from './workload/reconciler.ts';
 import { reflectPods } from './workload/reflector.ts';
-import { podTable, workloadTable } from './workload/tables.ts';
+import { podsByHand } from './workload/status.ts';
+import { podTable, workloadTable, type PodRow } from './workload/tables.ts';
 import { version } from './version.ts';
 
 export interface AgentOptions {
@@ -76,38 +80,50 @@ const flowCapacity = 4_095;
 const maxMtu = 1_500;
 const stopGraceMs = 1_000;
 
-/** Throws ConfigError, with nothing left behind, when the machine or an option stands in the way. */
+/**
+ * Throws ConfigError, with nothing left behind but what was there before, when the machine or an option stands in the way.
+ * The process must end then.
+ */
 export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const { instance } = options;
   requireMachine(checkMachine(objectPath));
-  const undo: Undo = [takeLock(options.instance)];
+  let owns = !existsSync(instance.stateDir);
+  const unlock = takeLock(instance);
+  const undo: Undo = [unlock, () => { removePins(instance.pinDir); }];
   const stop = async (): Promise<void> => {
+    forget(instance);
     for (const step of undo.splice(0).reverse()) await step();
-    removeFolders(options.instance);
+    removeFolders(instance);
   };
   try {
-    return await start(options, undo, stop);
+    const agent = await start(options, undo, stop, () => { owns = true; });
+    owns = true;
+    return agent;
   } catch (error) {
-    await stop();
+    // What an agent before left runs on as it is: this process ends like that one, and the next may do better.
+    if (owns) await stop();
+    else unlock();
     throw error;
   }
 }
 
-async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void>): Promise<Agent> {
+async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void>, owns: () => void): Promise<Agent> {
   const { instance, ranges, log } = options;
   const netlink = new Netlink();
   undo.push(() => { closeSync(netlink.fd); });
-  await removeLeftovers(instance, netlink);
-  checkRanges(netlink, ranges, ownInterfaces(netlink, instance));
+  const { datapath, hooks, attachMode, policy, adopted } = await open(options, netlink, owns);
+  undo.push(() => { datapath.object.close(); });
   const tables = makeTables();
-  const { datapath, hooks, attachMode } = openDatapath(options, netlink, undo);
-  keepRanges(instance, ranges);
+  const allocator = new IdentityAllocator(tables.identities);
+  // Nothing is pruned, relabelled or flipped before all files have been read.
+  const synced = [tables.manifests.expect('agent'), tables.pods.expect('agent')];
+  if (adopted !== undefined) takeOver(adopted, options, tables, allocator);
+  undo.push(saveEndpoints(tables.endpoints, endpointsFolder(instance)));
   const gateway = ensureGateway(netlink, instance, ranges);
   undo.push(() => { removeGateway(netlink, instance, ranges); });
   undo.push(reflectNode(netlink, tables['node-addresses'], tables.netdevs));
   undo.push(reconcileNetdevs(tables.netdevs, datapath, hooks, log));
 
-  const allocator = new IdentityAllocator(tables.identities);
-  const policy = new PolicyReconciler(datapath);
   const observer = await openHubble(instance, tables, datapath, policy, undo);
   const policies = new PolicySet(tables.manifests, tables.policies, tables.problems);
   const hosts = reconcileHosts(tables.endpoints, instance);
@@ -123,7 +139,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   undo.push(() => { endpoints.stop(); });
   const enforcement = new Enforcement({
     policies, endpoints: tables.endpoints, identities: tables.identities, allocator, nodeAddresses: tables['node-addresses'], ipcache: tables.ipcache,
-    reconciler: policy, open: (row) => { endpoints.open(row); }, log,
+    reconciler: policy, ...(adopted === undefined ? {} : { adopted: [...adopted.identities.keys()] }), open: (row) => { endpoints.open(row); }, log,
   });
   undo.push(() => enforcement.stop());
   undo.push(async () => {
@@ -135,21 +151,19 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   undo.push(await serveApi(instance.apiSocket, verbsOf(agent)));
   undo.push(reflectPods(tables.manifests, tables.pods, tables.problems, options));
   if (options.dir !== undefined) {
-    const directory = await reflectDirectory({ dir: options.dir, display: options.dir, manifests: tables.manifests, problems: tables.problems });
+    const directory = await reflectDirectory({ dir: options.dir, display: options.dir, manifests: tables.manifests, problems: tables.problems, keep: manifestsFolder(instance) });
     undo.push(() => { directory.stop(); });
   }
+  for (const done of synced) done();
   return agent;
 }
 
-function openDatapath(options: AgentOptions, netlink: Netlink, undo: Undo) {
-  const { instance } = options;
-  ensureMounts();
-  mkdirSync(instance.pinDir, { recursive: true, mode: 0o700 });
-  undo.push(() => { removePins(instance.pinDir); });
-  const datapath = loadDatapath(objectPath, instance.pinDir);
-  undo.push(() => { datapath.object.close(); });
-  const attachMode = options.attachMode ?? detectAttachMode(datapath.object.programs.get('from_workload')!);
-  return { datapath, attachMode, hooks: new Hooks(netlink, attachMode, datapath.object, instance) };
+/** The rows of what lives on: endpoints with their identities, prefixes that policies name, pods that no file tells of. */
+function takeOver({ endpoints, identities }: NonNullable<Opened['adopted']>, { instance, allowRoot }: AgentOptions, tables: Tables, allocator: IdentityAllocator): void {
+  tables.endpoints.write(endpoints);
+  for (const [prefix, id] of identities) if (isLocalIdentity(id)) allocator.keep(`cidr:${prefix}`, 'cidr', cidrLabels(prefix, true), id);
+  const asRoot = (pod: PodRow): boolean => pod.containers.some((container) => container.runAsUser === 0);
+  tables.pods.write(podsByHand(join(instance.stateDir, 'pods')).filter((pod) => allowRoot || !asRoot(pod)));
 }
 
 async function openHubble(instance: Instance, tables: Tables, datapath: Datapath, policy: PolicyReconciler, undo: Undo): Promise<Observer> {
@@ -161,28 +175,4 @@ async function openHubble(instance: Instance, tables: Tables, datapath: Datapath
   undo.push(flows.stop);
   undo.push(await serveHubble(observer, instance.hubbleSocket));
   return observer;
-}
-
-/** After a kill -9 of the agent before: its workloads, interfaces and pins. */
-export async function removeLeftovers(instance: Instance, netlink: Netlink): Promise<number> {
-  const ended = await cleanupWorkloads(instance, cgroupFolder(instance.cgroup));
-  removePins(instance.pinDir);
-  removeGateway(netlink, instance, keptRanges(instance) ?? defaultRanges(instance.name));
-  return ended;
-}
-
-/** The folders of the instance, and their parents when no other instance is left in them. */
-export function removeFolders(instance: Instance): void {
-  rmSync(instance.stateDir, { recursive: true, force: true });
-  for (const folder of [join(instance.pinDir, 'links'), instance.pinDir, cgroupFolder(instance.cgroup)]) removeEmpty(folder);
-  for (const folder of [instance.stateDir, instance.pinDir, cgroupFolder(instance.cgroup)]) removeEmpty(dirname(folder));
-}
-
-/** What another instance still uses stays: only the kernel can tell without a race. */
-function removeEmpty(folder: string): void {
-  try {
-    rmdirSync(folder);
-  } catch (error) {
-    if (!['ENOENT', 'ENOTEMPTY', 'EBUSY'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
-  }
 }

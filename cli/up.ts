@@ -11,6 +11,7 @@ import type { AttachMode } from '../agent/kernel/attach.ts';
 import type { Ranges } from '../agent/node/addresses.ts';
 import { runningAgent } from '../agent/node/lock.ts';
 import { chosenInstance, instanceFlag, instanceOption } from './options.ts';
+import { printError } from './print.ts';
 import { Screen } from './screen.ts';
 
 /** The agent with all its libraries: loaded by the verbs that need it, so that the others start fast. */
@@ -58,7 +59,10 @@ async function up(dir: string, options: UpOptions): Promise<void> {
     instance: chosenInstance(options), ranges: await rangesOf(options), dir, allowRoot: options.allowRoot === true,
     ...(options.attach === undefined ? {} : { attachMode: options.attach }), log: (line) => { screen.log(line); },
   };
-  const agent = await startAgent(agentOptions);
+  const agent = await startAgent(agentOptions).catch((error: unknown) => {
+    printError(error);
+    process.exit(1);
+  });
   screen.follow(agent);
   screen.close(`${await ended}: stopping the workloads and removing everything`);
   await agent.stop();
@@ -84,6 +88,8 @@ async function upDetached(options: UpOptions): Promise<void> {
   const running = runningAgent(instance);
   if (running !== undefined) throw new ConfigError(`an agent with the instance name ${instance.name} runs already (process ${running})`, `stop it with ./weir down${instanceFlag(instance.name)}`);
   mkdirSync(dirname(logPath(instance)), { recursive: true, mode: 0o755 });
+  // Of an agent that had died: the new one's tells that it runs.
+  rmSync(instance.apiSocket, { force: true });
   const log = openSync(logPath(instance), 'w', 0o600);
   const words = process.argv.slice(2).filter((word) => word !== '-d' && word !== '--detach');
   const child = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...words], { detached: true, stdio: ['ignore', log, log] });
@@ -127,7 +133,7 @@ async function down(options: Pick<UpOptions, 'instance'>): Promise<void> {
     while (runningAgent(instance) !== undefined && Date.now() < end) await sleep(pollMs);
     if (runningAgent(instance) !== undefined) throw new ConfigError(`process ${pid} does not end`, `kill -9 ${pid}, then ./weir down again`);
   }
-  const [{ removeFolders, removeLeftovers }, { Netlink }] = await Promise.all([loadAgent(), import('../agent/kernel/netlink.ts')]);
+  const [{ removeFolders, removeLeftovers }, { Netlink }] = await Promise.all([import('../agent/adoption.ts'), import('../agent/kernel/netlink.ts')]);
   const ended = await removeLeftovers(instance, new Netlink());
   removeLog(instance);
   removeFolders(instance);

@@ -80,13 +80,13 @@ export class Cluster {
 
   remove(file: string): void { rmSync(join(this.dir, file)); }
 
-  /** Starts the agent and waits until every workload of the folder has left Pending. */
-  async up(): Promise<void> {
+  /** Starts the agent and waits until every workload of the folder has left Pending. `args`: instead of those it was made with. */
+  async up(args: readonly string[] = this.#arguments): Promise<void> {
     this.#log = '';
-    const agent = spawn('nsenter', [`--net=/run/netns/${this.#netns}`, launcher, 'up', this.dir, '--instance', this.instance.name, ...this.#arguments], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const agent = spawn('nsenter', [`--net=/run/netns/${this.#netns}`, launcher, 'up', this.dir, '--instance', this.instance.name, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [agent.stdout, agent.stderr]) stream.on('data', (data: Buffer) => { this.#log += data.toString(); });
     this.#agent = agent;
-    await this.until('the agent answers', () => { if (agent.exitCode !== null) throw new Error(this.#log); return existsSync(this.instance.apiSocket) && this.weir('status').code === 0; });
+    await this.until('the agent answers', () => { if (agent.exitCode !== null || agent.signalCode !== null) throw new Error(this.#log); return existsSync(this.instance.apiSocket) && this.weir('status').code === 0; });
     await this.settled();
   }
 

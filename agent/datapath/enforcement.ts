@@ -23,6 +23,8 @@ export interface EnforcementOptions {
   readonly nodeAddresses: Table<NodeAddressRow>;
   readonly ipcache: Table<IpcacheRow>;
   readonly reconciler: PolicyReconciler;
+  /** The prefixes with an identity from before a restart; absent: the kernel enforces nothing yet. */
+  readonly adopted?: readonly string[];
   /** An endpoint whose policy is in the kernel now and that has not been opened yet. */
   readonly open: (row: EndpointRow) => void;
   readonly log: (line: string) => void;
@@ -39,9 +41,11 @@ export class Enforcement {
   #stopped = false;
   #idle: (() => void)[] = [];
   #retry: NodeJS.Timeout | undefined;
+  readonly #cidrUsers = new Set<string>();
 
   constructor(options: EnforcementOptions) {
     this.#options = options;
+    for (const prefix of options.adopted ?? []) this.#cidrUsers.add(prefix);
     const mark = (): void => { this.mark(); };
     this.#unsubscribe = [options.policies.subscribe(mark), options.endpoints.subscribe(mark), options.nodeAddresses.subscribe(mark)];
     this.mark();
@@ -95,6 +99,8 @@ export class Enforcement {
     try {
       await reconciler.apply(image, prefixes, rows);
     } catch (error) {
+      // To this agent every policy is a late change; what the one before enforces is better than none of them.
+      if (this.#image === undefined && this.#options.adopted !== undefined) throw error;
       // Too large: what changed last is refused, what was in force stays.
       if (!policies.refuseLatest(messageOf(error))) throw error;
       this.#dirty = true;
@@ -106,8 +112,6 @@ export class Enforcement {
     for (const user of this.#cidrUsers) if (!image.prefixes.has(user)) this.#dropCidr(user, allocator);
     for (const row of rows) if (row.state === 'waiting' && endpoints.get(row.key) === row) open(row);
   }
-
-  readonly #cidrUsers = new Set<string>();
 
   #compile(rows: readonly EndpointRow[]): PolicyImage {
     const { policies, identities, allocator } = this.#options;

@@ -30,6 +30,11 @@ export class Hooks {
   detachWorkload(from: Interface): void { this.#detach(from, workloadHooks); }
   detachNetdev(from: Interface): void { this.#detach(from, netdevHooks); }
 
+  /** Pins of links whose interface went while no agent ran. */
+  sweep(present: ReadonlySet<number>): void {
+    for (const name of readdirSync(this.#folder)) if (!present.has(Number(name.split('-').at(-1)))) unlinkSync(join(this.#folder, name));
+  }
+
   #attach(to: Interface, hooks: typeof workloadHooks): void {
     for (const [hook, program] of hooks) {
       const programFd = this.#programs.get(program)!;

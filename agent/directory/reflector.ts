@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import { messageOf } from '../errors.ts';
 import type { Table } from '../store/table.ts';
 import { merge, readFile, type FileState } from './files.ts';
+import { KeptFiles } from './kept.ts';
 import { problemRow, problemsOf } from './problems.ts';
 import { writer } from './reader.ts';
 import { scan, shown, type Scan } from './scan.ts';
@@ -20,6 +21,8 @@ export interface DirectoryOptions {
   readonly manifests: Table<ManifestRow>;
   readonly problems: Table<ProblemRow>;
   readonly trust?: Trust;
+  /** Folder for the last good versions, over the life of an agent. */
+  readonly keep?: string;
   readonly debounceMs?: number;
   /** How often the directory is looked at when no watch says a word. */
   readonly rescanMs?: number;
@@ -43,6 +46,7 @@ export async function reflectDirectory(options: DirectoryOptions): Promise<Direc
   checkTrusted(options.dir, trust);
   const synced = options.manifests.expect(writer);
   const reflector = new Reflector(options, trust);
+  reflector.recall();
   reflector.refresh();
   synced();
   return { refresh: () => { reflector.refresh(); }, stop: () => { reflector.stop(); } };
@@ -53,6 +57,7 @@ class Reflector {
   readonly #dir: string;
   readonly #trust: Trust;
   readonly #watched = new Map<string, Watched>();
+  readonly #kept: KeptFiles | undefined;
   readonly #rescan: NodeJS.Timeout;
   #files = new Map<string, FileState>();
   /** Of the objects in the table that came from here. */
@@ -66,7 +71,14 @@ class Reflector {
     this.#options = options;
     this.#dir = resolve(options.dir);
     this.#trust = trust;
+    this.#kept = options.keep === undefined ? undefined : new KeptFiles(options.keep);
     this.#rescan = setInterval(() => { this.refresh(); }, options.rescanMs ?? defaultRescanMs);
+  }
+
+  /** What an agent before took for good comes first, as if it had been read before: so it stays where a file is bad now. */
+  recall(): void {
+    this.#files = this.#kept?.read((path) => this.#shown(path)) ?? new Map();
+    this.#write(merge(this.#files).rows);
   }
 
   refresh(): void {
@@ -91,9 +103,17 @@ class Reflector {
     }
     const merged = merge(this.#files);
     this.#options.problems.replace([...problems, ...merged.problems], problemsOf(writer));
-    this.#options.manifests.replace(merged.rows, ({ key }) => this.#keys.has(key));
-    this.#keys = new Set(merged.rows.map(({ key }) => key));
+    this.#write(merged.rows);
+    const bad = new Set(this.#options.problems.rows().filter(({ severity }) => severity === 'error').map(({ source }) => source.file));
+    this.#kept?.write(this.#files, (path) => bad.has(this.#shown(path)));
   }
+
+  #write(rows: readonly ManifestRow[]): void {
+    this.#options.manifests.replace(rows, ({ key }) => this.#keys.has(key));
+    this.#keys = new Set(rows.map(({ key }) => key));
+  }
+
+  #shown(path: string): string { return shown(path, { dir: this.#dir, display: this.#options.display }); }
 
   stop(): void {
     this.#stopped = true;
@@ -158,7 +178,7 @@ class Reflector {
     }
     for (const { path, stamp } of files) {
       const last = this.#files.get(path);
-      const state = last?.stamp === stamp ? last : readFile(path, shown(path, { dir: this.#dir, display: this.#options.display }), stamp, last);
+      const state = last?.stamp === stamp ? last : readFile(path, this.#shown(path), stamp, last);
       if (state !== undefined) next.set(path, state);
     }
     return next;

@@ -47,8 +47,9 @@ export class EndpointReconciler {
     this.#options = options;
     this.#stop = [
       options.workloads.subscribe(() => { this.#follow(); }),
-      options.manifests.subscribe((changes) => { if (changes.some(({ key }) => key.startsWith('Namespace/'))) this.#follow(); }),
+      options.manifests.subscribe((changes) => { if (changes.length === 0 || changes.some(({ key }) => key.startsWith('Namespace/'))) this.#follow(); }),
     ];
+    for (const row of options.endpoints.rows()) this.#adopt(row);
     this.#follow();
   }
 
@@ -70,10 +71,29 @@ export class EndpointReconciler {
     release(row.key);
   }
 
+  /** As the agent before left it: nothing of it is touched, but the programs are those of this agent from now on. */
+  #adopt(row: EndpointRow): void {
+    const { hooks, endpoints, identities, workloads, release, failed } = this.#options;
+    this.#ids.reserve(row.id);
+    const identity = identities.keep(row.key, 'workload', row.labels, row.identity);
+    if (identity !== undefined) endpoints.write([{ ...row, identity }]);
+    try {
+      hooks.attachWorkload({ ifindex: row.ifindex, name: row.interfaceName });
+    } catch (error) {
+      // The programs of the agent before are still there.
+      failed(row.key, messageOf(error));
+    }
+    // It died between the two last steps of `open`; telling a workload twice is fine.
+    const workload = workloads.get(row.key);
+    if (workload?.uid === row.uid && workload.phase === 'Pending') release(row.key);
+  }
+
   #follow(): void {
-    const { workloads, endpoints } = this.#options;
+    const { workloads, manifests, endpoints } = this.#options;
     const gone = endpoints.rows().filter((row) => workloads.get(row.key)?.uid !== row.uid);
     for (const row of gone) this.#remove(row);
+    // A namespace that is not read yet has no labels: with half of them an endpoint would be somebody else.
+    if (!manifests.synced) return;
     for (const workload of workloads.rows()) {
       if (workload.shimPid === 0 || workload.phase === 'Terminating') continue;
       const row = endpoints.get(workload.key);

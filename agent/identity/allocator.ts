@@ -11,6 +11,8 @@ const lastLocal = 0x01ffffff;
 /** A number rests before another label set gets it: flows that name it are still being read. */
 const restMs = 60_000;
 
+export const isLocalIdentity = (id: number): boolean => id >= firstLocal && id <= lastLocal;
+
 /** Follows use by key: `use` with the labels of a user, `drop` when it has gone. */
 export class IdentityAllocator {
   readonly #identities: Table<IdentityRow>;
@@ -33,6 +35,14 @@ export class IdentityAllocator {
     this.drop(user);
     this.#ofUser.set(user, id);
     return id;
+  }
+
+  /** As `use`, for labels that had this number before the agent was restarted: they keep it unless somebody else has it. */
+  keep(user: string, kind: 'workload' | 'cidr', labels: readonly string[], id: number): number | undefined {
+    const sorted = [...labels].sort();
+    const known = this.#identities.by('labels', sorted.join('\n')).some((row) => row.kind === kind);
+    if (!known && (kind === 'workload' ? this.#workload : this.#local).reserve(id)) this.#identities.write([{ id, kind, labels: sorted }]);
+    return this.use(user, kind, labels);
   }
 
   drop(user: string): void {

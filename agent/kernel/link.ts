@@ -13,7 +13,7 @@ const up = 1;
 
 export interface Link { readonly index: number; readonly name: string; readonly mac: Uint8Array; readonly mtu: number; readonly up: boolean; readonly loopback: boolean }
 export interface Address { readonly index: number; readonly address: Uint8Array; readonly prefixLength: number; readonly scope: number }
-export interface Route { readonly destination: Uint8Array | undefined; readonly prefixLength: number; readonly output: number | undefined; readonly family: 4 | 6; readonly table: number }
+export interface Route { readonly destination: Uint8Array | undefined; readonly prefixLength: number; readonly output: number | undefined; readonly family: 4 | 6; readonly table: number; readonly unreachable: boolean }
 
 const familyOf = (address: Uint8Array): number => (address.length === 4 ? afInet : afInet6);
 
@@ -118,6 +118,7 @@ export function routes(netlink: Netlink): Route[] {
     return {
       destination: destination && new Uint8Array(destination), prefixLength: body.readUInt8(1), table: body.readUInt8(4),
       output: found.get(attribute.route.output)?.readUInt32LE(0), family: body.readUInt8(0) === afInet ? 4 as const : 6 as const,
+      unreachable: body.readUInt8(7) === unreachable,
     };
   });
 }

@@ -1,11 +1,11 @@
 // The ranges that workloads get their addresses from, and what on this machine stands in their way.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError } from '../errors.ts';
 import { bytesOf, isIpv4, maskedPrefix, parsePrefix, textOf } from '../ipcache/address.ts';
 import type { Instance } from '../instance.ts';
 import { routes } from '../kernel/link.ts';
 import type { Netlink } from '../kernel/netlink.ts';
+import { readJson, writeJson } from '../store/file.ts';
 
 export interface Ranges { readonly ipv4: string; readonly ipv6: string }
 
@@ -20,11 +20,10 @@ export function defaultRanges(instance: string): Ranges {
 const keptPath = (instance: Instance): string => join(instance.stateDir, 'ranges.json');
 
 /** Written before the first route, so that whoever cleans up after a kill -9 knows what to look for. */
-export const keepRanges = (instance: Instance, ranges: Ranges): void => { writeFileSync(keptPath(instance), JSON.stringify(ranges), { mode: 0o600 }); };
+export const keepRanges = (instance: Instance, ranges: Ranges): void => { writeJson(keptPath(instance), ranges); };
 
 /** Those of the agent before, if it did not end properly. */
-export const keptRanges = (instance: Instance): Ranges | undefined =>
-  (existsSync(keptPath(instance)) ? JSON.parse(readFileSync(keptPath(instance), 'utf8')) as Ranges : undefined);
+export const keptRanges = (instance: Instance): Ranges | undefined => readJson(keptPath(instance)) as Ranges | undefined;
 
 export const covers = (outer: string, inner: string): boolean => {
   const a = parsePrefix(outer);
@@ -37,7 +36,7 @@ const overlaps = (a: string, b: string): boolean => covers(a, b) || covers(b, a)
 /** Every route of this machine that leads somewhere of its own, as text; the default route is nobody's. */
 function foreignRoutes(netlink: Netlink, ownInterfaces: ReadonlySet<number>): string[] {
   return routes(netlink).filter((route) => route.destination !== undefined && route.prefixLength > 0 && route.table === 254)
-    .filter((route) => route.output !== undefined && !ownInterfaces.has(route.output))
+    .filter((route) => !route.unreachable && route.output !== undefined && !ownInterfaces.has(route.output))
     .map((route) => `${textOf(route.destination!)}/${route.prefixLength}`)
     .filter((prefix) => !prefix.startsWith('fe80') && !prefix.startsWith('ff'));
 }

@@ -11,9 +11,10 @@ export interface Gateway { readonly interfaceName: string; readonly ifindex: num
 
 const gatewayIndex = 1;
 
+export const gatewayInterfaces = (instance: Instance): readonly [string, string] => [`${instance.interfacePrefix}host`, `${instance.interfacePrefix}net`];
+
 export function ensureGateway(netlink: Netlink, instance: Instance, ranges: Ranges): Gateway {
-  const interfaceName = `${instance.interfacePrefix}host`;
-  const peer = `${instance.interfacePrefix}net`;
+  const [interfaceName, peer] = gatewayInterfaces(instance);
   tolerate(['EEXIST'], () => { createVeth(netlink, { name: interfaceName, mtu: 1500, peer: { name: peer } }); });
   const found = links(netlink);
   const ifindex = found.find((link) => link.name === interfaceName)!.index;

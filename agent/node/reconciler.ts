@@ -31,6 +31,9 @@ export function reconcileNetdevs(netdevs: Table<NetdevRow>, datapath: Datapath, 
     }
   });
   for (const row of netdevs.rows()) update(row);
+  // Devices that went while no agent ran.
+  const present = new Set(netdevs.rows().map((row) => row.ifindex));
+  for (const [ifindex] of datapath.netdevs.entries()) if (!present.has(ifindex)) datapath.netdevs.delete(ifindex);
   return () => {
     unsubscribe();
     for (const row of netdevs.rows()) remove(row);

@@ -1,4 +1,7 @@
 // The way of an image into the kernel's maps: fresh numbers, one flip, clean retreat. On real maps.
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Bench } from '../../bpf/testing/bench.ts';
 import { action, limit } from '../../bpf/types.gen.ts';
@@ -81,5 +84,85 @@ describe('PolicyReconciler', () => {
   test('an endpoint that goes leaves the map', async () => {
     await reconciler.apply(imageOf([], [], {}), [world], []);
     expect(bench.datapath.endpoints.get(77)).toBeUndefined();
+  });
+});
+
+describe('an agent that follows one that died', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'weir-numbers-'));
+  const path = join(folder, 'numbers.json');
+  afterAll(() => { rmSync(folder, { recursive: true }); });
+  const first = imageOf([policyOf('a'), policyOf('b')], [peers('all', 1n), peers('none', 0n)], { 9: 'none', 300: 'all', 500: 'all' });
+  const rows = [world, prefix('10.0.0.1/32', 300)];
+  const died = async (): Promise<PolicyReconciler> => {
+    const one = new PolicyReconciler(bench.datapath, path);
+    one.adopt([endpoint]);
+    await one.apply(first, rows, [endpoint]);
+    return one;
+  };
+  const next = (): PolicyReconciler => {
+    const one = new PolicyReconciler(bench.datapath, path);
+    one.adopt([endpoint]);
+    return one;
+  };
+
+  test('finds its numbers again and writes nothing but the generation', async () => {
+    const before = await died();
+    const after = next();
+    expect(await after.apply(first, rows, [endpoint])).toEqual({ generation: before.generation + 1, prefixes: 0, endpoints: 0 });
+    expect(after.numbers.policyId('a')).toBe(before.numbers.policyId('a'));
+    expect(['all', 'none'].map((key) => after.numbers.classId(key))).toEqual(['all', 'none'].map((key) => before.numbers.classId(key)));
+  });
+
+  test.each([
+    ['the names are lost', () => { rmSync(path, { force: true }); }],
+    ['a name leads to other rows', () => { writeFileSync(path, readFileSync(path, 'utf8').replace('"a"', '"b"').replace('"all"', '"none"')); }],
+  ])('%s: what is in force keeps its rows until the flip, and they are free after it', async (_, spoil) => {
+    const before = await died();
+    const old = before.numbers.policyId('a');
+    const class_id = before.numbers.classId('all');
+    spoil();
+    const after = next();
+    const other = imageOf([policyOf('a', [{ lower: 0, steps: [{ word: 0, mask: 2n, action: 'deny' }] }])], [peers('all', 3n), peers('none', 0n)], { 9: 'none', 300: 'all' });
+    const { generation } = await after.apply(other, rows, [endpoint]);
+    const fresh = after.numbers.policyId('a');
+    expect(fresh).not.toBe(old);
+    expect(bench.datapath.endpoints.get(77)).toMatchObject({ since: generation, ingress_policy: [old, fresh] });
+    expect(row('10.0.0.1/32')).toMatchObject({ since: generation, peer: [{ class_id }, { class_id: after.numbers.classId('all') }] });
+    expect(after.numbers.classId('all')).not.toBe(class_id);
+  });
+
+  test('a flip that never came does not come with the next one', async () => {
+    const before = await died();
+    const key = ipcacheKey('10.0.0.1/32');
+    const good = bench.datapath.ipcache.get(key)!;
+    const end = bench.datapath.endpoints.get(77)!;
+    const since = before.generation + 1;
+    bench.datapath.ipcache.set(key, { ...good, peer: [good.peer[1]!, { identity: 666, class_id: 0 }], since });
+    bench.datapath.endpoints.set(77, { ...end, ingress_policy: [end.ingress_policy[1]!, 0], since });
+    const { generation } = await next().apply(first, rows, [endpoint]);
+    expect(generation).toBe(since);
+    expect(row('10.0.0.1/32')?.peer).toEqual([good.peer[1], good.peer[1]]);
+    expect(bench.datapath.endpoints.get(77)?.ingress_policy).toEqual([end.ingress_policy[1], end.ingress_policy[1]]);
+  });
+
+  test('rows that nobody wants any more go with the first flip; a change that does not fit leaves all as it was', async () => {
+    await died();
+    const after = next();
+    const wide = imageOf([policyOf('wide', [{ lower: 0, steps: [] }], limit.ROW_WORDS + 1)], [], {});
+    const old = bench.datapath.endpoints.get(77);
+    await expect(after.apply(wide, rows, [endpoint])).rejects.toThrow(/do not fit/);
+    expect(bench.datapath.endpoints.get(77)).toEqual(old);
+    await after.apply(first, [world], []);
+    expect([bench.datapath.endpoints.get(77), row('10.0.0.1/32')]).toEqual([undefined, row('0.0.0.0/0')]);
+  });
+
+  test('rows that overlap are refused', async () => {
+    const before = await died();
+    const used = bench.datapath.endpoints.get(77)!;
+    const a = bench.datapath.policies.get(before.numbers.policyId('a'))!;
+    bench.datapath.policies.set(4_000, a);
+    bench.datapath.endpoints.set(78, { ...used, ingress_policy: [4_000, 4_000] });
+    expect(() => { next(); }).toThrow(/overlaps/);
+    bench.datapath.endpoints.delete(78);
   });
 });

@@ -3,18 +3,19 @@
 import { gracePeriod } from '../kernel/bpf.ts';
 import type { Datapath } from '../datapath/maps.ts';
 import { ipcache_flag, type Endpoint, type IpcacheValue, type Peer } from '../../bpf/types.gen.ts';
-import { ipcacheKey, mappedBytes, maskedPrefix, parsePrefix } from '../ipcache/address.ts';
+import { ipcacheKey, mappedBytes, maskedPrefix, parsePrefix, prefixOfKey } from '../ipcache/address.ts';
 import type { IpcacheRow } from '../ipcache/tables.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
+import { readJson, writeJson } from '../store/file.ts';
 import type { PolicyImage } from './image.ts';
-import { KernelNumbers } from './kernel-numbers.ts';
+import { KernelNumbers, type SavedNumbers } from './kernel-numbers.ts';
 
 const nobody: Peer = { identity: 0, class_id: 0 };
 
 const macBytes = (text: string): Uint8Array => Uint8Array.from(text.split(':').map((part) => parseInt(part, 16)));
 
 interface PrefixState { readonly peer: Peer; readonly ifindex: number; readonly flags: number }
-interface EndpointState { readonly row: EndpointRow; readonly ingress: number; readonly egress: number }
+interface EndpointState { readonly uid: string; readonly ingress: number; readonly egress: number }
 
 export interface Applied { readonly generation: number; readonly prefixes: number; readonly endpoints: number }
 
@@ -24,12 +25,45 @@ export class PolicyReconciler {
   readonly #grace = gracePeriod();
   readonly #prefixes = new Map<string, PrefixState>();
   readonly #endpoints = new Map<number, EndpointState>();
+  readonly #savePath: string | undefined;
+  #saved = 0;
   #generation: number;
 
-  constructor(datapath: Datapath) {
+  /** `savePath`: where the numbers are kept for the next agent. */
+  constructor(datapath: Datapath, savePath?: string) {
     this.#datapath = datapath;
+    this.#savePath = savePath;
     this.numbers = new KernelNumbers(datapath);
     this.#generation = datapath.control.get(0)?.generation ?? 0;
+  }
+
+  /**
+   * Begins with what an agent before left in the kernel, which enforces it until the first `apply`; `endpoints` live on.
+   * Returns the identity behind each prefix. Throws when the maps do not fit together: then nothing of them can be adopted.
+   */
+  adopt(endpoints: readonly EndpointRow[]): ReadonlyMap<string, number> {
+    const now = this.#generation;
+    // A flip that was prepared and never came: its rows must not turn over with the next one, which has the same number.
+    const pending = (since: number): boolean => ((now - since) | 0) < 0;
+    for (const [key, value] of this.#datapath.ipcache.entries()) {
+      const peer = value.peer[pending(value.since) ? 0 : 1]!;
+      if (pending(value.since)) this.#datapath.ipcache.set(key, { ...value, peer: [peer, peer], since: now });
+      this.#prefixes.set(prefixOfKey(key), { peer, ifindex: value.ifindex, flags: value.flags });
+    }
+    const uids = new Map(endpoints.map((row) => [row.ifindex, row.uid]));
+    for (const [ifindex, row] of this.#datapath.endpoints.entries()) {
+      const which = pending(row.since) ? 0 : 1;
+      const ingress = row.ingress_policy[which]!;
+      const egress = row.egress_policy[which]!;
+      if (pending(row.since)) this.#datapath.endpoints.set(ifindex, { ...row, ingress_policy: [ingress, ingress], egress_policy: [egress, egress], since: now });
+      this.#endpoints.set(ifindex, { uid: uids.get(ifindex) ?? '', ingress, egress });
+    }
+    const policies = new Set([...this.#endpoints.values()].flatMap(({ ingress, egress }) => [ingress, egress]));
+    const classes = new Set([...this.#prefixes.values()].map(({ peer }) => peer.class_id));
+    for (const used of [policies, classes]) used.delete(0);
+    const saved = (this.#savePath === undefined ? undefined : readJson(this.#savePath)) as SavedNumbers | undefined;
+    this.numbers.adopt(policies, classes, saved ?? { policies: [], classes: [] });
+    return new Map([...this.#prefixes].map(([prefix, { peer }]) => [prefix, peer.identity]));
   }
 
   get generation(): number { return this.#generation; }
@@ -40,6 +74,7 @@ export class PolicyReconciler {
    */
   async apply(image: PolicyImage, prefixes: readonly IpcacheRow[], endpoints: readonly EndpointRow[]): Promise<Applied> {
     this.numbers.place(image);
+    this.#save();
     const next = (this.#generation + 1) >>> 0;
     const peerOf = (identity: number): Peer => {
       const key = image.classOfIdentity.get(identity);
@@ -59,6 +94,13 @@ export class PolicyReconciler {
     }
     this.numbers.retire(image);
     return { generation: next, prefixes: changed, endpoints: written };
+  }
+
+  /** Before the flip: what the kernel is going to read has its names on disk by then. */
+  #save(): void {
+    if (this.#savePath === undefined || this.#saved === this.numbers.revision) return;
+    writeJson(this.#savePath, this.numbers.save());
+    this.#saved = this.numbers.revision;
   }
 
   #writePrefixes(wanted: ReadonlyMap<string, PrefixState>, gone: readonly string[], next: number): number {
@@ -94,12 +136,12 @@ export class PolicyReconciler {
     let written = 0;
     for (const row of rows) {
       const keys = image.ofEndpoint.get(row.id);
-      const state: EndpointState = { row, ingress: this.numbers.policyId(keys?.ingress), egress: this.numbers.policyId(keys?.egress) };
+      const state: EndpointState = { uid: row.uid, ingress: this.numbers.policyId(keys?.ingress), egress: this.numbers.policyId(keys?.egress) };
       const old = this.#endpoints.get(row.ifindex);
-      const same = old !== undefined && old.ingress === state.ingress && old.egress === state.egress && old.row.uid === row.uid;
+      const same = old !== undefined && old.ingress === state.ingress && old.egress === state.egress && old.uid === row.uid;
       this.#endpoints.set(row.ifindex, state);
       if (same) continue;
-      this.#datapath.endpoints.set(row.ifindex, endpointValue(state, old?.row.uid === row.uid ? old : state, next));
+      this.#datapath.endpoints.set(row.ifindex, endpointValue(row, old?.uid === row.uid ? old : state, state, next));
       written += 1;
     }
     return written;
@@ -109,11 +151,11 @@ export class PolicyReconciler {
 const sameState = (a: PrefixState, b: PrefixState): boolean =>
   a.peer.identity === b.peer.identity && a.peer.class_id === b.peer.class_id && a.ifindex === b.ifindex && a.flags === b.flags;
 
-function endpointValue(state: EndpointState, old: EndpointState, since: number): Endpoint {
+function endpointValue(row: EndpointRow, old: EndpointState, state: EndpointState, since: number): Endpoint {
   return {
-    ipv4: { word: mappedBytes(state.row.ipv4) }, ipv6: { word: mappedBytes(state.row.ipv6) }, id: state.row.id, since,
+    ipv4: { word: mappedBytes(row.ipv4) }, ipv6: { word: mappedBytes(row.ipv6) }, id: row.id, since,
     ingress_policy: [old.ingress, state.ingress], egress_policy: [old.egress, state.egress],
-    mac: macBytes(state.row.mac), host_mac: macBytes(state.row.hostMac),
+    mac: macBytes(row.mac), host_mac: macBytes(row.hostMac),
   };
 }
 

@@ -3,12 +3,14 @@
 /** Numbers from `first` up to `last`; a number taken back rests for `restMs`, so that late readers still know it. */
 export class NumberAllocator {
   readonly #free: { number: number; sinceMs: number }[] = [];
+  readonly #first: number;
   readonly #last: number;
   readonly #restMs: number;
   readonly #now: () => number;
   #next: number;
 
   constructor(first: number, last: number, restMs = 0, now: () => number = Date.now) {
+    this.#first = first;
     this.#next = first;
     this.#last = last;
     this.#restMs = restMs;
@@ -24,6 +26,22 @@ export class NumberAllocator {
     }
     if (this.#next > this.#last) return undefined;
     return this.#next++;
+  }
+
+  /**
+   * Takes this number, which somebody has had since before this allocator. False: it is taken, or none of its own.
+   * Numbers below that nobody claims rest as if they had just been given back.
+   */
+  reserve(number: number): boolean {
+    if (number < this.#first || number > this.#last) return false;
+    if (number >= this.#next) {
+      for (; this.#next < number; this.#next += 1) this.giveBack(this.#next);
+      this.#next = number + 1;
+      return true;
+    }
+    const index = this.#free.findIndex((free) => free.number === number);
+    if (index >= 0) this.#free.splice(index, 1);
+    return index >= 0;
   }
 
   giveBack(number: number): void { this.#free.push({ number, sinceMs: this.#now() }); }
@@ -46,6 +64,18 @@ export class RangeAllocator {
     if (range.length === length) this.#free.splice(index, 1);
     else this.#free[index] = { start: range.start + length, length: range.length - length };
     return range.start;
+  }
+
+  /** Takes this range, which somebody has had since before this allocator. False: a part of it is taken. */
+  reserve(start: number, length: number): boolean {
+    if (length === 0) return true;
+    const index = this.#free.findIndex((range) => range.start <= start && start + length <= range.start + range.length);
+    const range = this.#free[index];
+    if (range === undefined) return false;
+    const after = start + length;
+    const rest = [{ start: range.start, length: start - range.start }, { start: after, length: range.start + range.length - after }];
+    this.#free.splice(index, 1, ...rest.filter((part) => part.length > 0));
+    return true;
   }
 
   giveBack(start: number, length: number): void {

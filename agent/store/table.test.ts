@@ -71,4 +71,31 @@ describe('allocators', () => {
     ranges.giveBack(4, 4);
     expect([ranges.available, ranges.take(10)]).toEqual([10, 0]);
   });
+
+  test('a number that was taken before is reserved; those below that nobody claims rest first', () => {
+    let now = 0;
+    const numbers = new NumberAllocator(1, 5, 10, () => now);
+    expect([numbers.reserve(3), numbers.reserve(3), numbers.reserve(1), numbers.reserve(0), numbers.reserve(6)]).toEqual([true, false, true, false, false]);
+    expect([numbers.take(), numbers.take(), numbers.take()]).toEqual([4, 5, undefined]);
+    now = 10;
+    expect([numbers.take(), numbers.take()]).toEqual([2, undefined]);
+    numbers.giveBack(3);
+    now = 20;
+    expect(numbers.take()).toBe(3);
+  });
+
+  test.each([
+    ['at the start', 0, 4, [4, 7]], ['in the middle', 3, 4, [0, 7]], ['at the end', 6, 4, [0, 3]], ['all', 0, 10, [undefined, undefined]], ['nothing', 5, 0, [0, 3]],
+  ] as const)('a range %s is reserved, not twice, and comes back', (_, start, length, taken) => {
+    const ranges = new RangeAllocator(10);
+    expect([ranges.reserve(start, length), ranges.reserve(start, length), ranges.available]).toEqual([true, length === 0, 10 - length]);
+    expect([ranges.take(3), ranges.take(3)]).toEqual(taken);
+  });
+
+  test('a range that sticks out or meets another is refused', () => {
+    const ranges = new RangeAllocator(10);
+    expect([ranges.reserve(8, 3), ranges.reserve(2, 3), ranges.reserve(4, 2), ranges.reserve(1, 2)]).toEqual([false, true, false, false]);
+    ranges.giveBack(2, 3);
+    expect(ranges.take(10)).toBe(0);
+  });
 });

@@ -1,7 +1,8 @@
 // status.json of a pod's folder, as the shim writes it (shim/status.c), and pod.json, which the agent keeps beside it so
 // that the next agent knows what it adopts.
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { readJson, writeJson } from '../store/file.ts';
 import type { ContainerState, PodRow, WorkloadPhase } from './tables.ts';
 
 export interface ShimStatus {
@@ -18,15 +19,16 @@ export interface PodRecord {
   readonly startedAtMs: number;
 }
 
-const read = (path: string): unknown => (existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : undefined);
-
 /** Undefined as long as the shim has not got its namespaces. */
-export const readStatus = (folder: string): ShimStatus | undefined => read(join(folder, 'status.json')) as ShimStatus | undefined;
+export const readStatus = (folder: string): ShimStatus | undefined => readJson(join(folder, 'status.json')) as ShimStatus | undefined;
 
-export const readPod = (folder: string): PodRecord | undefined => read(join(folder, 'pod.json')) as PodRecord | undefined;
+export const readPod = (folder: string): PodRecord | undefined => readJson(join(folder, 'pod.json')) as PodRecord | undefined;
 
-export function writePod(folder: string, record: PodRecord): void {
-  const draft = join(folder, 'pod.json.draft');
-  writeFileSync(draft, JSON.stringify(record), { mode: 0o600 });
-  renameSync(draft, join(folder, 'pod.json'));
+export const writePod = (folder: string, record: PodRecord): void => { writeJson(join(folder, 'pod.json'), record); };
+
+/** Pods by hand that an agent before was to keep running: nothing but its own folders tells of them. */
+export function podsByHand(podsDir: string): PodRow[] {
+  const folders = existsSync(podsDir) ? readdirSync(podsDir).map((uid) => join(podsDir, uid)) : [];
+  return folders.filter((folder) => readStatus(folder)?.phase !== 'Terminating')
+    .flatMap((folder) => readPod(folder)?.pod ?? []).filter((pod) => pod.source === undefined);
 }

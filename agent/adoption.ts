@@ -1,0 +1,147 @@
+// How an agent begins: on what one before left in the kernel when it died, or clean. A record in the state folder says under
+// which layout and options that one ran; without it, or with others, nothing is adopted and everything goes first.
+import { existsSync, mkdirSync, readdirSync, readlinkSync, rmdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { objectPath } from '../bpf/build.ts';
+import type { AgentOptions } from './agent.ts';
+import { Hooks, removePins } from './datapath/hooks.ts';
+import { layoutOf } from './datapath/layout.ts';
+import { loadDatapath, type Datapath } from './datapath/maps.ts';
+import { readEndpoints, standing } from './endpoint/saved.ts';
+import type { EndpointRow } from './endpoint/tables.ts';
+import { messageOf } from './errors.ts';
+import type { Instance } from './instance.ts';
+import { detectAttachMode, type AttachMode } from './kernel/attach.ts';
+import { errno, KernelError, VerifierError } from './kernel/errors.ts';
+import { deleteLink, links } from './kernel/link.ts';
+import type { Netlink } from './kernel/netlink.ts';
+import { checkRanges, defaultRanges, keepRanges, keptRanges, type Ranges } from './node/addresses.ts';
+import { cgroupFolder, ensureMounts } from './node/check.ts';
+import { gatewayInterfaces, ownInterfaces, removeGateway } from './node/gateway.ts';
+import { PolicyReconciler } from './policy/reconciler.ts';
+import { readJson, writeJson } from './store/file.ts';
+import { cleanupWorkloads } from './workload/reconciler.ts';
+
+interface AgentRecord {
+  readonly layout: string;
+  /** The network namespace that it ran in. */
+  readonly network: string;
+  readonly attach: AttachMode | 'auto';
+  readonly maps: readonly string[];
+}
+
+const recordPath = (instance: Instance): string => join(instance.stateDir, 'agent.json');
+const numbersPath = (instance: Instance): string => join(instance.stateDir, 'numbers.json');
+export const endpointsFolder = (instance: Instance): string => join(instance.stateDir, 'endpoints');
+
+export const manifestsFolder = (instance: Instance): string => join(instance.stateDir, 'manifests');
+
+export interface Opened {
+  readonly datapath: Datapath;
+  readonly hooks: Hooks;
+  readonly attachMode: AttachMode;
+  readonly policy: PolicyReconciler;
+  /** Absent after a clean start: the endpoints that live on, and the identity that the kernel has for each prefix. */
+  readonly adopted?: { readonly endpoints: readonly EndpointRow[]; readonly identities: ReadonlyMap<string, number> };
+}
+
+/**
+ * Loads the programs on the maps that are pinned, or on new ones. `owns` is called when nothing is adopted: all that is on the
+ * machine from then on is this agent's.
+ */
+export async function open(options: AgentOptions, netlink: Netlink, owns: () => void): Promise<Opened> {
+  const { instance, ranges, log } = options;
+  const wanted = { layout: layoutOf(objectPath), network: readlinkSync('/proc/self/ns/net'), attach: options.attachMode ?? 'auto' } as const;
+  checkRanges(netlink, ranges, ownInterfaces(netlink, instance));
+  ensureMounts();
+  let reason = whyClean(instance, ranges, wanted);
+  if (reason === undefined) {
+    try {
+      const opened = adopt(options, netlink);
+      log(`takes over ${opened.adopted?.endpoints.length} endpoints from an agent that had died`);
+      return opened;
+    } catch (error) {
+      // EINVAL: the pinned maps are not those of this object. What else does not load is no reason to end what runs.
+      if (error instanceof VerifierError || (error instanceof KernelError && error.errno !== errno.EINVAL)) throw error;
+      reason = messageOf(error);
+    }
+  }
+  const left = existsSync(instance.pinDir) && readdirSync(instance.pinDir).length > 0;
+  if (left) log(`starts clean and ends what runs: ${reason}`);
+  await removeLeftovers(instance, netlink);
+  owns();
+  keepRanges(instance, ranges);
+  const opened = load(options, netlink);
+  const maps = readdirSync(instance.pinDir, { withFileTypes: true }).filter((entry) => !entry.isDirectory()).map((entry) => entry.name);
+  writeJson(recordPath(instance), { ...wanted, maps } satisfies AgentRecord);
+  return opened;
+}
+
+/** From here on a kill -9 is followed by a clean start: what is half removed cannot be adopted. */
+export const forget = (instance: Instance): void => { rmSync(recordPath(instance), { force: true }); };
+
+const readRecord = (instance: Instance): AgentRecord | undefined => readJson(recordPath(instance)) as AgentRecord | undefined;
+
+/** Undefined: what an agent before left can be adopted. */
+function whyClean(instance: Instance, ranges: Ranges, wanted: Omit<AgentRecord, 'maps'>): string | undefined {
+  const before = readRecord(instance);
+  const kept = keptRanges(instance);
+  if (before === undefined || kept === undefined) return 'the agent before died while it began or stopped';
+  if (kept.ipv4 !== ranges.ipv4 || kept.ipv6 !== ranges.ipv6) return `it has addresses of ${kept.ipv4} and ${kept.ipv6}`;
+  if (before.attach !== wanted.attach) return `its programs are attached otherwise (--attach ${before.attach})`;
+  if (before.network !== wanted.network) return 'it ran in another network namespace';
+  if (before.layout !== wanted.layout) return 'its maps have the layout of another version';
+  const missing = before.maps.find((name) => !existsSync(join(instance.pinDir, name)));
+  return missing === undefined ? undefined : `its map ${missing} is gone`;
+}
+
+function load(options: AgentOptions, netlink: Netlink): Opened {
+  const { instance } = options;
+  mkdirSync(instance.pinDir, { recursive: true, mode: 0o700 });
+  const datapath = loadDatapath(objectPath, instance.pinDir);
+  const attachMode = options.attachMode ?? detectAttachMode(datapath.object.programs.get('from_workload')!);
+  return { datapath, attachMode, hooks: new Hooks(netlink, attachMode, datapath.object, instance), policy: new PolicyReconciler(datapath, numbersPath(instance)) };
+}
+
+function adopt(options: AgentOptions, netlink: Netlink): Opened {
+  const { instance } = options;
+  const opened = load(options, netlink);
+  try {
+    const all = links(netlink);
+    const endpoints = standing(readEndpoints(endpointsFolder(instance)), all, new Map(opened.datapath.endpoints.entries()));
+    const identities = opened.policy.adopt(endpoints);
+    const kept = new Set([...gatewayInterfaces(instance), ...endpoints.map((row) => row.interfaceName)]);
+    for (const { name } of all) if (name.startsWith(instance.interfacePrefix) && !kept.has(name)) deleteLink(netlink, name);
+    opened.hooks.sweep(new Set(links(netlink).map((link) => link.index)));
+    return { ...opened, adopted: { endpoints, identities } };
+  } catch (error) {
+    opened.datapath.object.close();
+    throw error;
+  }
+}
+
+/** What an agent that died left, all of it: its workloads, interfaces and pins. */
+export async function removeLeftovers(instance: Instance, netlink: Netlink): Promise<number> {
+  forget(instance);
+  const ended = await cleanupWorkloads(instance, cgroupFolder(instance.cgroup));
+  removePins(instance.pinDir);
+  removeGateway(netlink, instance, keptRanges(instance) ?? defaultRanges(instance.name));
+  for (const path of [numbersPath(instance), endpointsFolder(instance), manifestsFolder(instance)]) rmSync(path, { recursive: true, force: true });
+  return ended;
+}
+
+/** The folders of the instance, and their parents when no other instance is left in them. */
+export function removeFolders(instance: Instance): void {
+  rmSync(instance.stateDir, { recursive: true, force: true });
+  for (const folder of [join(instance.pinDir, 'links'), instance.pinDir, cgroupFolder(instance.cgroup)]) removeEmpty(folder);
+  for (const folder of [instance.stateDir, instance.pinDir, cgroupFolder(instance.cgroup)]) removeEmpty(dirname(folder));
+}
+
+/** What another instance still uses stays: only the kernel can tell without a race. */
+function removeEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch (error) {
+    if (!['ENOENT', 'ENOTEMPTY', 'EBUSY'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+  }
+}

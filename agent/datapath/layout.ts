@@ -1,0 +1,13 @@
+// A fingerprint of every layout and number that user space and the programs share: maps that were pinned under another one
+// cannot be read, even where their rows have the same size.
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { Btf, elfSection } from '../kernel/btf.ts';
+
+const rows = ['control', 'endpoint', 'ipcache_key', 'ipcache_value', 'policy', 'interval', 'step', 'ct_key', 'ct_entry', 'nat_key', 'nat_value', 'netdev', 'flow_record'];
+
+export function layoutOf(objectPath: string): string {
+  const btf = new Btf(elfSection(readFileSync(objectPath), '.BTF'));
+  const enums = btf.enums().map(({ name, values }) => [name, [...values]]);
+  return createHash('sha256').update(JSON.stringify([rows.map((name) => btf.struct(name)), enums])).digest('hex').slice(0, 32);
+}
