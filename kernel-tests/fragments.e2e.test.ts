@@ -34,12 +34,24 @@ def echo(to, port):
 print(json.dumps([echo(**target) for target in json.loads(sys.argv[1])]))
 `, JSON.stringify(targets)];
 
+/** Echoes by sockets bound to one address each: a wildcard one of the node would answer workloads from the gateway's address. */
+const bound = (addresses: readonly string[], ports: readonly number[]): string[] => ['python3', '-u', '-c', `
+import json, socket, sys, threading
+def echo(address, port):
+    s = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_DGRAM); s.bind((address, port))
+    while True:
+        data, client = s.recvfrom(65536); s.sendto(data, client)
+for address in json.loads(sys.argv[1]):
+    for port in json.loads(sys.argv[2]): threading.Thread(target=echo, args=(address, port)).start()
+`, JSON.stringify(addresses), JSON.stringify(ports)];
+
 let cluster: Cluster;
 beforeAll(async () => {
   cluster = await Cluster.start('fragments', files);
-  for (const place of ['outside', 'node'] as const) cluster.background(place, ...server(8080, 9090));
+  cluster.background('outside', ...server(8080, 9090));
+  cluster.background('node', ...bound(Object.values(node), [8080, 9090]));
   await cluster.until('the outside listens', () => cluster.probe('node', [{ kind: 'udp', to: outside.ipv4, port: 9090 }])[0] === 'open');
-  await cluster.until('the host listens', () => cluster.probe('node', [{ kind: 'udp', to: node.ipv4, port: 9090 }])[0] === 'open');
+  await cluster.until('the host listens', () => cluster.probe('node', [{ kind: 'udp', to: node.ipv6, port: 9090 }])[0] === 'open');
   await cluster.until('the workload listens', () => cluster.probe('node', [{ kind: 'udp', to: cluster.address('default/echo').ipv4, port: 8080 }])[0] === 'open');
 }, 120_000);
 afterAll(async () => { await cluster.close(); });
@@ -59,7 +71,7 @@ const rows: readonly Row[] = [
   { name: 'the host to its workload, denied by a rule', from: 'node', to: 'echo', port: 9090, passes: false },
 ];
 
-const pieces = { 1400: 0, 8000: 6, 60_000: 41 };
+const sizes = [{ size: 1400, ipv4: 0, ipv6: 0 }, { size: 8000, ipv4: 6, ipv6: 6 }, { size: 60_000, ipv4: 41, ipv6: 42 }];
 
 describe.each(['ipv4', 'ipv6'] as const)('%s', (family) => {
   const addressOf = (to: Row['to']): string => (to === 'outside' ? outside : to === 'node' ? node : cluster.address('default/echo'))[family];
@@ -70,11 +82,12 @@ describe.each(['ipv4', 'ipv6'] as const)('%s', (family) => {
     return JSON.parse(out) as Echo[];
   };
 
-  test.each(Object.keys(pieces).flatMap((size) => [...new Set(rows.map((row) => row.from))].map((from) => [Number(size), from] as const)))('%d bytes from %s', (size, from) => {
+  test.each(sizes.flatMap((one) => [...new Set(rows.map((row) => row.from))].map((from) => [one.size, from, one[family]] as const)))('%d bytes from %s', (size, from, made) => {
     const mine = rows.filter((row) => row.from === from);
-    const made = size === 60_000 && family === 'ipv6' ? 42 : pieces[size as keyof typeof pieces];
     const echoes = send(from, size, mine);
-    expect(Object.fromEntries(mine.map((row, index) => [row.name, echoes[index]]))).toEqual(Object.fromEntries(mine.map((row) => [row.name, { whole: row.passes ? true : null, made }])));
+    // The host's own stack hears of the drop at the first piece and makes no more.
+    const expected = mine.map((row) => [row.name, { whole: row.passes ? true : null, made: row.passes || from !== 'node' ? made : 0 }]);
+    expect(Object.fromEntries(mine.map((row, index) => [row.name, echoes[index]]))).toEqual(Object.fromEntries(expected));
   });
 });
 

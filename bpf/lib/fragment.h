@@ -2,7 +2,8 @@
 /* IP fragments: only the first one carries ports, so they are remembered for those that follow it.
  * Every first fragment is judged by its own header, and a receiver takes the header from there: what is remembered decides over data
  * only. A row is found by the interface and direction where it was written, and a workload's source address is verified before, so no
- * workload rides on a datagram of another. Pieces that overlap are left to the receiver: none of offset 8 or more can change a port. */
+ * workload rides on a datagram of another. Pieces that overlap are left to the receiver: from offset 8 on they cannot reach a port,
+ * and where IPv6 options stand before the ports, receivers discard the whole datagram (RFC 5722). */
 #pragma once
 #include "conntrack.h"
 #include "maps.h"
