@@ -18,9 +18,15 @@ int from_netdev(struct __sk_buff *skb)
 	p = &w->packet;
 	if (parse(skb, ether_type, p))
 		return TC_ACT_UNSPEC;
-	ours = p->icmp_error ? unmasquerade_error(skb, w) : has_ports(p->protocol) || is_echo(p) ? unmasquerade(skb, w) : 0;
-	if (!ours)
+	/* Without its first fragment nobody can tell whose it is: the host waits for that one in vain and drops it. */
+	if (p->fragment == FRAGMENT_LATER && fragment_recall(w))
 		return TC_ACT_UNSPEC;
+	ours = p->icmp_error ? unmasquerade_error(skb, w) : has_ports(p->protocol) || is_echo(p) ? unmasquerade(skb, w) : 0;
+	if (!ours) {
+		if (p->fragment == FRAGMENT_FIRST)
+			fragment_forget(w);
+		return TC_ACT_UNSPEC;
+	}
 	if (ours < 0)
 		return drop_unjudged(w, DIRECTION_INGRESS, DROP_INVALID_PACKET);
 	to = ipcache_lookup(&p->daddr);

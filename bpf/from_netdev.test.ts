@@ -126,12 +126,11 @@ const foreign: readonly Foreign[] = [
   { name: 'a protocol without ports', packet: (f) => frame().ip(f.remote, f.node).raw(47, new Uint8Array(8)) },
 ];
 const foreign4: readonly Foreign[] = [
-  { name: 'a first fragment', packet: (f, seen) => frame().ipv4(f.remote, f.node, { fragment: 0x2000 }).tcp(443, seen, 'A') },
-  { name: 'a later fragment', packet: (f, seen) => frame().ipv4(f.remote, f.node, { fragment: 0x0010 }).tcp(443, seen, 'A') },
+  { name: 'a later fragment without its first', packet: (f, seen) => frame().ipv4(f.remote, f.node, { fragment: 0x0010 }).tcp(443, seen, 'A') },
   { name: 'an ARP request', packet: (f) => frame().arp(1, router, f.remote, f.node) },
 ];
 const foreign6: readonly Foreign[] = [
-  { name: 'a fragment header', packet: (f, seen) => frame().ipv6(f.remote, f.node, { extensions: [44] }).tcp(443, seen, 'A') },
+  { name: 'a later fragment without its first', packet: (f, seen) => frame().ipv6(f.remote, f.node, { extensions: [44] }).tcp(443, seen, 'A') },
   { name: 'a neighbour solicitation', packet: (f) => frame().ipv6(f.remote, f.node).icmp(135) },
   { name: 'a router advertisement', packet: (f) => frame().ipv6(f.remote, f.node).icmp(134) },
 ];

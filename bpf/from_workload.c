@@ -102,6 +102,9 @@ int from_workload(struct __sk_buff *skb)
 		return discovery_from_workload(skb, end, w);
 	if (!addr_equal(&p->saddr, p->ipv4 ? &end->ipv4 : &end->ipv6))
 		return drop_unjudged(w, DIRECTION_EGRESS, DROP_INVALID_SOURCE_IP);
+	reason = p->fragment ? join_fragment(w) : DROP_NONE;
+	if (reason)
+		return drop_unjudged(w, DIRECTION_EGRESS, reason);
 
 	to = ipcache_lookup(&p->daddr);
 	if (!to)

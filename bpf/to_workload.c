@@ -24,5 +24,8 @@ int to_workload(struct __sk_buff *skb)
 		return drop_unjudged(w, DIRECTION_INGRESS, reason);
 	if (is_neighbour_discovery(&w->packet))
 		return TC_ACT_OK;
+	reason = w->packet.fragment ? join_fragment(w) : DROP_NONE;
+	if (reason)
+		return drop_unjudged(w, DIRECTION_INGRESS, reason);
 	return judge_packet(skb, w) ? TC_ACT_SHOT : TC_ACT_OK;
 }

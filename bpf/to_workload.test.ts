@@ -59,14 +59,11 @@ const rows: readonly Row[] = [
   { name: 'the last hop is the workload itself: its hop limit stays', packet: (f) => (f.family === 'IPv4' ? frame().ipv4(f.host, f.workload, { ttl: 1 }) : frame().ipv6(f.host, f.workload, { ttl: 1 })).tcp(++port, 80, 'S'), verdict: 'pass' },
 ];
 const only4: readonly Row[] = [
-  { name: 'a first fragment', packet: (f) => frame().ipv4(f.host, f.workload, { fragment: 0x2000 }).tcp(++port, 80, 'S'), verdict: 'drop', reason: 'DROP_FRAGMENTATION_NOT_SUPPORTED' },
-  { name: 'a later fragment', packet: (f) => frame().ipv4(f.host, f.workload, { fragment: 0x0010 }).tcp(++port, 80, 'S'), verdict: 'drop', reason: 'DROP_FRAGMENTATION_NOT_SUPPORTED' },
   { name: 'ICMPv6 inside IPv4', packet: (f) => frame().ipv4(f.host, f.workload).raw(protocol.icmp6, new Uint8Array(8)), verdict: 'drop', reason: 'DROP_INVALID_PACKET' },
   { name: 'an ARP request', packet: () => frame().mac(host.mac).arp(1, host.mac, host.ipv4, a.ipv4), verdict: 'pass', silent: true },
   { name: 'an ARP answer', packet: () => frame().mac(host.mac).arp(2, host.mac, host.ipv4, a.ipv4), verdict: 'pass', silent: true },
 ];
 const only6: readonly Row[] = [
-  { name: 'a fragment header', packet: (f) => frame().ipv6(f.host, f.workload, { extensions: [44] }).tcp(++port, 80, 'S'), verdict: 'drop', reason: 'DROP_FRAGMENTATION_NOT_SUPPORTED' },
   { name: 'destination options before an allowed port', packet: (f) => frame().ipv6(f.host, f.workload, { extensions: [60] }).tcp(++port, 80, 'S'), verdict: 'pass' },
   { name: 'a neighbour solicitation', packet: (f) => frame().ipv6(f.host, f.workload).icmp(135), verdict: 'pass', silent: true },
   { name: 'a neighbour advertisement', packet: (f) => frame().ipv6(f.host, f.workload).icmp(136), verdict: 'pass', silent: true },

@@ -124,6 +124,24 @@ export interface NatValue {
   readonly port: number;
 }
 
+export interface FragmentKey {
+  readonly saddr: Addr;
+  readonly daddr: Addr;
+  readonly id: number;
+  readonly ifindex: number;
+  readonly protocol: number;
+  readonly direction: number;
+}
+
+export interface FragmentValue {
+  readonly time_ns: bigint;
+  readonly sport: number;
+  readonly dport: number;
+  readonly protocol: number;
+  readonly icmp_type: number;
+  readonly icmp_code: number;
+}
+
 export interface Netdev {
   readonly ipv4: Addr;
   readonly ipv6: Addr;
@@ -152,11 +170,11 @@ export const drop_reason = {
   DROP_UNSUPPORTED_L3_PROTOCOL: 139,
   DROP_CT_MAP_INSERTION_FAILED: 155,
   DROP_INVALID_IPV6_EXTENSION_HEADER: 156,
-  DROP_FRAGMENTATION_NOT_SUPPORTED: 157,
   DROP_UNSUPPORTED_L2_PROTOCOL: 166,
   DROP_NO_MAPPING_FOR_NAT_MASQUERADE: 167,
   DROP_UNSUPPORTED_PROTOCOL_FOR_NAT: 168,
   DROP_FIB_LOOKUP_FAILED: 169,
+  DROP_FRAGMENT_WITHOUT_FIRST: 175,
   DROP_FORBIDDEN_ICMPV6_MESSAGE: 176,
   DROP_POLICY_DENY: 181,
   DROP_TTL_EXCEEDED: 196,
@@ -189,12 +207,13 @@ export const limit = {
   MAX_POLICIES: 4096,
   MAX_INTERVALS: 65536,
   MAX_STEPS: 131072,
-  MAX_CLASSES: 4096,
-  ROW_WORDS: 256,
+  MAX_CLASSES: 2048,
+  ROW_WORDS: 512,
   MAX_ENDPOINTS: 4096,
   MAX_PREFIXES: 131072,
   MAX_CONNECTIONS: 131072,
   MAX_NAT: 131072,
+  MAX_FRAGMENTS: 8192,
   MAX_NETDEVS: 64,
   RING_BYTES: 8388608,
   POLICY_STEPS: 32,

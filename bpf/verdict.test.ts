@@ -2,7 +2,7 @@
 // the host sends to the workload (TCP to port P looks for key 6 << 16 | P).
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { ipcacheKey } from '../agent/ipcache/address.ts';
-import { action, ipcache_flag, type Judgement } from './types.gen.ts';
+import { action, ipcache_flag, limit, type Judgement } from './types.gen.ts';
 import { Bench, here, type TestStep } from './testing/bench.ts';
 import { frame } from './testing/packet.ts';
 
@@ -12,7 +12,7 @@ const allow = action.ACTION_ALLOW;
 const deny = action.ACTION_DENY;
 const defaultDeny = action.ACTION_DEFAULT_DENY;
 const tcp = 6 * 65536;
-const rowWords = 256;
+const rowWords = limit.ROW_WORDS;
 
 let bench: Bench;
 let policies = 0;

@@ -4,7 +4,7 @@ import { attachType } from '../kernel/bpf.ts';
 import { codecOf, type Codec } from '../kernel/codec.ts';
 import { BpfMap, mapMemory, perCpuSum } from '../kernel/map.ts';
 import { loadObject, type LoadedMap, type LoadedObject } from '../kernel/object.ts';
-import { limit, type Control, type CtEntry, type CtKey, type Endpoint, type FlowRecord, type IpcacheKey, type IpcacheValue,
+import { limit, type Control, type CtEntry, type CtKey, type Endpoint, type FlowRecord, type FragmentKey, type FragmentValue, type IpcacheKey, type IpcacheValue,
   type NatKey, type NatValue, type Netdev, type Policy } from '../../bpf/types.gen.ts';
 
 export interface Datapath {
@@ -15,6 +15,7 @@ export interface Datapath {
   readonly policies: BpfMap<number, Policy>;
   readonly conntrack: BpfMap<CtKey, CtEntry>;
   readonly nat: BpfMap<NatKey, NatValue>;
+  readonly fragments: BpfMap<FragmentKey, FragmentValue>;
   readonly netdevs: BpfMap<number, Netdev>;
   /** [lower, first_step] pairs. */
   readonly intervals: Uint32Array;
@@ -50,6 +51,7 @@ export function loadDatapath(objectPath: string, pinDir?: string): Datapath {
     policies: new BpfMap(map('policies'), number, layout<Policy>('policy')),
     conntrack: new BpfMap(map('conntrack'), layout<CtKey>('ct_key'), layout<CtEntry>('ct_entry')),
     nat: new BpfMap(map('nat'), layout<NatKey>('nat_key'), layout<NatValue>('nat_value')),
+    fragments: new BpfMap(map('fragments'), layout<FragmentKey>('fragment_key'), layout<FragmentValue>('fragment_value')),
     netdevs: new BpfMap(map('netdevs'), number, layout<Netdev>('netdev')),
     intervals: new Uint32Array(mapMemory(map('intervals'), limit.MAX_INTERVALS)),
     steps: new DataView(mapMemory(map('steps'), limit.MAX_STEPS)),

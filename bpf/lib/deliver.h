@@ -2,19 +2,12 @@
 /* Last step: judge the packet at both ends, tell of it, and hand it on. Every path to a workload comes through here. */
 #pragma once
 #include "conntrack.h"
+#include "fragment.h"
 #include "maps.h"
 #include "nat.h"
 #include "packet.h"
 #include "record.h"
 #include "work.h"
-
-/* Neighbour discovery and multicast listener reports are never judged by policy (RFC 4861, RFC 3810). */
-static __always_inline int is_neighbour_discovery(const struct packet *p)
-{
-	return p->protocol == IPPROTO_ICMPV6_ &&
-	       ((p->icmp_type >= ICMP6_ROUTER_SOLICITATION && p->icmp_type <= ICMP6_REDIRECT) ||
-		(p->icmp_type >= ICMP6_MLD_QUERY && p->icmp_type <= ICMP6_MLD_DONE) || p->icmp_type == ICMP6_MLD2_REPORT);
-}
 
 /* One judgement for both ends; writes the record that is due. */
 static __noinline enum drop_reason judge_packet(struct __sk_buff *skb, struct work *w)

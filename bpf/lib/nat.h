@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Masquerading: what leaves the node carries the node's address. Ports come from a range of weir's own, above the host's
  * ephemeral ports. SCTP keeps its port (its checksum covers ports but no address: RFC 9260, 6.8).
- * Limits: a fragment has no ports, so fragmented answers stay with the host; an ICMP error that a workload itself sends outside
+ * A first fragment's transport checksum covers the whole datagram and follows every change; a later fragment has only its address changed.
+ * Limits: datagrams of two workloads to one server may meet in one identification, as behind any NAT (RFC 6864, 5.3.1), and an answer's
+ * later fragment that comes before its first stays with the host; an ICMP error that a workload itself sends outside
  * is refused like any protocol without ports (its peer runs into a timeout instead). Errors from outside: nat_error.h. */
 #pragma once
 #include "conntrack.h"
+#include "fragment.h"
 #include "maps.h"
 #include "packet.h"
 #include "work.h"
@@ -43,8 +46,8 @@ static __always_inline __u32 checksum_offset(__u8 protocol, __u64 *flags)
 /* Writes address `to` where `from` stands at the source (or destination) of the IP header. */
 static __always_inline int rewrite_address(struct __sk_buff *skb, const struct packet *p, int source, const struct addr *from, const struct addr *to)
 {
-	__u64 flags;
-	__u32 checksum = checksum_offset(p->protocol, &flags);
+	__u64 flags = 0;
+	__u32 checksum = p->fragment == FRAGMENT_LATER ? 0 : checksum_offset(p->protocol, &flags);
 	__u32 offset;
 	__s64 difference;
 
@@ -60,7 +63,8 @@ static __always_inline int rewrite_address(struct __sk_buff *skb, const struct p
 	difference = bpf_csum_diff((__be32 *)from->word, 16, (__be32 *)to->word, 16, 0);
 	if (checksum && bpf_l4_csum_replace(skb, p->l4 + checksum, 0, difference, flags))
 		return -1;
-	return bpf_skb_store_bytes(skb, offset, to->word, 16, 0);
+	/* Without a checksum in the packet to balance it, one that the device took over all of it has to follow. */
+	return bpf_skb_store_bytes(skb, offset, to->word, 16, checksum ? 0 : BPF_F_RECOMPUTE_CSUM);
 }
 
 /* Writes the port (ICMP echo: the id) of the source or destination. */
@@ -69,7 +73,7 @@ static __always_inline int rewrite_port(struct __sk_buff *skb, const struct pack
 	__u32 offset, checksum;
 	__u64 flags;
 
-	if (from == to)
+	if (from == to || p->fragment == FRAGMENT_LATER)
 		return 0;
 	checksum = checksum_offset(p->protocol, &flags);
 	flags &= ~(__u64)BPF_F_PSEUDO_HDR;
@@ -208,6 +212,8 @@ static __noinline int unmasquerade(struct __sk_buff *skb, struct work *w)
 	value = bpf_map_lookup_elem(&nat, &w->nat_key);
 	if (!value)
 		return 0;
+	if (p->fragment == FRAGMENT_FIRST)
+		fragment_remember(w);	/* under its name on the wire */
 	if (rewrite_address(skb, p, 0, &p->daddr, &value->addr) || rewrite_port(skb, p, 0, p->dport, value->port))
 		return -1;
 	p->daddr = value->addr;

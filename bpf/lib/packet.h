@@ -21,9 +21,13 @@ enum icmp6 { ICMP6_UNREACHABLE = 1, ICMP6_PARAMETER = 4, ICMP6_ECHO = 128, ICMP6
 
 enum tcp_flag { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 };
 
+/* A later fragment has no transport header: what it holds is data. */
+enum fragment { FRAGMENT_NONE = 0, FRAGMENT_FIRST = 1, FRAGMENT_LATER = 2 };
+
 struct packet {
 	struct addr saddr;
 	struct addr daddr;
+	__be32 fragment_id;	/* of a fragment */
 	__be16 sport;		/* ICMP echo: the id; other ICMP: 0 */
 	__be16 dport;
 	__u16 l4;		/* offset of the transport header from the start of the frame */
@@ -33,6 +37,7 @@ struct packet {
 	__u8 icmp_type;
 	__u8 icmp_code;
 	__u8 icmp_error;	/* carries the header of the packet it is about */
+	__u8 fragment;		/* enum fragment */
 	__u8 smac[6];
 	__u8 dmac[6];
 };
@@ -40,6 +45,10 @@ struct packet {
 struct ports { __be16 source, destination; };
 struct tcp_head { struct ports ports; __be32 seq, ack; __u8 offset, flags; __be16 window, checksum, urgent; };
 struct icmp_head { __u8 type, code; __be16 checksum, id, sequence; };
+struct fragment_head { __u8 next, reserved; __be16 offset; __be32 id; };
+
+/* Where the transport header begins and where the IP packet ends, from the start of the frame: a short frame is padded behind that. */
+struct span { __u32 l4, end; };
 
 static __always_inline void addr_from_ipv4(struct addr *to, __be32 from)
 {
@@ -125,7 +134,35 @@ static __always_inline enum drop_reason parse_l4(struct __sk_buff *skb, __u32 l4
 	return DROP_NONE;
 }
 
-static __always_inline enum drop_reason parse_ipv4(struct __sk_buff *skb, __u32 l3, struct packet *p, __u32 *l4)
+/* Bytes of the transport header at p->l4. */
+static __always_inline __u32 transport_length(struct __sk_buff *skb, const struct packet *p)
+{
+	__u8 words = 0;
+
+	switch (p->protocol) {
+	case IPPROTO_TCP:
+		bpf_skb_load_bytes(skb, p->l4 + 12, &words, 1);
+		words >>= 4;
+		return words < 5 ? sizeof(struct tcp_head) : words * 4;
+	case IPPROTO_SCTP:
+		return 12;
+	case IPPROTO_UDP:
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6_:
+		return 8;
+	}
+	return 0;
+}
+
+/* Neighbour discovery and multicast listener reports are never judged by policy (RFC 4861, RFC 3810). */
+static __always_inline int is_neighbour_discovery(const struct packet *p)
+{
+	return p->protocol == IPPROTO_ICMPV6_ &&
+	       ((p->icmp_type >= ICMP6_ROUTER_SOLICITATION && p->icmp_type <= ICMP6_REDIRECT) ||
+		(p->icmp_type >= ICMP6_MLD_QUERY && p->icmp_type <= ICMP6_MLD_DONE) || p->icmp_type == ICMP6_MLD2_REPORT);
+}
+
+static __always_inline enum drop_reason parse_ipv4(struct __sk_buff *skb, __u32 l3, struct packet *p, struct span *span)
 {
 	struct iphdr ip;
 
@@ -137,19 +174,21 @@ static __always_inline enum drop_reason parse_ipv4(struct __sk_buff *skb, __u32 
 	p->protocol = ip.protocol;
 	if (ip.protocol == IPPROTO_ICMPV6_)
 		return DROP_INVALID_PACKET;
-	if (ip.frag_off & bpf_htons(0x3fff))
-		return DROP_FRAGMENTATION_NOT_SUPPORTED;
-	*l4 = l3 + ip.ihl * 4;
+	p->fragment_id = ip.id;
+	p->fragment = ip.frag_off & bpf_htons(0x1fff) ? FRAGMENT_LATER : ip.frag_off & bpf_htons(0x2000) ? FRAGMENT_FIRST : FRAGMENT_NONE;
+	span->l4 = l3 + ip.ihl * 4;
+	span->end = l3 + bpf_ntohs(ip.tot_len);
 	return DROP_NONE;
 }
 
-/* RFC 8200: walks the extension headers to the transport header. */
-static __always_inline enum drop_reason parse_ipv6(struct __sk_buff *skb, __u32 l3, struct packet *p, __u32 *l4)
+/* RFC 8200: walks the extension headers to the transport header; behind the fragment header of a later fragment stands data. */
+static __always_inline enum drop_reason parse_ipv6(struct __sk_buff *skb, __u32 l3, struct packet *p, struct span *span)
 {
 	struct { __u8 next, length; } extension;
 	__u32 offset = l3 + sizeof(struct ipv6hdr);
+	struct fragment_head fragment;
 	struct ipv6hdr ip;
-	int i;
+	int i, fragmented = 0;
 
 	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)) || ip.version != 6)
 		return DROP_INVALID_PACKET;
@@ -157,6 +196,8 @@ static __always_inline enum drop_reason parse_ipv6(struct __sk_buff *skb, __u32 
 	addr_from_ipv6(&p->daddr, &ip.daddr);
 	p->ipv4 = 0;
 	p->protocol = ip.nexthdr;
+	p->fragment = FRAGMENT_NONE;
+	span->end = l3 + sizeof(ip) + bpf_ntohs(ip.payload_len);
 	/* A mapped address on the wire would take the place of an IPv4 one in every table. */
 	if (p->saddr.word[0] == 0 && p->saddr.word[1] == 0 && p->saddr.word[2] == bpf_htonl(0xffff))
 		return DROP_INVALID_PACKET;
@@ -164,8 +205,22 @@ static __always_inline enum drop_reason parse_ipv6(struct __sk_buff *skb, __u32 
 		return DROP_INVALID_PACKET;
 #pragma unroll
 	for (i = 0; i < MAX_EXTENSION_HEADERS; i++) {
-		if (p->protocol == IPPROTO_FRAGMENT)
-			return DROP_FRAGMENTATION_NOT_SUPPORTED;
+		if (p->protocol == IPPROTO_FRAGMENT) {
+			/* Pieces of pieces: nobody sends them, and the inner ones would hide what they are. */
+			if (fragmented || bpf_skb_load_bytes(skb, offset, &fragment, sizeof(fragment)))
+				return DROP_INVALID_IPV6_EXTENSION_HEADER;
+			fragmented = 1;
+			p->protocol = fragment.next;
+			p->fragment_id = fragment.id;
+			offset += sizeof(fragment);
+			if (fragment.offset & bpf_htons(0xfff8)) {
+				p->fragment = FRAGMENT_LATER;
+				return DROP_NONE;
+			}
+			/* Offset 0 and no more to come is a whole packet (RFC 6946). */
+			p->fragment = fragment.offset & bpf_htons(1) ? FRAGMENT_FIRST : FRAGMENT_NONE;
+			continue;
+		}
 		if (p->protocol != IPPROTO_HOPOPTS && p->protocol != IPPROTO_ROUTING && p->protocol != IPPROTO_DSTOPTS)
 			break;
 		if (bpf_skb_load_bytes(skb, offset, &extension, sizeof(extension)))
@@ -176,34 +231,45 @@ static __always_inline enum drop_reason parse_ipv6(struct __sk_buff *skb, __u32 
 	if (p->protocol == IPPROTO_FRAGMENT || p->protocol == IPPROTO_HOPOPTS || p->protocol == IPPROTO_ROUTING ||
 	    p->protocol == IPPROTO_DSTOPTS || p->protocol == IPPROTO_ICMP)
 		return DROP_INVALID_IPV6_EXTENSION_HEADER;
-	*l4 = offset;
+	span->l4 = offset;
 	return DROP_NONE;
 }
 
 static __noinline enum drop_reason parse(struct __sk_buff *skb, __be16 ether_type, struct packet *p)
 {
+	struct span span = {};
 	enum drop_reason reason;
-	__u32 l4 = 0;
 
 	if (ether_type == bpf_htons(ETH_P_IP))
-		reason = parse_ipv4(skb, ETH_HLEN, p, &l4);
+		reason = parse_ipv4(skb, ETH_HLEN, p, &span);
 	else if (ether_type == bpf_htons(ETH_P_IPV6))
-		reason = parse_ipv6(skb, ETH_HLEN, p, &l4);
+		reason = parse_ipv6(skb, ETH_HLEN, p, &span);
 	else
 		return DROP_UNSUPPORTED_L3_PROTOCOL;
-	return reason ? reason : parse_l4(skb, l4, p);
+	if (reason || p->fragment == FRAGMENT_LATER)
+		return reason;
+	reason = parse_l4(skb, span.l4, p);
+	if (reason || p->fragment != FRAGMENT_FIRST)
+		return reason;
+	/* The rest of the header in a later fragment would pass unread (RFC 1858, 3; RFC 7112, 5). */
+	if (span.l4 + transport_length(skb, p) > span.end)
+		return DROP_CT_TRUNCATED_OR_INVALID_HEADER;
+	/* Nobody may send these in fragments (RFC 6980, 5), where what they claim could not be checked. */
+	return is_neighbour_discovery(p) ? DROP_FORBIDDEN_ICMPV6_MESSAGE : DROP_NONE;
 }
 
 /* The packet that an ICMP error is about (RFC 792, RFC 4443): addresses and ports as that packet had them.
- * At least 8 bytes of its transport header are there, so TCP flags are not. */
+ * At least 8 bytes of its transport header are there, so TCP flags are not; a later fragment has none of it. */
 static __noinline int parse_inner(struct __sk_buff *skb, const struct packet *outer, struct packet *inner)
 {
-	__u32 l3 = outer->l4 + sizeof(struct icmp_head), l4 = 0;
+	__u32 l3 = outer->l4 + sizeof(struct icmp_head), l4;
 	struct icmp_head icmp;
+	struct span span = {};
 	struct ports ports;
 
-	if (outer->ipv4 ? parse_ipv4(skb, l3, inner, &l4) : parse_ipv6(skb, l3, inner, &l4))
+	if ((outer->ipv4 ? parse_ipv4(skb, l3, inner, &span) : parse_ipv6(skb, l3, inner, &span)) || inner->fragment == FRAGMENT_LATER)
 		return -1;
+	l4 = span.l4;
 	inner->l4 = l4;
 	if (inner->protocol == IPPROTO_ICMP || inner->protocol == IPPROTO_ICMPV6_) {
 		if (bpf_skb_load_bytes(skb, l4, &icmp, sizeof(icmp)))

@@ -35,11 +35,11 @@ enum drop_reason {
 	DROP_UNSUPPORTED_L3_PROTOCOL = 139,
 	DROP_CT_MAP_INSERTION_FAILED = 155,
 	DROP_INVALID_IPV6_EXTENSION_HEADER = 156,
-	DROP_FRAGMENTATION_NOT_SUPPORTED = 157,
 	DROP_UNSUPPORTED_L2_PROTOCOL = 166,
 	DROP_NO_MAPPING_FOR_NAT_MASQUERADE = 167,
 	DROP_UNSUPPORTED_PROTOCOL_FOR_NAT = 168,
 	DROP_FIB_LOOKUP_FAILED = 169,
+	DROP_FRAGMENT_WITHOUT_FIRST = 175,
 	DROP_FORBIDDEN_ICMPV6_MESSAGE = 176,
 	DROP_POLICY_DENY = 181,	/* a deny rule */
 	DROP_TTL_EXCEEDED = 196,
@@ -113,12 +113,13 @@ enum limit {
 	MAX_POLICIES = 4096,
 	MAX_INTERVALS = 65536,
 	MAX_STEPS = 131072,
-	MAX_CLASSES = 4096,
-	ROW_WORDS = 256,	/* u64 words of one class row: all merged policies together */
+	MAX_CLASSES = 2048,
+	ROW_WORDS = 512,	/* u64 words of one class row: each merged policy with rules takes at least one */
 	MAX_ENDPOINTS = 4096,
 	MAX_PREFIXES = 131072,
 	MAX_CONNECTIONS = 131072,
 	MAX_NAT = 131072,
+	MAX_FRAGMENTS = 8192,	/* datagrams whose first fragment is remembered; the oldest go */
 	MAX_NETDEVS = 64,
 	RING_BYTES = 8388608,
 	POLICY_STEPS = 32,	/* steps that one interval may have */
@@ -232,6 +233,28 @@ struct nat_value {
 	struct addr addr;	/* what the local side becomes */
 	__be16 port;
 	__u8 pad[2];
+};
+
+/* A datagram in pieces, by what names it on the wire (RFC 791; RFC 8200, 4.5: without the protocol, which later pieces need not repeat). */
+struct fragment_key {
+	struct addr saddr;
+	struct addr daddr;
+	__be32 id;
+	__u32 ifindex;		/* of the workload's veth; 0: seen on one of the node's devices */
+	__u8 protocol;		/* IPv4 only */
+	__u8 direction;		/* enum direction */
+	__u8 pad[2];
+};
+
+/* What its first fragment said, as struct packet has it. */
+struct fragment_value {
+	__u64 time_ns;
+	__be16 sport;
+	__be16 dport;
+	__u8 protocol;
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u8 pad;
 };
 
 /* Key: ifindex of a device that leads out of this node. All zero: no address of that family, nothing is masqueraded. */

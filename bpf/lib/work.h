@@ -33,6 +33,8 @@ struct work {
 	struct observation observation;
 	struct ct_key ct_key;
 	struct ct_entry ct_entry;
+	struct fragment_key fragment_key;
+	struct fragment_value fragment_value;
 	struct nat_key nat_key;
 	struct nat_key nat_back;
 	struct nat_key nat_gone;	/* row of a connection that is over */
