@@ -8,5 +8,3 @@ export function reservedIdentity(name: string): number | undefined {
   const id = (names as readonly string[]).indexOf(name.toLowerCase());
   return id < 0 ? undefined : id;
 }
-
-export const reservedIdentityNames: readonly string[] = names;

@@ -1,13 +1,10 @@
 // Numbers for label sets: the same set has one number as long as somebody uses it.
 import { NumberAllocator } from '../store/allocator.ts';
 import type { Table } from '../store/table.ts';
+import { FIRST_LOCAL_IDENTITY as firstLocal, FIRST_WORKLOAD_IDENTITY as firstWorkload, LAST_LOCAL_IDENTITY as lastLocal } from './reserved.ts';
 import type { IdentityRow } from './tables.ts';
 
-const firstWorkload = 256;
 const lastWorkload = 65_535;
-/** Node-local identities, as Cilium numbers them: never sent to another node. */
-const firstLocal = 0x01000001;
-const lastLocal = 0x01ffffff;
 /** A number rests before another label set gets it: flows that name it are still being read. */
 const restMs = 60_000;
 

@@ -15,7 +15,6 @@ const c = {
   send: libc.func('long send(int fd, const void *data, size_t length, int flags)'),
   recv: libc.func('long recv(int fd, _Out_ void *data, size_t length, int flags)'),
   setsockopt: libc.func('int setsockopt(int fd, int level, int name, const void *value, unsigned int length)'),
-  ifIndex: libc.func('unsigned int if_nametoindex(const char *name)'),
 };
 
 /** bpf(2)'s number on the machines that weir runs on. */
@@ -70,8 +69,6 @@ export const setns = (fd: number, object: string): void => { check(c.setns(fd, 0
 export const mount = (source: string, target: string, type: string, flags: number, data: string): void => {
   check(c.mount(source, target, type, flags, data), `${type} on ${target}`, 'mount');
 };
-
-export const interfaceIndex = (name: string): number => c.ifIndex(name);
 
 export const socket = {
   open: (domain: number, type: number, protocol: number): number => check(c.socket(domain, type, protocol), `socket of family ${domain}`, 'socket'),
