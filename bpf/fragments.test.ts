@@ -114,6 +114,7 @@ describe.each(places.map((p) => [p.name, p] as const))('fragments: %s', (_, p) =
     for (const [key] of fragments.entries()) fragments.delete(key);
     expect(run(first!)).toEqual([opened]);
     const [key, value] = fragments.entries()[0]!;
+    expect(key.ifindex).toBe(here);
     fragments.delete(key);
     fragments.set({ ...key, ifindex: 7 }, value);
     expect(run(second!)).toEqual([orphan]);
