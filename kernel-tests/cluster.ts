@@ -92,6 +92,8 @@ export class Cluster {
 
   get log(): string { return this.#log; }
   get pid(): number { return this.#agent!.pid!; }
+  /** Of an agent that ended by itself; null while it runs and after a kill. */
+  get exitCode(): number | null { return this.#agent!.exitCode; }
 
   /** Every workload runs or has come to its end. */
   async settled(): Promise<void> {

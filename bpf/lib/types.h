@@ -113,7 +113,7 @@ enum limit {
 	MAX_POLICIES = 4096,
 	MAX_INTERVALS = 65536,
 	MAX_STEPS = 131072,
-	MAX_CLASSES = 2048,
+	MAX_CLASSES = 4096,
 	ROW_WORDS = 512,	/* u64 words of one class row: each merged policy with rules takes at least one */
 	MAX_ENDPOINTS = 4096,
 	MAX_PREFIXES = 131072,
