@@ -93,6 +93,8 @@ int from_workload(struct __sk_buff *skb)
 		return drop_unjudged(w, DIRECTION_EGRESS, DROP_EP_NOT_READY);
 	if (!mac_equal(p->smac, end->mac))
 		return drop_unjudged(w, DIRECTION_EGRESS, DROP_INVALID_SOURCE_MAC);
+	if (is_tagged(skb, ether_type))
+		return drop_unjudged(w, DIRECTION_EGRESS, DROP_VLAN_FILTERED);
 	if (ether_type == bpf_htons(ETH_P_ARP))
 		return arp_from_workload(skb, end, w);
 	reason = parse(skb, ether_type, p);

@@ -76,6 +76,12 @@ static __always_inline int mac_equal(const __u8 *a, const __u8 *b)
 	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3] && a[4] == b[4] && a[5] == b[5];
 }
 
+/* A VLAN tag: taken off into the packet's metadata by the device or the stack, or still in the frame (IEEE 802.1Q, 802.1ad). */
+static __always_inline int is_tagged(const struct __sk_buff *skb, __be16 ether_type)
+{
+	return skb->vlan_present || ether_type == bpf_htons(ETH_P_8021Q) || ether_type == bpf_htons(ETH_P_8021AD);
+}
+
 /* The key of the policy's intervals: what the packet asks for. */
 static __always_inline __u32 policy_key(const struct packet *p)
 {

@@ -42,6 +42,7 @@ enum drop_reason {
 	DROP_FRAGMENT_WITHOUT_FIRST = 175,
 	DROP_FORBIDDEN_ICMPV6_MESSAGE = 176,
 	DROP_POLICY_DENY = 181,	/* a deny rule */
+	DROP_VLAN_FILTERED = 182,	/* a tagged frame from or to a workload */
 	DROP_TTL_EXCEEDED = 196,
 	DROP_EP_NOT_READY = 203,
 };
