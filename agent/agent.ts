@@ -31,7 +31,7 @@ import { ensureGateway, removeGateway } from './node/gateway.ts';
 import { takeLock } from './node/lock.ts';
 import { reconcileNetdevs } from './node/reconciler.ts';
 import { reflectNode } from './node/reflector.ts';
-import { netdevTable, nodeAddressTable } from './node/tables.ts';
+import { netdevTable, nodeAddressTable, type NetdevRow } from './node/tables.ts';
 import type { PolicyReconciler } from './policy/reconciler.ts';
 import { PolicySet } from './policy/reflector.ts';
 import { policyTable } from './policy/tables.ts';
@@ -74,10 +74,12 @@ export interface Agent {
   readonly stop: () => Promise<void>;
 }
 
+/** What fits through every device that leads outside; 1500: none does. */
+const mtuOf = (netdevs: readonly NetdevRow[]): number => (netdevs.length === 0 ? 1_500 : Math.min(...netdevs.map((row) => row.mtu)));
+
 type Undo = (() => void | Promise<void>)[];
 
 const flowCapacity = 4_095;
-const maxMtu = 1_500;
 const stopGraceMs = 1_000;
 
 /**
@@ -132,7 +134,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     instance, pods: tables.pods, workloads: tables.workloads, hostsFile: hosts.path, cgroupFolder: cgroupFolder(instance.cgroup), log,
   });
   const endpoints = new EndpointReconciler({
-    instance, netlink, hooks, gateway, ranges, mtu: Math.min(maxMtu, ...tables.netdevs.rows().map((row) => row.mtu)),
+    instance, netlink, hooks, gateway, ranges, mtu: mtuOf(tables.netdevs.rows()),
     workloads: tables.workloads, manifests: tables.manifests, endpoints: tables.endpoints, identities: allocator,
     release: (key) => { workloads.release(key); }, failed: (key, message) => { workloads.fail(key, message); },
   });
