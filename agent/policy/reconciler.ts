@@ -1,8 +1,9 @@
 // Makes the kernel judge by a new set of policies, identities and endpoints at one instant: new rows first, then rows that
 // say both what held before and what holds from the next generation on, then the generation word flips (bpf/lib/types.h).
+import { ConfigError } from '../errors.ts';
 import { gracePeriod } from '../kernel/bpf.ts';
 import type { Datapath } from '../datapath/maps.ts';
-import { ipcache_flag, type Endpoint, type IpcacheValue, type Peer } from '../../bpf/types.gen.ts';
+import { ipcache_flag, limit, type Endpoint, type IpcacheValue, type Peer } from '../../bpf/types.gen.ts';
 import { ipcacheKey, mappedBytes, maskedPrefix, parsePrefix, prefixOfKey } from '../ipcache/address.ts';
 import type { IpcacheRow } from '../ipcache/tables.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
@@ -73,6 +74,7 @@ export class PolicyReconciler {
    * Throws ConfigError with the old state untouched when it does not fit.
    */
   async apply(image: PolicyImage, prefixes: readonly IpcacheRow[], endpoints: readonly EndpointRow[]): Promise<Applied> {
+    this.#checkRoom(prefixes, endpoints);
     this.numbers.place(image);
     this.#save();
     const next = (this.#generation + 1) >>> 0;
@@ -101,6 +103,15 @@ export class PolicyReconciler {
     if (this.#savePath === undefined || this.#saved === this.numbers.revision) return;
     writeJson(this.#savePath, this.numbers.save());
     this.#saved = this.numbers.revision;
+  }
+
+  /** Rows that go stand until after the flip. */
+  #checkRoom(prefixes: readonly IpcacheRow[], endpoints: readonly EndpointRow[]): void {
+    const addresses = new Set([...this.#prefixes.keys(), ...prefixes.map((row) => row.prefix)]).size;
+    if (addresses > limit.MAX_PREFIXES) {
+      throw new ConfigError(`there are ${addresses} addresses and prefixes, the old and the new ones of a change together; at most ${limit.MAX_PREFIXES} fit`, 'name fewer prefixes in rules');
+    }
+    if (endpoints.length > limit.MAX_ENDPOINTS) throw new ConfigError(`there are ${endpoints.length} endpoints; at most ${limit.MAX_ENDPOINTS} fit`, 'run fewer workloads on this node');
   }
 
   #writePrefixes(wanted: ReadonlyMap<string, PrefixState>, gone: readonly string[], next: number): number {
