@@ -70,7 +70,7 @@ export interface Endpoint {
 }
 
 export interface Policy {
-  readonly lower: readonly number[];
+  readonly room: readonly number[];
   readonly first_line: readonly number[];
   readonly first_step: number;
   readonly first_bit: number;
@@ -80,7 +80,7 @@ export interface Policy {
 }
 
 export interface Bounds {
-  readonly lower: readonly number[];
+  readonly room: readonly number[];
 }
 
 export interface Step {

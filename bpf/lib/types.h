@@ -132,9 +132,6 @@ enum limit {
 	NAT_PORT_COUNT = 4536,
 };
 
-/* A place in a row or line of bounds that is not taken: above every key. */
-enum { NO_BOUND = 0x7fffffff };
-
 /* ---- map rows ---- */
 
 /* What a row said before and says from generation `since` on: readers compare `since` with the generation
@@ -175,9 +172,10 @@ struct endpoint {
 
 /* 64 bytes, one cache line. Its ports are disjoint intervals of the keys (protocol << 16) | port, ICMP: type as the port; interval 0
  * begins at 0, the others at a lower bound each. The bounds are a tree of which this row is the root: of n children below a row or
- * line, the bounds are where children 1 to n - 1 begin. */
+ * line, the bounds are where children 1 to n - 1 begin; each is written as 2^31 less the bound, a place that is not taken as 0, so that
+ * with the key added the high bit tells whether the bound is not above it. */
 struct policy {
-	__u32 lower[ROOT_BOUNDS];	/* ascending, then NO_BOUND */
+	__u32 room[ROOT_BOUNDS];
 	__u32 first_line[POLICY_LEVELS];	/* of each level below, in `bounds` */
 	__u32 first_step;	/* of interval 0; that of interval i is i further */
 	__u32 first_bit;	/* of this policy in every class row. Up to 64 bits stand in one word, more begin with one */
@@ -187,7 +185,7 @@ struct policy {
 };
 
 struct bounds {
-	__u32 lower[LINE_BOUNDS];
+	__u32 room[LINE_BOUNDS];
 };
 
 /* Tried in order: the first with a common bit decides. An interval without any has one with an empty mask. */

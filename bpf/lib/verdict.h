@@ -5,25 +5,24 @@
 #include "maps.h"
 #include "work.h"
 
-/* How many bounds of `pairs` pairs are not above the key, without a branch: two at a time in one word, where the bit above each
- * key goes when the bound is larger. */
-static __always_inline __u32 bounds_below(const __u32 *lower, int pairs, __u64 key_twice)
+/* How many bounds of `pairs` pairs are not above the key: without a branch, two at a time in one word. */
+static __always_inline __u32 bounds_below(const __u32 *room, int pairs, __u64 key_twice)
 {
-	const __u64 *pair = (const __u64 *)lower;
+	const __u64 *pair = (const __u64 *)room;
 	__u64 sum = 0;
 	int i;
 
 #pragma clang loop unroll(full)
 	for (i = 0; i < pairs; i++)
-		sum += ((key_twice - pair[i]) >> 31) & 0x0000000100000001ULL;
+		sum += ((pair[i] + key_twice) >> 31) & 0x0000000100000001ULL;
 	return (__u32)sum + (__u32)(sum >> 32);
 }
 
 /* The last interval whose lower bound is not above `key`. */
 static __always_inline __u32 find_interval(const struct policy *policy, __u32 key)
 {
-	__u64 key_twice = (__u64)(key | 0x80000000) * 0x0000000100000001ULL;
-	__u32 at = bounds_below(policy->lower, ROOT_BOUNDS / 2, key_twice);
+	__u64 key_twice = key * 0x0000000100000001ULL;
+	__u32 at = bounds_below(policy->room, ROOT_BOUNDS / 2, key_twice);
 	int level;
 
 #pragma clang loop unroll(full)
@@ -36,7 +35,7 @@ static __always_inline __u32 find_interval(const struct policy *policy, __u32 ke
 		found = bpf_map_lookup_elem(&bounds, &line);
 		if (!found)
 			break;
-		at = at * (LINE_BOUNDS + 1) + bounds_below(found->lower, LINE_BOUNDS / 2, key_twice);
+		at = at * (LINE_BOUNDS + 1) + bounds_below(found->room, LINE_BOUNDS / 2, key_twice);
 	}
 	return at;
 }
