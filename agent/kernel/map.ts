@@ -53,8 +53,15 @@ export function perCpuSum(map: LoadedMap, key: number, cpus: number): bigint {
   return values.reduce((sum, value) => sum + value, 0n);
 }
 
-/** An array map's memory (BPF_F_MMAPABLE), written without a system call. */
-export function mapMemory(map: LoadedMap, entries: number): ArrayBuffer {
-  const length = Math.ceil((entries * map.valueSize) / 4096) * 4096;
-  return mmap(map.fd, length, protection.read | protection.write, 0, `map ${map.name}`).buffer;
+/**
+ * Lends the first `entries` rows of an array map (BPF_F_MMAPABLE) to `work` and takes them back, without a system call for each: the kernel counts what is mapped to the process, used or not.
+ * Nothing of the buffer may outlive the call.
+ */
+export function withMemory<Result>(map: LoadedMap, entries: number, work: (memory: ArrayBuffer) => Result): Result {
+  const { buffer, unmap } = mmap(map.fd, Math.ceil((entries * map.valueSize) / 4096) * 4096, protection.read | protection.write, 0, `map ${map.name}`);
+  try {
+    return work(buffer);
+  } finally {
+    unmap();
+  }
 }
