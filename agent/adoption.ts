@@ -98,7 +98,7 @@ function whyClean(instance: Instance, ranges: Ranges, wanted: Omit<AgentRecord, 
 function load(options: AgentOptions, netlink: Netlink): Opened {
   const { instance } = options;
   mkdirSync(instance.pinDir, { recursive: true, mode: 0o700 });
-  const datapath = loadDatapath(objectPath, instance.pinDir);
+  const datapath = loadDatapath(objectPath, { pinDir: instance.pinDir, ...(options.connections === undefined ? {} : { connections: options.connections }) });
   const attachMode = options.attachMode ?? detectAttachMode(datapath.object.programs.get('from_workload')!);
   return { datapath, attachMode, hooks: new Hooks(netlink, attachMode, datapath.object, instance), policy: new PolicyReconciler(datapath, numbersPath(instance)) };
 }

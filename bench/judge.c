@@ -83,12 +83,11 @@ int both_ends(struct __sk_buff *skb)
 	return pair ? judge_connection(current_generation(), &pair->source, &pair->destination, key_of(pair), &connection) : 0;
 }
 
-/* All of an established packet's way that depends on its flow: ipcache, conntrack, counter, the destination's endpoint. */
+/* All of an established packet's way that depends on its flow: conntrack row, counters, the destination's endpoint. */
 SEC("tc")
 int established(struct __sk_buff *skb)
 {
 	struct pair *pair = pick_pair();
-	struct ipcache_value *to;
 	__be16 ether_type;
 	struct work *w = begin(skb, &ether_type);
 
@@ -100,8 +99,7 @@ int established(struct __sk_buff *skb)
 	w->packet.dport = pair->dport;
 	w->packet.protocol = IPPROTO_TCP;
 	w->packet.tcp_flags = TCP_ACK;
-	to = ipcache_lookup(&w->packet.daddr);
-	if (!to || judge_packet(skb, w))
+	if (judge_packet(skb, w))
 		return TC_ACT_SHOT;
-	return bpf_map_lookup_elem(&endpoints, &to->ifindex) ? TC_ACT_OK : TC_ACT_SHOT;
+	return bpf_map_lookup_elem(&endpoints, &w->to.ifindex) ? TC_ACT_OK : TC_ACT_SHOT;
 }

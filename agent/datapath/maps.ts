@@ -22,6 +22,10 @@ export interface Datapath {
   /** 16 bytes each: struct step. */
   readonly steps: DataView;
   readonly classRows: BigUint64Array;
+  /** How many rows the conntrack table may have. */
+  readonly connections: number;
+  /** 16 bytes each: struct usage, by endpoint id. */
+  readonly usage: DataView;
   readonly flows: LoadedMap;
   readonly flowRecord: Codec<FlowRecord>;
   /** Over all CPUs; `which` of enum counter. */
@@ -34,10 +38,18 @@ const number: Codec<number> = {
   decode: (view, offset) => view.getUint32(offset, true),
 };
 
-/** Loads build/weir.o; with `pinDir`, maps are kept there and found again. */
-export function loadDatapath(objectPath: string, pinDir?: string): Datapath {
+export interface DatapathOptions {
+  /** Maps are kept there and found again. */
+  readonly pinDir?: string;
+  /** How many the conntrack table holds; MAX_CONNECTIONS unless it is given. */
+  readonly connections?: number;
+}
+
+/** Loads build/weir.o. */
+export function loadDatapath(objectPath: string, { pinDir, connections = limit.MAX_CONNECTIONS }: DatapathOptions = {}): Datapath {
   const object = loadObject(objectPath, {
     ...(pinDir === undefined ? {} : { pinDir }),
+    maxEntries: { conntrack: connections, nat: 2 * connections },
     unpinned: ['work_rows'],
     attachTypes: { from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress },
   });
@@ -56,6 +68,8 @@ export function loadDatapath(objectPath: string, pinDir?: string): Datapath {
     intervals: new Uint32Array(mapMemory(map('intervals'), limit.MAX_INTERVALS)),
     steps: new DataView(mapMemory(map('steps'), limit.MAX_STEPS)),
     classRows: new BigUint64Array(mapMemory(map('class_rows'), limit.MAX_CLASSES * limit.ROW_WORDS)),
+    connections,
+    usage: new DataView(mapMemory(map('usage'), limit.MAX_ENDPOINTS)),
     flows: map('flows'),
     flowRecord: layout<FlowRecord>('flow_record'),
     counter: (which) => perCpuSum(map('counters'), which, cpus().length),
