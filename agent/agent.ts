@@ -115,7 +115,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const { instance, ranges, log } = options;
   const netlink = new Netlink();
   undo.push(() => { closeSync(netlink.fd); });
-  const { datapath, hooks, attachMode, policy, adopted } = await open(options, netlink, owns);
+  const { datapath, hooks, attachMode, policy, adopted, applied } = await open(options, netlink, owns);
   undo.push(() => { datapath.object.close(); });
   const tables = makeTables();
   const allocator = new IdentityAllocator(tables.identities);
@@ -145,7 +145,12 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   undo.push(() => { endpoints.stop(); });
   const enforcement = new Enforcement({
     policies, endpoints: tables.endpoints, identities: tables.identities, allocator, nodeAddresses: tables['node-addresses'], ipcache: tables.ipcache,
-    reconciler: policy, ...(adopted === undefined ? {} : { adopted: [...adopted.identities.keys()] }), open: (row) => { endpoints.open(row); }, log,
+    reconciler: policy, ...(adopted === undefined ? {} : { adopted: [...adopted.identities.keys()] }),
+    applied: async () => {
+      await applied();
+      sweeper.begin();
+    },
+    open: (row) => { endpoints.open(row); }, log,
   });
   undo.push(() => enforcement.stop());
   undo.push(async () => {

@@ -21,6 +21,8 @@ const tcp = 6;
 export interface Sweep { readonly seen: number; readonly swept: number; readonly longestMs: number }
 
 export interface Sweeper {
+  /** To be called when the kernel knows its endpoints: before, all connections would be of none. */
+  readonly begin: () => void;
   readonly stop: () => Promise<void>;
   /** The last whole pass. */
   readonly last: () => Sweep;
@@ -100,8 +102,8 @@ export function sweepConnections(datapath: Datapath, endpoints: Table<EndpointRo
   };
   share();
   const unsubscribe = endpoints.subscribe(share);
-  timer = setTimeout(() => { running = pass(); }, pauseMs);
   return {
+    begin: () => { timer ??= setTimeout(() => { running = pass(); }, pauseMs); },
     last: () => last,
     stop: async () => {
       stopped = true;

@@ -28,4 +28,5 @@ export function heldOf(usage: DataView): number {
   return held;
 }
 
-export function setConnections(usage: DataView, id: number, connections: number): void { usage.setUint32(id * rowBytes + at.connections, connections, true); }
+/** One connection more: programs may be counting meanwhile. */
+export function charge(usage: DataView, id: number): void { Atomics.add(new Int32Array(usage.buffer), (id * rowBytes + at.connections) / 4, 1); }
