@@ -134,18 +134,19 @@ export interface NatValue {
 }
 
 export interface FragmentKey {
-  readonly saddr: Addr;
-  readonly daddr: Addr;
-  readonly id: number;
   readonly ifindex: number;
-  readonly protocol: number;
+  readonly slot: number;
   readonly direction: number;
 }
 
 export interface FragmentValue {
   readonly time_ns: bigint;
+  readonly saddr: Addr;
+  readonly daddr: Addr;
+  readonly id: number;
   readonly sport: number;
   readonly dport: number;
+  readonly wire_protocol: number;
   readonly protocol: number;
   readonly icmp_type: number;
   readonly icmp_code: number;
@@ -225,7 +226,10 @@ export const limit = {
   MAX_NAT: 524288,
   SWEEP_KEYS: 64,
   SWEEP_FIRST: 16,
-  MAX_FRAGMENTS: 8192,
+  MAX_FRAGMENTS: 65536,
+  FRAGMENT_SLOTS: 256,
+  FRAGMENT_SLOTS_NODE: 4096,
+  FRAGMENT_SECONDS: 30,
   MAX_NETDEVS: 64,
   RING_BYTES: 8388608,
   POLICY_STEPS: 32,

@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { ct_state, ct_timeout, limit } from '../../bpf/types.gen.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
 import { messageOf } from '../errors.ts';
-import { mapBatch, testRun, type Batch } from '../kernel/bpf.ts';
+import { mapBatch, mapDelete, testRun, type Batch } from '../kernel/bpf.ts';
 import type { Table } from '../store/table.ts';
 import type { Datapath } from './maps.ts';
 import { ticksNow, ticksOf, ticksSince } from './ticks.ts';
@@ -86,6 +86,23 @@ export async function sweepOnce(datapath: Datapath, present: ReadonlySet<number>
   return { seen, swept, longestMs };
 }
 
+/** First fragments that nobody waits for any more. */
+export async function sweepFragments(datapath: Datapath): Promise<number> {
+  const map = datapath.object.maps.get('fragments')!;
+  const oldest = process.hrtime.bigint() - BigInt(limit.FRAGMENT_SECONDS) * 1_000_000_000n;
+  let swept = 0;
+  for (let batch: Batch | undefined, more = true; more;) {
+    batch = await mapBatch(map, batchRows, batch?.next, batch);
+    more = batch.next !== undefined;
+    const values = new DataView(batch.values.buffer);
+    for (let index = 0; index < batch.count; index += 1) {
+      if (values.getBigUint64(index * map.valueSize, true) >= oldest) continue; // time_ns stands first
+      if (mapDelete(map.fd, batch.keys.slice(index * map.keySize, (index + 1) * map.keySize), map.name)) swept += 1;
+    }
+  }
+  return swept;
+}
+
 export function sweepConnections(datapath: Datapath, endpoints: Table<EndpointRow>, log: (line: string) => void): Sweeper {
   let last: Sweep = { seen: 0, swept: 0, longestMs: 0 };
   let stopped = false;
@@ -95,6 +112,7 @@ export function sweepConnections(datapath: Datapath, endpoints: Table<EndpointRo
   const pass = async (): Promise<void> => {
     try {
       last = await sweepOnce(datapath, new Set(endpoints.rows().map((row) => row.ifindex)), () => stopped);
+      await sweepFragments(datapath);
     } catch (error) {
       log(`conntrack: ${messageOf(error)}`);
     }

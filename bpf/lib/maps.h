@@ -24,7 +24,7 @@ MAP(class_rows, BPF_MAP_TYPE_ARRAY, __u32, __u64, MAX_CLASSES * ROW_WORDS, BPF_F
 MAP(conntrack, BPF_MAP_TYPE_HASH, struct ct_key, struct ct_entry, MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
 MAP(nat, BPF_MAP_TYPE_HASH, struct nat_key, struct nat_value, MAX_NAT, BPF_F_NO_PREALLOC);
 MAP(usage, BPF_MAP_TYPE_ARRAY, __u32, struct usage, MAX_ENDPOINTS, BPF_F_MMAPABLE);
-MAP(fragments, BPF_MAP_TYPE_LRU_HASH, struct fragment_key, struct fragment_value, MAX_FRAGMENTS, 0);
+MAP(fragments, BPF_MAP_TYPE_HASH, struct fragment_key, struct fragment_value, MAX_FRAGMENTS, BPF_F_NO_PREALLOC);
 MAP(netdevs, BPF_MAP_TYPE_HASH, __u32, struct netdev, MAX_NETDEVS, BPF_F_NO_PREALLOC);
 MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, COUNTERS, 0);
 

@@ -122,7 +122,10 @@ enum limit {
 	MAX_NAT = 524288,	/* two rows for each connection */
 	SWEEP_KEYS = 64,	/* connections that one run of the sweeper looks at */
 	SWEEP_FIRST = 16,	/* where their keys begin in its frame */
-	MAX_FRAGMENTS = 8192,	/* datagrams whose first fragment is remembered; the oldest go */
+	MAX_FRAGMENTS = 65536,	/* datagrams whose first fragment is remembered */
+	FRAGMENT_SLOTS = 256,	/* of one workload, each direction: a later datagram in the same slot takes it */
+	FRAGMENT_SLOTS_NODE = 4096,	/* of the node's devices */
+	FRAGMENT_SECONDS = 30,	/* as long as Linux waits (ipfrag_time); RFC 8200, 4.5: 60 s at most */
 	MAX_NETDEVS = 64,
 	RING_BYTES = 8388608,
 	POLICY_STEPS = 32,	/* steps that one interval may have */
@@ -273,26 +276,28 @@ struct nat_value {
 	__u8 pad[2];
 };
 
-/* A datagram in pieces, by what names it on the wire (RFC 791; RFC 8200, 4.5: without the protocol, which later pieces need not repeat). */
+/* A place for a datagram in pieces: each workload has its own, so that it pushes out none of another's. */
 struct fragment_key {
+	__u32 ifindex;		/* of the workload's veth; 0: seen on one of the node's devices */
+	__u16 slot;
+	__u8 direction;		/* enum direction */
+	__u8 pad;
+};
+
+/* What names the datagram on the wire (RFC 791; RFC 8200, 4.5: without the protocol, which later pieces need not repeat), and what its
+ * first fragment said, as struct packet has it. */
+struct fragment_value {
+	__u64 time_ns;
 	struct addr saddr;
 	struct addr daddr;
 	__be32 id;
-	__u32 ifindex;		/* of the workload's veth; 0: seen on one of the node's devices */
-	__u8 protocol;		/* IPv4 only */
-	__u8 direction;		/* enum direction */
-	__u8 pad[2];
-};
-
-/* What its first fragment said, as struct packet has it. */
-struct fragment_value {
-	__u64 time_ns;
 	__be16 sport;
 	__be16 dport;
+	__u8 wire_protocol;	/* IPv4 only */
 	__u8 protocol;
 	__u8 icmp_type;
 	__u8 icmp_code;
-	__u8 pad;
+	__u8 pad[4];
 };
 
 /* Key: ifindex of a device that leads out of this node. All zero: no address of that family, nothing is masqueraded. */
