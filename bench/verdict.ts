@@ -17,7 +17,7 @@ const repeat = 50_000;
 const wholeRepeat = 250;
 const wholeBatches = 40;
 
-const steps = ['pick', 'address', 'one_policy', 'both_ends', 'established'] as const;
+const steps = ['pick', 'address', 'one_policy', 'both_ends', 'opened', 'established'] as const;
 type Step = (typeof steps)[number];
 
 /** Each step's time without that of picking its pair. */
@@ -69,6 +69,7 @@ export async function verdict(): Promise<Figure[]> {
       of('one policy, hot', hot.one_policy, atMost(15, hot.one_policy, ' ns')), of('one policy, random', random.one_policy, atMost(60, random.one_policy, ' ns')),
       of('ipcache, hot', hot.address), of('ipcache, random', random.address),
       of('both ends, hot', hot.both_ends), of('both ends, random', random.both_ends),
+      of('opened and taken away, hot', hot.opened), of('opened and taken away, random', random.opened),
       of('established, hot', hot.established), of('established, random', random.established),
       of('from_workload, established, hot', whole.established), of('from_workload, denied, with its record', whole.deniedTold),
       of('from_workload, denied, ring full', whole.deniedUntold), of('to_workload, ARP (the floor)', whole.arp),

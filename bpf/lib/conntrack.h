@@ -156,7 +156,7 @@ static __noinline enum drop_reason ct_insert(struct work *w, __s32 held)
 	used = bpf_map_lookup_elem(&usage, &owner);
 	if (!used)
 		return DROP_CT_MAP_INSERTION_FAILED;
-	if (used->connections < used->quota) {
+	if ((__s32)used->connections < (__s32)used->quota) {
 		__sync_fetch_and_add(&used->connections, 1);
 		failed = bpf_map_update_elem(&conntrack, &w->ct_key, &w->ct_entry, BPF_NOEXIST);
 		if (!failed)
