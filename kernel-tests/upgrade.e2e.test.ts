@@ -88,6 +88,9 @@ test.each(upgrades)('$name: connections go on, what is denied stays denied', asy
     .toEqual((before.identities as { prefix: string; identity: number }[]).map(({ prefix, identity }) => [prefix, identity]).sort());
   const { connections } = cluster.json<{ connections: { held: number; most: number } }>('status');
   expect([connections.most, connections.held > 0]).toEqual([most, true]);
+  // Four shares: of three endpoints, and one to spare.
+  expect(cluster.json<{ endpoint: string; held: number; quota: number; refused: number }[]>('bpf', 'quota').map(({ endpoint, held, quota, refused }) => [endpoint, held > 0, quota, refused]).sort())
+    .toEqual(['client', 'intruder', 'server'].map((name) => [`default/${name}`, name === 'client', most / 4, 0]));
   // As an agent of this version from now on.
   await cluster.stop('SIGKILL');
   await cluster.up(args);

@@ -259,7 +259,7 @@ static __always_inline int parse_plain(struct __sk_buff *skb, __be16 ether_type,
 		struct iphdr *ip = data + ETH_HLEN;
 
 		head = (void *)(ip + 1);
-		if ((void *)(head + 1) > end || *(__u8 *)ip != 0x45 || ip->frag_off & bpf_htons(0x3fff))
+		if ((void *)(&head->ack) > end || *(__u8 *)ip != 0x45 || ip->frag_off & bpf_htons(0x3fff))
 			return 0;
 		addr_from_ipv4(&p->saddr, ip->saddr);
 		addr_from_ipv4(&p->daddr, ip->daddr);
@@ -270,7 +270,7 @@ static __always_inline int parse_plain(struct __sk_buff *skb, __be16 ether_type,
 
 		/* Mapped and other addresses of ::/64 go the long way. */
 		head = (void *)(ip + 1);
-		if ((void *)(head + 1) > end || *(__u8 *)ip >> 4 != 6 || !(ip->saddr.s6_addr32[0] | ip->saddr.s6_addr32[1]) ||
+		if ((void *)(&head->ack) > end || *(__u8 *)ip >> 4 != 6 || !(ip->saddr.s6_addr32[0] | ip->saddr.s6_addr32[1]) ||
 		    !(ip->daddr.s6_addr32[0] | ip->daddr.s6_addr32[1]))
 			return 0;
 		addr_from_ipv6(&p->saddr, &ip->saddr);
@@ -279,10 +279,13 @@ static __always_inline int parse_plain(struct __sk_buff *skb, __be16 ether_type,
 	} else {
 		return 0;
 	}
-	if (p->protocol == IPPROTO_TCP)
+	if (p->protocol == IPPROTO_TCP) {
+		if ((void *)(head + 1) > end)
+			return 0;
 		p->tcp_flags = head->flags;
-	else if (p->protocol != IPPROTO_UDP)
+	} else if (p->protocol != IPPROTO_UDP) {	/* whose header is as long as TCP's is before `ack` */
 		return 0;
+	}
 	p->sport = head->ports.source;
 	p->dport = head->ports.destination;
 	p->l4 = (void *)head - data;
