@@ -19,7 +19,7 @@ const repeat = 50_000;
 const wholeRepeat = 250;
 const wholeBatches = 40;
 
-const steps = ['address', 'both_ends', 'established'] as const;
+const steps = ['address', 'both_ends', 'opened', 'established'] as const;
 type Times = Readonly<Record<(typeof steps)[number], number>>;
 type Step = 'pick' | 'one_policy' | (typeof steps)[number];
 
@@ -93,6 +93,7 @@ export async function verdict(): Promise<Figure[]> {
     return [
       of('ipcache, hot', hot.address), of('ipcache, random', random.address),
       of('both ends, hot', hot.both_ends), of('both ends, random', random.both_ends),
+      of('opened and taken away, hot', hot.opened), of('opened and taken away, random', random.opened),
       of('established, hot', hot.established), of('established, random', random.established),
       of('from_workload, established, hot', whole.established), of('from_workload, denied, with its record', whole.deniedTold),
       of('from_workload, denied, ring full', whole.deniedUntold), of('to_workload, ARP (the floor)', whole.arp),

@@ -1,5 +1,6 @@
 // A loaded datapath with as many identities and policies as asked for, compiled and written as the agent does it, and random
 // pairs of addresses in it, each allowed, for the programs of judge.c.
+import { setQuota } from '../agent/datapath/usage.ts';
 import { loadDatapath, type Datapath } from '../agent/datapath/maps.ts';
 import type { EndpointRow } from '../agent/endpoint/tables.ts';
 import { ipcacheKey, mappedBytes } from '../agent/ipcache/address.ts';
@@ -60,6 +61,7 @@ export class World {
   private constructor(size: Size) {
     this.#size = size;
     this.datapath = loadDatapath(judgePath);
+    setQuota(this.datapath.usage, limit.MAX_CONNECTIONS);
     this.#ring = openRing(this.datapath.flows.fd, limit.RING_BYTES);
     const pods = Array.from({ length: size.identities }, (_, index) => ({ name: `p${index}`, namespace, labels: labelsOf(index, size) }));
     const world = makeWorld({ ipv6: true, namespaces: {}, endpoints: pods, policies: Array.from({ length: size.policies }, (_, index) => policyOf(index, size)) });

@@ -113,6 +113,13 @@ static __always_inline enum direction denied_at(const struct connection *c)
 	return denial(&c->egress) ? DIRECTION_EGRESS : DIRECTION_INGRESS;
 }
 
+/* Where `generation` has an address. */
+static __always_inline void place_of(const struct ipcache_value *value, struct place *place)
+{
+	place->ifindex = value->ifindex;
+	place->host = value->flags & IPCACHE_HOST ? 1 : 0;
+}
+
 /* Judges the original direction of a connection at both of its ends, as far as they are on this node. */
 static __noinline enum drop_reason judge_connection(__u32 generation, const struct addr *source, const struct addr *destination,
 						    __u32 key, struct connection *c)
@@ -123,28 +130,33 @@ static __noinline enum drop_reason judge_connection(__u32 generation, const stru
 	struct peer from_peer, to_peer;
 	__u32 policy_id = 0;
 
+	__builtin_memset(c, 0, sizeof(*c));
 	if (!from || !to)
 		return DROP_EP_NOT_READY;
 	from_peer = from->peer[(__s32)(generation - from->since) >= 0];
 	to_peer = to->peer[(__s32)(generation - to->since) >= 0];
 	c->source_identity = from_peer.identity;
 	c->destination_identity = to_peer.identity;
+	place_of(from, &c->source);
+	place_of(to, &c->destination);
 
-	if (from->ifindex) {
-		end = bpf_map_lookup_elem(&endpoints, &from->ifindex);
+	if (c->destination.ifindex) {
+		end = bpf_map_lookup_elem(&endpoints, &c->destination.ifindex);
 		if (!end)
 			return DROP_EP_NOT_READY;
-		policy_id = end->egress_policy[(__s32)(generation - end->since) >= 0];
-	}
-	judge(policy_id, to_peer.class_id, key, &c->egress);
-	policy_id = 0;
-	if (to->ifindex) {
-		end = bpf_map_lookup_elem(&endpoints, &to->ifindex);
-		if (!end)
-			return DROP_EP_NOT_READY;
+		c->owner = end->id;
 		policy_id = end->ingress_policy[(__s32)(generation - end->since) >= 0];
 	}
 	judge(policy_id, from_peer.class_id, key, &c->ingress);
+	policy_id = 0;
+	if (c->source.ifindex) {
+		end = bpf_map_lookup_elem(&endpoints, &c->source.ifindex);
+		if (!end)
+			return DROP_EP_NOT_READY;
+		c->owner = end->id;
+		policy_id = end->egress_policy[(__s32)(generation - end->since) >= 0];
+	}
+	judge(policy_id, to_peer.class_id, key, &c->egress);
 
 	reason = denial(&c->egress);
 	return reason ? reason : denial(&c->ingress);
