@@ -1,0 +1,107 @@
+// Records that say the same but for time, source port and sizes, as one flow with their number: what the live table counts by.
+// Only the first of a kind is decoded. What passes as a reply says nothing that its request has not said, and is left out.
+import { flow_event } from '../bpf/types.gen.ts';
+import type { Entries } from './entries.ts';
+import { field, judgementField, timeAt } from './record.ts';
+import type { Flow } from './types.ts';
+
+export type Tell = (flow: Flow, count: number) => void;
+
+/** Kinds that are remembered; others with the same hash take their place. */
+const slots = 1_024;
+/** So many kinds are decoded in one period; records of others are left out and counted. */
+const decodesPerPeriod = 200;
+const periodMs = 100;
+
+const word = (offset: number): number => offset >>> 2;
+const judgementWords = (side: number): number[] => [side + judgementField.bits, side + judgementField.bits + 4, side + judgementField.policy, side + judgementField.word].map(word);
+/** Words that stand in the kind as they are; those that are masked follow. */
+const plainWords = Uint8Array.from([
+  ...Array.from({ length: 8 }, (_, index) => word(field.saddr) + index), ...judgementWords(field.egress), ...judgementWords(field.ingress),
+  word(field.sourceIdentity), word(field.destinationIdentity),
+]);
+const kindWords = plainWords.length + 3;
+
+export class Fold {
+  readonly #entries: Entries;
+  readonly #now: () => number;
+  readonly #kind = new Uint32Array(kindWords);
+  readonly #kinds = new Uint32Array(slots * kindWords);
+  readonly #flows: (Flow | undefined)[] = Array.from({ length: slots });
+  readonly #counts = new Uint32Array(slots);
+  #touched: number[] = [];
+  #changedNs = 0;
+  #periodMs = 0;
+  #decodes = 0;
+  #untold = 0;
+
+  constructor(entries: Entries, now: () => number) {
+    this.#entries = entries;
+    this.#now = now;
+  }
+
+  /** Records that were of too many kinds at once. */
+  get untold(): number { return this.#untold; }
+
+  /** Every flow of the entries from `from` up to, not with, `to`. */
+  tell(from: number, to: number, tell: Tell): void {
+    const { ring, lookups } = this.#entries;
+    const changedNs = lookups.changedNs();
+    if (changedNs !== this.#changedNs) this.#flows.fill(undefined);
+    this.#changedNs = changedNs;
+    for (let number = from; number < to; number += 1) {
+      const at = ring.recordAt(number);
+      const flow = at < 0 ? ring.messageAt(number)!.flow : undefined;
+      if (flow !== undefined) tell(flow, 1);
+      if (at >= 0) this.#count(at, number, tell);
+    }
+    for (const slot of this.#touched) this.#flush(slot, tell);
+    this.#touched = [];
+  }
+
+  #count(at: number, number: number, tell: Tell): void {
+    const { words, bytes } = this.#entries.ring;
+    const dropped = bytes[at + field.event] === flow_event.FLOW_DROP;
+    if (!dropped && bytes[at + field.isReply] !== 0) return;
+    const slot = this.#slotOf(words, at >>> 2, dropped);
+    const start = slot * kindWords;
+    let same = this.#flows[slot] !== undefined;
+    for (let index = 0; same && index < kindWords; index += 1) same = this.#kinds[start + index] === this.#kind[index];
+    if (!same && !this.#place(slot, at, number, tell)) return;
+    if (this.#counts[slot] === 0) this.#touched.push(slot);
+    this.#counts[slot]! += 1;
+  }
+
+  #slotOf(words: Uint32Array, first: number, dropped: boolean): number {
+    const kind = this.#kind;
+    for (let index = 0; index < plainWords.length; index += 1) kind[index] = words[first + plainWords[index]!]!;
+    kind[kindWords - 3] = words[first + word(field.sport)]! >>> 16;
+    kind[kindWords - 2] = (words[first + word(field.protocol)]! & 0xff0000ff) | (dropped ? 0x100 : 0);
+    kind[kindWords - 1] = words[first + word(field.direction)]! & 0xffff;
+    // Addresses, port and verdict tell most kinds apart; equal hashes only cost a decoding.
+    return (Math.imul(kind[3]! ^ kind[1]!, 0x9e3779b1) ^ Math.imul(kind[7]! ^ kind[5]!, 0x85ebca6b) ^ Math.imul(kind[kindWords - 3]! ^ kind[kindWords - 2]!, 0xc2b2ae35)) >>> 22;
+  }
+
+  /** Makes the slot that of the kind at hand. */
+  #place(slot: number, at: number, number: number, tell: Tell): boolean {
+    const now = this.#now();
+    if (now - this.#periodMs >= periodMs) [this.#periodMs, this.#decodes] = [now, 0];
+    if (this.#decodes >= decodesPerPeriod) {
+      this.#untold += 1;
+      return false;
+    }
+    this.#decodes += 1;
+    this.#flush(slot, tell);
+    this.#flows[slot] = this.#entries.flow(number)!;
+    this.#kinds.set(this.#kind, slot * kindWords);
+    // Older than the last change of a name: it is told, and not taken for what comes.
+    if (timeAt(this.#entries.ring.words, at) < this.#changedNs) this.#kinds[slot * kindWords] = ~this.#kind[0]! >>> 0;
+    return true;
+  }
+
+  #flush(slot: number, tell: Tell): void {
+    const count = this.#counts[slot]!;
+    this.#counts[slot] = 0;
+    if (count > 0) tell(this.#flows[slot]!, count);
+  }
+}
