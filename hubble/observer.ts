@@ -42,6 +42,9 @@ export interface ObserverStats {
 /** One less than a power of two, as Hubble's. 152 bytes each: 2.4 MiB. */
 export const defaultCapacity = 16_383;
 
+/** Records of a run whose namespaces are noted. */
+const namedOfRun = 256;
+
 const noNames: Lookups = {
   endpoint: () => undefined, identityLabels: () => [], policies: () => [], changedNs: () => 0, toUnixNs: (ns) => ns, nodeName: '',
 };
@@ -81,8 +84,7 @@ export class Observer {
     this.ring.addRecords(slots);
     const from = Math.max(before, this.ring.oldest);
     this.#rate.count(this.ring.next - before);
-    this.#identities.see(from, this.ring.next);
-    this.#keepLastDrop(from);
+    this.#note(from);
     for (const tell of this.#subscribers) this.#fold.tell(from, this.ring.next, tell);
   }
 
@@ -96,11 +98,13 @@ export class Observer {
     for (const tell of this.#subscribers) tell(flow, 1);
   }
 
-  #keepLastDrop(from: number): void {
+  /** What is remembered of records beside themselves. A flood is not walked for it: of each run the first ones are asked for their names. */
+  #note(from: number): void {
     const { ring } = this;
+    this.#identities.see(from, Math.min(ring.next, from + namedOfRun));
     for (let number = ring.next - 1; number >= from; number -= 1) {
       const at = ring.recordAt(number);
-      if (at < 0 || ring.bytes[at + field.event] !== flow_event.FLOW_DROP) continue;
+      if (ring.bytes[at + field.event] !== flow_event.FLOW_DROP) continue;
       this.#lastDrop = { number, record: ring.bytes.slice(at, at + recordBytes) };
       return;
     }

@@ -19,6 +19,8 @@ export class Ring {
   readonly bytes: Uint8Array;
   readonly words: Uint32Array;
   readonly view: DataView;
+  /** A power of two, so that the place of a number is a mask away. */
+  readonly #slots: number;
   /** By number, oldest first; those overwritten go at once. */
   readonly #messages = new Map<number, Message>();
   #losses = 0;
@@ -30,7 +32,8 @@ export class Ring {
   constructor(capacity: number) {
     if (!Number.isInteger(capacity) || capacity < 1) throw new RangeError(`ring capacity ${capacity}: expected a whole number above 0`);
     this.capacity = capacity;
-    const memory = new ArrayBuffer(capacity * slotBytes);
+    this.#slots = 2 ** Math.ceil(Math.log2(capacity));
+    const memory = new ArrayBuffer(this.#slots * slotBytes);
     this.bytes = new Uint8Array(memory);
     this.words = new Uint32Array(memory);
     this.view = new DataView(memory);
@@ -51,8 +54,8 @@ export class Ring {
   addRecords(slots: Uint8Array): void {
     const count = slots.length / slotBytes;
     const kept = Math.min(count, this.capacity);
-    const at = (this.#next + count - kept) % this.capacity;
-    const head = Math.min(kept, this.capacity - at);
+    const at = (this.#next + count - kept) & (this.#slots - 1);
+    const head = Math.min(kept, this.#slots - at);
     const from = (count - kept) * slotBytes;
     this.bytes.set(slots.subarray(from, from + head * slotBytes), at * slotBytes);
     if (head < kept) this.bytes.set(slots.subarray(from + head * slotBytes), 0);
@@ -73,7 +76,7 @@ export class Ring {
   }
 
   #addMessage(response: GetFlowsResponse, flow: Flow | undefined, weight: number): void {
-    this.words[((this.#next % this.capacity) * slotBytes) >>> 2] = 0; // no record here
+    this.words[this.#slotOf(this.#next) >>> 2] = 0; // no record here
     this.#messages.set(this.#next, { response, flow, weight, before: this.#events });
     this.#events += weight;
     this.#next += 1;
@@ -94,9 +97,11 @@ export class Ring {
 
   /** Where the record of a kept entry begins in `bytes`; -1 when it is a message. */
   recordAt(number: number): number {
-    const slot = (number % this.capacity) * slotBytes;
+    const slot = this.#slotOf(number);
     return this.words[slot >>> 2] === recordBytes ? slot + headerBytes : -1;
   }
+
+  #slotOf(number: number): number { return (number & (this.#slots - 1)) * slotBytes; }
 
   messageAt(number: number): Message | undefined { return this.#messages.get(number); }
 
@@ -139,17 +144,34 @@ export class Cursor {
   /** The number of the next entry; -1 when everything was read. */
   read(): number {
     const ring = this.#ring;
-    if (this.#position < ring.oldest) {
-      this.#position = ring.oldest;
-      const before = ring.before(this.#position);
-      this.#missed += before - this.#accounted;
-      this.#accounted = before;
-    }
+    this.#catchUp();
     if (this.#position >= ring.next) return -1;
     const number = this.#position;
     this.#position += 1;
     this.#accounted += ring.recordAt(number) >= 0 ? 1 : ring.messageAt(number)!.weight;
     return number;
+  }
+
+  /** Passes over at most `most` records that do not match; stops before anything else. Returns how many they were. */
+  skip(matches: (number: number) => boolean, most: number): number {
+    const ring = this.#ring;
+    this.#catchUp();
+    const end = Math.min(ring.next, this.#position + most);
+    let number = this.#position;
+    while (number < end && ring.recordAt(number) >= 0 && !matches(number)) number += 1;
+    const skipped = number - this.#position;
+    this.#position = number;
+    this.#accounted += skipped;
+    return skipped;
+  }
+
+  #catchUp(): void {
+    const { oldest } = this.#ring;
+    if (this.#position >= oldest) return;
+    this.#position = oldest;
+    const before = this.#ring.before(oldest);
+    this.#missed += before - this.#accounted;
+    this.#accounted = before;
   }
 
   /** Events that were overwritten before they could be read, since the last call. */

@@ -37,6 +37,8 @@ export class Namespaces {
 
 const identitySlots = 1 << 16;
 const askAgainMs = 60_000;
+/** Identities are counted up from 256, node-local ones from 2^24: both stand side by side. */
+const slotOf = (identity: number): number => (identity & 0x7fff) | ((identity >>> 9) & 0x8000);
 
 /** Asks for the namespaces behind the identities of records: an identity has one namespace, so each is asked once a minute only. */
 export class SeenIdentities {
@@ -52,6 +54,7 @@ export class SeenIdentities {
     this.#now = now;
   }
 
+  /** Entries that are records. */
   see(from: number, to: number): void {
     const now = this.#now();
     if (now - this.#askedMs >= askAgainMs) {
@@ -59,20 +62,17 @@ export class SeenIdentities {
       this.#askedMs = now;
     }
     const { ring } = this.#entries;
-    const { words } = ring;
     for (let number = from; number < to; number += 1) {
       const at = ring.recordAt(number);
-      if (at < 0) continue;
-      this.#one(at, words[(at + field.sourceIdentity) >>> 2]!, field.saddr);
-      this.#one(at, words[(at + field.destinationIdentity) >>> 2]!, field.daddr);
+      const source = ring.words[(at + field.sourceIdentity) >>> 2]!;
+      const destination = ring.words[(at + field.destinationIdentity) >>> 2]!;
+      if (this.#asked[slotOf(source)] !== source) this.#ask(at, source, field.saddr);
+      if (this.#asked[slotOf(destination)] !== destination) this.#ask(at, destination, field.daddr);
     }
   }
 
-  #one(at: number, identity: number, address: number): void {
-    // Identities are counted up from 256, node-local ones from 2^24: both stand side by side.
-    const slot = (identity & 0x7fff) | ((identity >>> 24) << 15 & 0x8000);
-    if (this.#asked[slot] === identity) return;
-    this.#asked[slot] = identity;
+  #ask(at: number, identity: number, address: number): void {
+    this.#asked[slotOf(identity)] = identity;
     const { ring: { words, bytes }, lookups } = this.#entries;
     this.#namespaces.see(endpointOf(ipText(bytes.subarray(at + address, at + address + 16)).text, identity, timeAt(words, at), lookups));
   }

@@ -53,6 +53,8 @@ export class FlowStream {
   run = (): void => {
     for (let work = 0; work < batch; work += 1) {
       if (this.#stopped) return;
+      // With an end in time, every entry's time matters.
+      if (this.#query.until === undefined && this.#left > 0) work += this.#cursor.skip(this.#matches, Math.min(batch - work, this.#end - this.#cursor.position));
       const number = this.#left > 0 && this.#cursor.position < this.#end ? this.#cursor.read() : -1;
       this.#miss(this.#cursor.takeMissed());
       if (number < 0) {

@@ -7,8 +7,8 @@ import { counter, limit } from '../../bpf/types.gen.ts';
 /** One drain takes at most so many records, so that the agent stays responsive under a flood. */
 const batch = 4_096;
 /** The next drain is to find about so many. */
-const wanted = 1_024;
-const leastMs = 2;
+const wanted = 4_096;
+const leastMs = 10;
 /** The ring holds what 1 M records/s write in this time. */
 const mostMs = 50;
 const upkeepMs = 1_000;

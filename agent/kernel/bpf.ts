@@ -10,14 +10,20 @@ const command = {
 export const attachType = { tcxIngress: 46, tcxEgress: 47 } as const;
 export const mapType = { hash: 1, array: 2, arrayOfMaps: 12 } as const;
 
-/** A union bpf_attr being filled in. */
-function attributes(fields: readonly (readonly [offset: number, bytes: 4 | 8, value: number | bigint])[], length = 72): Uint8Array {
+/** Arrays that attributes point to: nothing else may refer to them while the call runs, and V8 would free them. */
+const pointedTo = new WeakMap<Uint8Array, unknown>();
+
+/** A union bpf_attr being filled in; an array stands for its address, and lives as long as the attributes do. */
+function attributes(fields: readonly (readonly [offset: number, bytes: 4 | 8, value: number | bigint | Uint8Array])[], length = 72): Uint8Array {
   const view = new DataView(new ArrayBuffer(length));
   for (const [offset, bytes, value] of fields) {
-    if (bytes === 4) view.setUint32(offset, Number(value), true);
+    if (typeof value === 'object') view.setBigUint64(offset, addressOf(value), true);
+    else if (bytes === 4) view.setUint32(offset, Number(value), true);
     else view.setBigUint64(offset, BigInt(value), true);
   }
-  return new Uint8Array(view.buffer);
+  const union = new Uint8Array(view.buffer);
+  pointedTo.set(union, fields);
+  return union;
 }
 
 const pathBytes = (path: string): Uint8Array => new TextEncoder().encode(`${path}\0`);
@@ -25,19 +31,19 @@ const pathBytes = (path: string): Uint8Array => new TextEncoder().encode(`${path
 export const updateFlags = { any: 0, noExist: 1, exist: 2 } as const;
 
 export function mapLookup(fd: number, key: Uint8Array, value: Uint8Array, name: string): boolean {
-  const result = bpfRaw(command.mapLookup, attributes([[0, 4, fd], [8, 8, addressOf(key)], [16, 8, addressOf(value)]]));
+  const result = bpfRaw(command.mapLookup, attributes([[0, 4, fd], [8, 8, key], [16, 8, value]]));
   if (result >= 0) return true;
   if (result === -errno.ENOENT) return false;
   throw new KernelError(`map ${name}`, 'bpf(BPF_MAP_LOOKUP_ELEM)', -result);
 }
 
 export function mapUpdate(fd: number, key: Uint8Array, value: Uint8Array, name: string, flags: number = updateFlags.any): void {
-  bpf(command.mapUpdate, attributes([[0, 4, fd], [8, 8, addressOf(key)], [16, 8, addressOf(value)], [24, 8, flags]]), `map ${name}`, 'BPF_MAP_UPDATE_ELEM');
+  bpf(command.mapUpdate, attributes([[0, 4, fd], [8, 8, key], [16, 8, value], [24, 8, flags]]), `map ${name}`, 'BPF_MAP_UPDATE_ELEM');
 }
 
 /** False when there was no such row. */
 export function mapDelete(fd: number, key: Uint8Array, name: string): boolean {
-  const result = bpfRaw(command.mapDelete, attributes([[0, 4, fd], [8, 8, addressOf(key)]]));
+  const result = bpfRaw(command.mapDelete, attributes([[0, 4, fd], [8, 8, key]]));
   if (result >= 0) return true;
   if (result === -errno.ENOENT) return false;
   throw new KernelError(`map ${name}`, 'bpf(BPF_MAP_DELETE_ELEM)', -result);
@@ -49,8 +55,8 @@ export function mapKeys(fd: number, keySize: number, limit: number, name: string
   let previous: Uint8Array | undefined;
   while (keys.length < limit) {
     const next = new Uint8Array(keySize);
-    const key = previous === undefined ? 0n : addressOf(previous);
-    const result = bpfRaw(command.mapNextKey, attributes([[0, 4, fd], [8, 8, key], [16, 8, addressOf(next)]]));
+    const key = previous ?? 0;
+    const result = bpfRaw(command.mapNextKey, attributes([[0, 4, fd], [8, 8, key], [16, 8, next]]));
     if (result === -errno.ENOENT) break;
     if (result < 0) throw new KernelError(`map ${name}`, 'bpf(BPF_MAP_GET_NEXT_KEY)', -result);
     keys.push(next);
@@ -73,18 +79,18 @@ export function gracePeriod(): () => Promise<void> {
   const key = new Uint8Array(4);
   const value = new Uint8Array(new Uint32Array([inner]).buffer);
   return async () => {
-    await bpfAsync(command.mapUpdate, attributes([[0, 4, outer], [8, 8, addressOf(key)], [16, 8, addressOf(value)]]), 'grace period', 'BPF_MAP_UPDATE_ELEM');
+    await bpfAsync(command.mapUpdate, attributes([[0, 4, outer], [8, 8, key], [16, 8, value]]), 'grace period', 'BPF_MAP_UPDATE_ELEM');
   };
 }
 
 export function pin(fd: number, path: string): void {
   const name = pathBytes(path);
-  bpf(command.objectPin, attributes([[0, 8, addressOf(name)], [8, 4, fd]]), path, 'BPF_OBJ_PIN');
+  bpf(command.objectPin, attributes([[0, 8, name], [8, 4, fd]]), path, 'BPF_OBJ_PIN');
 }
 
 export function openPin(path: string): number {
   const name = pathBytes(path);
-  return bpf(command.objectGet, attributes([[0, 8, addressOf(name)]]), path, 'BPF_OBJ_GET');
+  return bpf(command.objectGet, attributes([[0, 8, name]]), path, 'BPF_OBJ_GET');
 }
 
 /** Attaches a tc program by a TCX link (kernel 6.6); the attachment lives as long as the link's fd or pin. */
@@ -109,8 +115,8 @@ export function testRun(programFd: number, frame: Uint8Array, ifindex: number, r
   const context = new Uint8Array(skbLength);
   new DataView(context.buffer).setUint32(skbIfindex, ifindex, true);
   const run = attributes([
-    [0, 4, programFd], [8, 4, frame.length], [12, 4, packet.length], [16, 8, addressOf(frame)], [24, 8, addressOf(packet)],
-    [32, 4, repeat], [40, 4, context.length], [48, 8, addressOf(context)],
+    [0, 4, programFd], [8, 4, frame.length], [12, 4, packet.length], [16, 8, frame], [24, 8, packet],
+    [32, 4, repeat], [40, 4, context.length], [48, 8, context],
   ], 80);
   bpf(command.progTestRun, run, 'test run', 'BPF_PROG_TEST_RUN');
   const view = new DataView(run.buffer);
