@@ -26,7 +26,7 @@ const watchMs = 4_000;
 
 const lookups: Lookups = {
   endpoint: (address) => ({ id: 1, identity: 0, namespace: 'default', podName: address, labels: ['k8s:app=a'], workloads: [], clusterName: 'default' }),
-  identityLabels: () => [], policies: () => [], changedNs: () => 0, toUnixNs: (ns) => ns, nodeName: 'bench',
+  identityLabels: () => [], policies: () => [], changedNs: () => 0, forgotten: () => 0, toUnixNs: (ns) => ns, nodeName: 'bench',
 };
 
 interface Subject { readonly name: string; readonly filters: readonly FlowFilter[]; readonly screen: boolean }

@@ -36,6 +36,8 @@ export interface Lookups {
   readonly policyLog?: (judgement: Judgement, timeNs: number) => readonly string[];
   /** When a name changed last: what was asked for a later moment may be remembered until this moves. */
   readonly changedNs: () => number;
+  /** Names that went for want of room while a kept record could ask for them: such a record shows a later one. */
+  readonly forgotten: () => number;
   /** From CLOCK_MONOTONIC to nanoseconds since 1970. */
   readonly toUnixNs: (monotonicNs: bigint) => bigint;
   readonly nodeName: string;

@@ -34,6 +34,8 @@ export interface ObserverStats {
   /** Flows that were pushed out of the ring by later ones; readers who wanted them were told. */
   readonly overwritten: number;
   readonly perSecond: number;
+  /** Names that kept records may have lost. */
+  readonly forgottenNames: number;
   /** Records that came in too many kinds at once for the subscribers. */
   readonly untold: number;
   readonly lost: Readonly<Record<LostSource, number>>;
@@ -46,7 +48,7 @@ export const defaultCapacity = 16_383;
 const namedOfRun = 256;
 
 const noNames: Lookups = {
-  endpoint: () => undefined, identityLabels: () => [], policies: () => [], changedNs: () => 0, toUnixNs: (ns) => ns, nodeName: '',
+  endpoint: () => undefined, identityLabels: () => [], policies: () => [], changedNs: () => 0, forgotten: () => 0, toUnixNs: (ns) => ns, nodeName: '',
 };
 
 export class Observer {
@@ -152,7 +154,7 @@ export class Observer {
 
   get stats(): ObserverStats {
     const { capacity, flows, seenFlows, overwritten } = this.ring;
-    return { capacity, kept: flows, seen: seenFlows, overwritten, perSecond: this.#rate.perSecond(), untold: this.#fold.untold, lost: { ...this.#lost } };
+    return { capacity, kept: flows, seen: seenFlows, overwritten, perSecond: this.#rate.perSecond(), untold: this.#fold.untold, forgottenNames: this.entries.lookups.forgotten(), lost: { ...this.#lost } };
   }
 
   status(): ServerStatusResponse {

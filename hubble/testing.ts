@@ -27,6 +27,7 @@ export const lookups: Lookups = {
   policies: ({ action }, direction) => [{ kind: 'CiliumNetworkPolicy', namespace: 'shop', name: `${action === 1 ? 'allow' : 'deny'}-${direction}` }],
   policyLog: ({ action }) => (action === 1 ? [] : ['audit me']),
   changedNs: () => 0,
+  forgotten: () => 0,
   toUnixNs: (ns) => ns + 1_700_000_000_000_000_000n,
   nodeName: 'node1',
 };

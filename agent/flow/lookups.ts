@@ -46,6 +46,7 @@ export class Names {
       policies: (judgement, _, timeNs) => policiesOf(policyAt(judgement.policy, timeNs), judgement),
       policyLog: (judgement, timeNs) => logsOf(policyAt(judgement.policy, timeNs), judgement),
       changedNs: () => this.#changedNs,
+      forgotten: () => this.dropped,
       toUnixNs: this.#clock.toUnixNs,
       nodeName,
     };
