@@ -21,11 +21,12 @@ const plainWords = Uint8Array.from([
   word(field.sourceIdentity), word(field.destinationIdentity),
 ]);
 const kindWords = plainWords.length + 3;
+/** What no record's direction and reply bytes say. */
+const noSide = 0xffffffff;
 
 export class Fold {
   readonly #entries: Entries;
   readonly #now: () => number;
-  readonly #kind = new Uint32Array(kindWords);
   readonly #kinds = new Uint32Array(slots * kindWords);
   readonly #flows: (Flow | undefined)[] = Array.from({ length: slots });
   readonly #counts = new Uint32Array(slots);
@@ -63,27 +64,31 @@ export class Fold {
     const { words, bytes } = this.#entries.ring;
     const dropped = bytes[at + field.event] === flow_event.FLOW_DROP;
     if (!dropped && bytes[at + field.isReply] !== 0) return;
-    const slot = this.#slotOf(words, at >>> 2, dropped);
+    const first = at >>> 2;
+    const port = words[first + word(field.sport)]! >>> 16;
+    const verdict = (words[first + word(field.protocol)]! & 0xff0000ff) | (dropped ? 0x100 : 0);
+    const side = words[first + word(field.direction)]! & 0xffff;
+    // Addresses, port and verdict tell most kinds apart; equal hashes only cost a decoding.
+    const slot = (Math.imul(words[first + word(field.saddr) + 3]! ^ words[first + word(field.saddr) + 1]!, 0x9e3779b1)
+      ^ Math.imul(words[first + word(field.daddr) + 3]! ^ words[first + word(field.daddr) + 1]!, 0x85ebca6b) ^ Math.imul(port ^ verdict, 0xc2b2ae35)) >>> 22;
+    const kinds = this.#kinds;
     const start = slot * kindWords;
-    let same = this.#flows[slot] !== undefined;
-    for (let index = 0; same && index < kindWords; index += 1) same = this.#kinds[start + index] === this.#kind[index];
-    if (!same && !this.#place(slot, at, number, tell)) return;
+    const masked = start + plainWords.length;
+    let same = this.#flows[slot] !== undefined && kinds[masked] === port && kinds[masked + 1] === verdict >>> 0 && kinds[masked + 2] === side;
+    for (let index = 0; same && index < plainWords.length; index += 1) same = kinds[start + index] === words[first + plainWords[index]!];
+    if (!same) {
+      if (!this.#place(slot, number, tell)) return;
+      for (let index = 0; index < plainWords.length; index += 1) kinds[start + index] = words[first + plainWords[index]!]!;
+      kinds.set([port, verdict, side], masked);
+      // Older than the last change of a name: it is told, and not taken for what comes.
+      if (timeAt(words, at) < this.#changedNs) kinds[masked + 2] = noSide;
+    }
     if (this.#counts[slot] === 0) this.#touched.push(slot);
     this.#counts[slot]! += 1;
   }
 
-  #slotOf(words: Uint32Array, first: number, dropped: boolean): number {
-    const kind = this.#kind;
-    for (let index = 0; index < plainWords.length; index += 1) kind[index] = words[first + plainWords[index]!]!;
-    kind[kindWords - 3] = words[first + word(field.sport)]! >>> 16;
-    kind[kindWords - 2] = (words[first + word(field.protocol)]! & 0xff0000ff) | (dropped ? 0x100 : 0);
-    kind[kindWords - 1] = words[first + word(field.direction)]! & 0xffff;
-    // Addresses, port and verdict tell most kinds apart; equal hashes only cost a decoding.
-    return (Math.imul(kind[3]! ^ kind[1]!, 0x9e3779b1) ^ Math.imul(kind[7]! ^ kind[5]!, 0x85ebca6b) ^ Math.imul(kind[kindWords - 3]! ^ kind[kindWords - 2]!, 0xc2b2ae35)) >>> 22;
-  }
-
-  /** Makes the slot that of the kind at hand. */
-  #place(slot: number, at: number, number: number, tell: Tell): boolean {
+  /** Gives the slot to the kind of this entry. */
+  #place(slot: number, number: number, tell: Tell): boolean {
     const now = this.#now();
     if (now - this.#periodMs >= periodMs) [this.#periodMs, this.#decodes] = [now, 0];
     if (this.#decodes >= decodesPerPeriod) {
@@ -93,9 +98,6 @@ export class Fold {
     this.#decodes += 1;
     this.#flush(slot, tell);
     this.#flows[slot] = this.#entries.flow(number)!;
-    this.#kinds.set(this.#kind, slot * kindWords);
-    // Older than the last change of a name: it is told, and not taken for what comes.
-    if (timeAt(this.#entries.ring.words, at) < this.#changedNs) this.#kinds[slot * kindWords] = ~this.#kind[0]! >>> 0;
     return true;
   }
 
