@@ -2,6 +2,7 @@
 // by the same compiler and the same steps that the kernel program takes.
 import { cidrLabels, podIdentityLabels } from '../identity/labels.ts';
 import { FIRST_LOCAL_IDENTITY, FIRST_WORKLOAD_IDENTITY, RESERVED, isReservedName, reservedIdentities } from '../identity/reserved.ts';
+import { readCidrGroup } from './cidr-group.ts';
 import { compile } from './compile.ts';
 import { protocolNumber } from './icmp.ts';
 import type { Direction, EndpointInput, IdentityInput, PolicyImage } from './image.ts';
@@ -38,6 +39,8 @@ export interface PolicyCase {
   readonly namespaces: Readonly<Record<string, { readonly labels?: Readonly<Record<string, string>> }>>;
   readonly endpoints: readonly CasePod[];
   readonly policies: readonly Readonly<Record<string, unknown>>[];
+  /** Objects of CiliumCIDRGroup. */
+  readonly cidrGroups?: readonly Readonly<Record<string, unknown>>[];
   readonly flows: readonly CaseFlow[];
 }
 
@@ -70,7 +73,8 @@ export function makeWorld(input: Omit<PolicyCase, 'id' | 'flows'>): World {
   }
   const identities = [...reservedIdentities(), ...byLabels.values()];
   const endpoints = [...pods.values()];
-  const rules = input.policies.flatMap(readRules);
+  const groups = (input.cidrGroups ?? []).map(readCidrGroup);
+  const rules = input.policies.flatMap((policy) => readRules(policy, groups));
   const image = compile({ rules, identities, endpoints, cidrIdentity: prefixNumbers(), ipv6: input.ipv6 });
   const prefixes = [...image.prefixes.keys()].map((text) => parsePrefix(text)!);
   return { ipv6: input.ipv6, rules, identities, endpoints, pods, image, prefixes };

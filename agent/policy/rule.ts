@@ -37,11 +37,12 @@ export interface RuleGroup {
 
 export const labelPeer = (selector: Selector, text: string): Peer => ({ kind: 'labels', selector, text });
 
-export function cidrPeer(cidr: string, except: readonly string[]): Peer[] {
+/** `name`: how texts call it, if not by the prefix. */
+export function cidrPeer(cidr: string, except: readonly string[], name?: string): Peer[] {
   const prefix = parsePrefix(cidr);
   if (prefix === undefined) return [];
   const excepts = except.map(parsePrefix).filter((one) => one !== undefined);
-  const text = excepts.length === 0 ? prefix.text : `${prefix.text} except ${excepts.map((one) => one.text).join(', ')}`;
+  const text = `${name ?? prefix.text}${excepts.length === 0 ? '' : ` except ${excepts.map((one) => one.text).join(', ')}`}`;
   return [{ kind: 'cidr', prefix, except: excepts, text }];
 }
 

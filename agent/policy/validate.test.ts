@@ -71,7 +71,6 @@ describe('valid, but refused until it is enforced', () => {
     ['toPorts: [{ports: [{port: "80", protocol: TCP}], rules: {http: [{}]}}]', 'spec.egress.0.toPorts.0.rules'],
     ['toPorts: [{ports: [{port: "443", protocol: TCP}], serverNames: [a.example]}]', 'spec.egress.0.toPorts.0.serverNames'],
     ['toPorts: [{ports: [{port: "443", protocol: TCP}], listener: {name: l, envoyConfig: {name: e}}}]', 'spec.egress.0.toPorts.0.listener'],
-    ['toCIDRSet: [{cidrGroupRef: g}]', 'spec.egress.0.toCIDRSet.0.cidrGroupRef'],
     ['toCIDR: ["::ffff:10.0.0.0/104"]', 'spec.egress.0.toCIDR.0'],
   ])('%s', (entry, field) => {
     const { valid, unsupported } = check(policy(`{endpointSelector: {}, egress: [${JSON.stringify(parse(entry))}]}`));
