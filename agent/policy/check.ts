@@ -10,6 +10,8 @@ export interface Problem {
   /** What to write instead. */
   readonly mend?: string;
   readonly severity: 'error' | 'warning';
+  /** Of a warning: what kind it is. */
+  readonly name?: string;
 }
 
 export type Report = (problem: Problem) => void;
@@ -19,6 +21,10 @@ export type Hint = string | ((value: unknown) => string | undefined);
 
 export const formatPath = (path: Path): string =>
   path.map((part, index) => (typeof part === 'number' ? `[${part}]` : index === 0 ? part : `.${part}`)).join('');
+
+/** The way back. */
+export const parsePath = (text: string): (string | number)[] =>
+  [...text.matchAll(/\[(\d+)\]|([^.[\]]+)/g)].map(([, index, name]) => (index === undefined ? name! : Number(index)));
 
 export const found = (value: unknown): string => {
   if (value === null || value === undefined) return 'nothing';

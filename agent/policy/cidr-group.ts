@@ -75,11 +75,11 @@ export function absentGroups(object: Json, groups: readonly CidrGroup[]): Proble
   return groupItems(object).filter(({ set }) => groupsOf(set, groups).length === 0).map(({ path, set }): Problem => {
     const name = set['cidrGroupRef'];
     if (typeof name !== 'string') {
-      return { path: [...path, 'cidrGroupSelector'], severity: 'warning', message: 'no CiliumCIDRGroup has these labels, so this selects nothing', mend: 'label a group so: metadata: {labels: {...}}' };
+      return { path: [...path, 'cidrGroupSelector'], severity: 'warning', name: 'selects-nothing', message: 'no CiliumCIDRGroup has these labels, so this selects nothing', mend: 'label a group so: metadata: {labels: {...}}' };
     }
     const near = nearest(name, groups.map((group) => group.name));
     return {
-      path: [...path, 'cidrGroupRef'], severity: 'warning', message: `there is no CiliumCIDRGroup ${name}, so this selects nothing`,
+      path: [...path, 'cidrGroupRef'], severity: 'warning', name: 'selects-nothing', message: `there is no CiliumCIDRGroup ${name}, so this selects nothing`,
       mend: near === undefined ? 'add the group, or write cidr: ADDRESS/LENGTH' : `did you mean \`${near}\`?`,
     };
   });

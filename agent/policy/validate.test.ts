@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
 import { regularExpression } from './formats.ts';
-import { formatFinding, lintPolicies } from './files.ts';
+import { lintPolicies } from './files.ts';
+import { formatFinding } from './manifests.ts';
 import { check, describe as describeProblem } from './validate.ts';
 
 const policy = (spec: string, kind = 'CiliumNetworkPolicy'): unknown =>

@@ -73,7 +73,7 @@ function checkMetadata(object: Record<string, unknown>, report: Report): void {
   if (isAbsent(metadata['name']) || metadata['name'] === '') fail(report, ['metadata'], 'a policy needs a name', 'add metadata: {name: NAME}');
   const clusterwide = object['kind'] === 'CiliumClusterwideNetworkPolicy' || isPolicyPart(object['kind']);
   if (clusterwide && typeof metadata['namespace'] === 'string') {
-    report({ path: ['metadata', 'namespace'], severity: 'warning', message: `a ${String(object['kind'])} has no namespace; it is ignored` });
+    report({ path: ['metadata', 'namespace'], severity: 'warning', name: 'ignored-field', message: `a ${String(object['kind'])} has no namespace; it is ignored` });
   }
 }
 
