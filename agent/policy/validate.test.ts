@@ -114,10 +114,10 @@ test('files: every finding stands at its line and column', () => {
     expect(policies).toBe(1);
     const lines = findings.map((one) => formatFinding(one).replaceAll(`${folder}/`, ''));
     expect(lines).toEqual([
-      expect.stringMatching(/^missing\.yaml:1:1: .*ENOENT/),
       expect.stringMatching(/^a\.yaml:10:11: spec\.ingress\[0\]\.toPorts\[0\]\.port: unknown field `port`.*\(write toPorts: \[\{ports: \[\{port: "8080", protocol: TCP\}\]\}\]\)$/),
       expect.stringContaining('b.yaml:3:12: metadata.name: CiliumNetworkPolicy/default/a is also in a.yaml:5'),
       expect.stringContaining('c.yml:2:1: '),
+      expect.stringMatching(/^missing\.yaml:1:1: .*ENOENT/),
     ]);
   } finally {
     rmSync(folder, { recursive: true });
