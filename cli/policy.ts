@@ -1,10 +1,10 @@
 // weir policy: the verbs that need no agent. Files of policies are checked; cases are answered offline.
 import { Option, type Command } from 'commander';
-import { answerSelector, answerValid, answerVerdicts, readCases, type SelectorCase, type ValidCase } from '../agent/policy/cases.ts';
-import { ConfigError, messageOf } from '../agent/errors.ts';
+import { answerSelector, answerValid, type SelectorCase, type ValidCase } from '../agent/policy/cases.ts';
 import { lintPolicies } from '../agent/policy/files.ts';
 import { formatFinding } from '../agent/policy/manifests.ts';
-import type { PolicyCase } from '../agent/policy/offline.ts';
+import { answers, printLines } from './policy-cases.ts';
+import { register as registerVerdict } from './policy-verdict.ts';
 import { printObject, printable } from './print.ts';
 
 const validateHelp = `
@@ -41,11 +41,7 @@ export function register(program: Command): void {
       else validateFiles(paths, options);
     });
 
-  policy.command('verdict')
-    .description('judges the flows of a file of cases, one JSON line each')
-    .requiredOption('--cases <file>', 'namespaces, endpoints, policies and flows, one JSON object a line')
-    .addHelpText('after', '\nExample:\n  ./weir policy verdict --cases agent/policy/testdata/surprises.jsonl')
-    .action((options: { cases: string }) => printLines(answers<PolicyCase>(options.cases, answerVerdicts)));
+  registerVerdict(policy);
 
   policy.command('selector')
     .description('matches the selectors of a file of cases, one JSON line each')
@@ -53,19 +49,6 @@ export function register(program: Command): void {
     .addHelpText('after', '\nExample:\n  ./weir policy selector --cases agent/policy/testdata/selectors.jsonl')
     .action((options: { cases: string }) => printLines(answers<SelectorCase>(options.cases, (one) => [answerSelector(one)])));
 }
-
-/** A file that is no list of cases is the user's to mend. */
-function answers<Case>(file: string, answer: (one: Case) => readonly object[]): object[] {
-  try {
-    return readCases<Case>(file).flatMap(answer);
-  } catch (error) {
-    throw new ConfigError(`cases of ${file}: ${messageOf(error)}`, 'one JSON object a line, as in agent/policy/testdata');
-  }
-}
-
-const printLines = (lines: readonly object[]): void => {
-  process.stdout.write(lines.map((answer) => `${JSON.stringify(answer)}\n`).join(''));
-};
 
 interface ValidateOptions { readonly cases?: string; readonly output: string; readonly strict?: boolean; readonly failOn: string }
 

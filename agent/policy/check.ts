@@ -4,6 +4,9 @@ import { flowText, nearest } from './mend.ts';
 
 export type Path = readonly (string | number)[];
 
+/** Where something is written. */
+export interface Place { readonly file: string; readonly line: number; readonly column: number }
+
 export interface Problem {
   readonly path: Path;
   readonly message: string;

@@ -1,8 +1,7 @@
 // A cluster as its manifests say it: workloads, namespaces, policies that would be in force; for the verbs that judge offline.
 import { policyRef } from './rules.ts';
-import type { Source } from '../directory/tables.ts';
 import { CIDR_GROUP, absentGroups, readCidrGroup } from './cidr-group.ts';
-import { formatPath, parsePath, type Path, type Problem } from './check.ts';
+import { formatPath, parsePath, type Path, type Place, type Problem } from './check.ts';
 import { ignored } from './ignored.ts';
 import { readManifestFiles, type Finding, type Manifest } from './manifests.ts';
 import type { PolicyCase } from './offline.ts';
@@ -17,7 +16,7 @@ export interface ClusterFiles {
   /** Objects of the policy kinds that were read, valid or not. */
   readonly policies: number;
   /** The policy's own position, that of one of its rules or of a field. */
-  readonly locate: (ref: PolicyRef | RuleRef, path?: Path) => Source | undefined;
+  readonly locate: (ref: PolicyRef | Pick<RuleRef, 'policy' | 'path'>, path?: Path) => Place | undefined;
   readonly manifestOf: (ref: PolicyRef) => Manifest | undefined;
 }
 

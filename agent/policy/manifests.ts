@@ -3,9 +3,8 @@
 import { readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseYaml, limits } from '../directory/yaml.ts';
-import type { Source } from '../directory/tables.ts';
 import { messageOf } from '../errors.ts';
-import { isObject, type Path } from './check.ts';
+import { isObject, type Path, type Place } from './check.ts';
 
 const maxFiles = 5_000;
 
@@ -13,10 +12,10 @@ export interface Manifest {
   readonly kind: string;
   readonly object: Readonly<Record<string, unknown>>;
   /** Position of a field; of the nearest parent when it is absent. */
-  readonly locate: (path: Path) => Source;
+  readonly locate: (path: Path) => Place;
 }
 
-export interface Finding extends Source {
+export interface Finding extends Place {
   readonly severity: 'error' | 'warning';
   /** Of a warning: what kind it is, for filters and annotations. */
   readonly name?: string;
@@ -67,7 +66,7 @@ function listFiles(path: string, fail: (file: string, message: string) => void):
 }
 
 /** A List is its items. */
-function objectsOf(value: unknown, locate: (path: Path) => Source): Manifest[] {
+function objectsOf(value: unknown, locate: (path: Path) => Place): Manifest[] {
   if (!isObject(value) || typeof value['kind'] !== 'string') return [];
   const kind = value['kind'];
   if (!/^([A-Z]\w*)?List$/.test(kind) || !Array.isArray(value['items'])) return [{ kind, object: value, locate }];
