@@ -4,6 +4,7 @@ import { answerSelector, answerValid, type SelectorCase, type ValidCase } from '
 import { lintPolicies } from '../agent/policy/files.ts';
 import { formatFinding } from '../agent/policy/manifests.ts';
 import { answers, printLines } from './policy-cases.ts';
+import { register as registerDiff } from './policy-diff.ts';
 import { register as registerVerdict } from './policy-verdict.ts';
 import { printObject, printable } from './print.ts';
 
@@ -42,6 +43,7 @@ export function register(program: Command): void {
     });
 
   registerVerdict(policy);
+  registerDiff(policy);
 
   policy.command('selector')
     .description('matches the selectors of a file of cases, one JSON line each')
