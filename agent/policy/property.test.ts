@@ -18,4 +18,4 @@ test(`${SETS} random policy sets: the compiled image and the naive evaluator agr
     }
   }
   expect(Math.min(counts.allowed, counts.denied)).toBeGreaterThan(SETS);
-});
+}, 300_000);
