@@ -26,7 +26,7 @@ let port = 2000;
 let id = 100;
 beforeAll(() => {
   bench = new Bench();
-  bench.datapath.classRows[0] = 1n;
+  bench.classWord(0, 0, 1n);
   bench.policy(guarded, { defaultAction: action.ACTION_DEFAULT_DENY, intervals: [
     { lower: 0, steps: [] }, ...at(protocol.icmp, 8, action.ACTION_ALLOW), ...at(protocol.tcp, 80, action.ACTION_ALLOW),
     ...at(protocol.udp, 80, action.ACTION_ALLOW).slice(0, 1), ...at(protocol.udp, 81, action.ACTION_DENY), ...at(protocol.icmp6, 128, action.ACTION_ALLOW),

@@ -70,22 +70,28 @@ export interface Endpoint {
 }
 
 export interface Policy {
-  readonly first_interval: number;
+  readonly lower: readonly number[];
+  readonly first_line: readonly number[];
+  readonly first_step: number;
+  readonly first_bit: number;
   readonly intervals: number;
-  readonly column: number;
+  readonly levels: number;
   readonly default_action: number;
 }
 
-export interface Interval {
-  readonly lower: number;
-  readonly first_step: number;
+export interface Bounds {
+  readonly lower: readonly number[];
 }
 
 export interface Step {
   readonly mask: bigint;
+  readonly next: number;
   readonly word: number;
   readonly action: number;
-  readonly last: number;
+}
+
+export interface ClassLine {
+  readonly word: readonly bigint[];
 }
 
 export interface CtKey {
@@ -204,20 +210,24 @@ export const counter = {
 } as const;
 
 export const limit = {
-  MAX_POLICIES: 4096,
-  MAX_INTERVALS: 65536,
+  MAX_POLICIES: 8192,
+  MAX_BOUND_LINES: 8192,
   MAX_STEPS: 131072,
-  MAX_CLASSES: 4096,
-  ROW_WORDS: 512,
-  MAX_ENDPOINTS: 4096,
-  MAX_PREFIXES: 131072,
+  MAX_CLASSES: 16384,
+  ROW_WORDS: 256,
+  LINE_WORDS: 8,
+  MAX_ENDPOINTS: 16384,
+  MAX_PREFIXES: 262144,
   MAX_CONNECTIONS: 131072,
   MAX_NAT: 131072,
   MAX_FRAGMENTS: 8192,
   MAX_NETDEVS: 64,
   RING_BYTES: 8388608,
   POLICY_STEPS: 32,
-  SEARCH_DEPTH: 14,
+  ROOT_BOUNDS: 10,
+  LINE_BOUNDS: 16,
+  POLICY_LEVELS: 3,
+  POLICY_INTERVALS: 16384,
   NAT_PORT_FIRST: 61000,
   NAT_PORT_COUNT: 4536,
 } as const;

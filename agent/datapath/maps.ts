@@ -2,10 +2,10 @@
 import { cpus } from 'node:os';
 import { attachType } from '../kernel/bpf.ts';
 import { codecOf, type Codec } from '../kernel/codec.ts';
-import { BpfMap, mapMemory, perCpuSum } from '../kernel/map.ts';
+import { BpfMap, perCpuSum } from '../kernel/map.ts';
 import { loadObject, type LoadedMap, type LoadedObject } from '../kernel/object.ts';
-import { limit, type Control, type CtEntry, type CtKey, type Endpoint, type FlowRecord, type FragmentKey, type FragmentValue, type IpcacheKey, type IpcacheValue,
-  type NatKey, type NatValue, type Netdev, type Policy } from '../../bpf/types.gen.ts';
+import type { Bounds, Control, CtEntry, CtKey, Endpoint, FlowRecord, FragmentKey, FragmentValue, IpcacheKey, IpcacheValue,
+  NatKey, NatValue, Netdev, Policy, Step } from '../../bpf/types.gen.ts';
 
 export interface Datapath {
   readonly object: LoadedObject;
@@ -13,15 +13,14 @@ export interface Datapath {
   readonly endpoints: BpfMap<number, Endpoint>;
   readonly ipcache: BpfMap<IpcacheKey, IpcacheValue>;
   readonly policies: BpfMap<number, Policy>;
+  readonly bounds: BpfMap<number, Bounds>;
+  readonly steps: BpfMap<number, Step>;
   readonly conntrack: BpfMap<CtKey, CtEntry>;
   readonly nat: BpfMap<NatKey, NatValue>;
   readonly fragments: BpfMap<FragmentKey, FragmentValue>;
   readonly netdevs: BpfMap<number, Netdev>;
-  /** [lower, first_step] pairs. */
-  readonly intervals: Uint32Array;
-  /** 16 bytes each: struct step. */
-  readonly steps: DataView;
-  readonly classRows: BigUint64Array;
+  /** struct class_line, for `withMemory`. */
+  readonly classRows: LoadedMap;
   readonly flows: LoadedMap;
   readonly flowRecord: Codec<FlowRecord>;
   /** Over all CPUs; `which` of enum counter. */
@@ -49,13 +48,13 @@ export function loadDatapath(objectPath: string, pinDir?: string): Datapath {
     endpoints: new BpfMap(map('endpoints'), number, layout<Endpoint>('endpoint')),
     ipcache: new BpfMap(map('ipcache'), layout<IpcacheKey>('ipcache_key'), layout<IpcacheValue>('ipcache_value')),
     policies: new BpfMap(map('policies'), number, layout<Policy>('policy')),
+    bounds: new BpfMap(map('bounds'), number, layout<Bounds>('bounds')),
+    steps: new BpfMap(map('steps'), number, layout<Step>('step')),
     conntrack: new BpfMap(map('conntrack'), layout<CtKey>('ct_key'), layout<CtEntry>('ct_entry')),
     nat: new BpfMap(map('nat'), layout<NatKey>('nat_key'), layout<NatValue>('nat_value')),
     fragments: new BpfMap(map('fragments'), layout<FragmentKey>('fragment_key'), layout<FragmentValue>('fragment_value')),
     netdevs: new BpfMap(map('netdevs'), number, layout<Netdev>('netdev')),
-    intervals: new Uint32Array(mapMemory(map('intervals'), limit.MAX_INTERVALS)),
-    steps: new DataView(mapMemory(map('steps'), limit.MAX_STEPS)),
-    classRows: new BigUint64Array(mapMemory(map('class_rows'), limit.MAX_CLASSES * limit.ROW_WORDS)),
+    classRows: map('class_rows'),
     flows: map('flows'),
     flowRecord: layout<FlowRecord>('flow_record'),
     counter: (which) => perCpuSum(map('counters'), which, cpus().length),

@@ -58,3 +58,16 @@ export function mapMemory(map: LoadedMap, entries: number): ArrayBuffer {
   const length = Math.ceil((entries * map.valueSize) / 4096) * 4096;
   return mmap(map.fd, length, protection.read | protection.write, 0, `map ${map.name}`).buffer;
 }
+
+/**
+ * Lends the first `entries` rows of such a map to `work` and takes them back: the kernel counts what is mapped to the process, used or not.
+ * Nothing of the buffer may outlive the call.
+ */
+export function withMemory<Result>(map: LoadedMap, entries: number, work: (memory: ArrayBuffer) => Result): Result {
+  const { buffer, unmap } = mmap(map.fd, Math.ceil((entries * map.valueSize) / 4096) * 4096, protection.read | protection.write, 0, `map ${map.name}`);
+  try {
+    return work(buffer);
+  } finally {
+    unmap();
+  }
+}

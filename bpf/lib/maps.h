@@ -17,10 +17,11 @@
 MAP(control_words, BPF_MAP_TYPE_ARRAY, __u32, struct control, 1, 0);
 MAP(endpoints, BPF_MAP_TYPE_HASH, __u32, struct endpoint, MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
 MAP(ipcache, BPF_MAP_TYPE_LPM_TRIE, struct ipcache_key, struct ipcache_value, MAX_PREFIXES, BPF_F_NO_PREALLOC);
-MAP(policies, BPF_MAP_TYPE_ARRAY, __u32, struct policy, MAX_POLICIES, 0);
-MAP(intervals, BPF_MAP_TYPE_ARRAY, __u32, struct interval, MAX_INTERVALS, BPF_F_MMAPABLE);
+/* What a verdict reads is mmapable, also where nobody maps it: only such maps have their rows where cache lines begin. */
+MAP(policies, BPF_MAP_TYPE_ARRAY, __u32, struct policy, MAX_POLICIES, BPF_F_MMAPABLE);
+MAP(bounds, BPF_MAP_TYPE_ARRAY, __u32, struct bounds, MAX_BOUND_LINES, BPF_F_MMAPABLE);
 MAP(steps, BPF_MAP_TYPE_ARRAY, __u32, struct step, MAX_STEPS, BPF_F_MMAPABLE);
-MAP(class_rows, BPF_MAP_TYPE_ARRAY, __u32, __u64, MAX_CLASSES * ROW_WORDS, BPF_F_MMAPABLE);
+MAP(class_rows, BPF_MAP_TYPE_ARRAY, __u32, struct class_line, MAX_CLASSES * (ROW_WORDS / LINE_WORDS), BPF_F_MMAPABLE);
 MAP(conntrack, BPF_MAP_TYPE_LRU_HASH, struct ct_key, struct ct_entry, MAX_CONNECTIONS, 0);
 MAP(nat, BPF_MAP_TYPE_LRU_HASH, struct nat_key, struct nat_value, MAX_NAT, 0);
 MAP(fragments, BPF_MAP_TYPE_LRU_HASH, struct fragment_key, struct fragment_value, MAX_FRAGMENTS, 0);

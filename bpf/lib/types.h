@@ -110,26 +110,30 @@ enum counter {
 
 /* How much fits; what goes beyond is refused whole by user space. */
 enum limit {
-	MAX_POLICIES = 4096,
-	MAX_INTERVALS = 65536,
-	MAX_STEPS = 131072,
-	MAX_CLASSES = 4096,
-	ROW_WORDS = 512,	/* u64 words of one class row: each merged policy with rules takes at least one */
-	MAX_ENDPOINTS = 4096,
-	MAX_PREFIXES = 131072,
+	MAX_POLICIES = 8192,
+	MAX_BOUND_LINES = 8192,
+	MAX_STEPS = 131072,	/* each interval of a policy takes at least one */
+	MAX_CLASSES = 16384,
+	ROW_WORDS = 256,	/* u64 words of one class row: a bit for each rule of each merged policy */
+	LINE_WORDS = 8,
+	MAX_ENDPOINTS = 16384,
+	MAX_PREFIXES = 262144,	/* two addresses for each of 65,535 identities, and as many again */
 	MAX_CONNECTIONS = 131072,
 	MAX_NAT = 131072,
 	MAX_FRAGMENTS = 8192,	/* datagrams whose first fragment is remembered; the oldest go */
 	MAX_NETDEVS = 64,
 	RING_BYTES = 8388608,
 	POLICY_STEPS = 32,	/* steps that one interval may have */
-	SEARCH_DEPTH = 14,	/* at most 2^14 intervals in one policy */
+	ROOT_BOUNDS = 10,	/* of a policy, in its own row */
+	LINE_BOUNDS = 16,
+	POLICY_LEVELS = 3,	/* of lines below that row */
+	POLICY_INTERVALS = 16384,	/* as many as three levels hold, and more than anybody writes */
 	NAT_PORT_FIRST = 61000,	/* above Linux's default ip_local_port_range, so that it never meets the host's own */
 	NAT_PORT_COUNT = 4536,
 };
 
-/* `first_step` of an interval without steps. */
-enum { NO_STEP = 0xffffffff };
+/* A place in a row or line of bounds that is not taken: above every key. */
+enum { NO_BOUND = 0x7fffffff };
 
 /* ---- map rows ---- */
 
@@ -169,17 +173,36 @@ struct endpoint {
 	__u8 host_mac[6];	/* of the host side */
 };
 
+/* 64 bytes, one cache line. Its ports are disjoint intervals of the keys (protocol << 16) | port, ICMP: type as the port; interval 0
+ * begins at 0, the others at a lower bound each. The bounds are a tree of which this row is the root: of n children below a row or
+ * line, the bounds are where children 1 to n - 1 begin. */
 struct policy {
-	__u32 first_interval;
-	__u32 intervals;
-	__u32 column;		/* first word of this policy in every class row */
-	__u32 default_action;	/* ACTION_ALLOW or ACTION_DEFAULT_DENY */
+	__u32 lower[ROOT_BOUNDS];	/* ascending, then NO_BOUND */
+	__u32 first_line[POLICY_LEVELS];	/* of each level below, in `bounds` */
+	__u32 first_step;	/* of interval 0; that of interval i is i further */
+	__u32 first_bit;	/* of this policy in every class row. Up to 64 bits stand in one word, more begin with one */
+	__u16 intervals;
+	__u8 levels;		/* below this row */
+	__u8 default_action;	/* ACTION_ALLOW or ACTION_DEFAULT_DENY; 0: there is no such policy */
 };
 
-/* Holds for keys from `lower` up to the next interval's: (protocol << 16) | port, ICMP: type as the port. */
-struct interval {
-	__u32 lower;
-	__u32 first_step;
+struct bounds {
+	__u32 lower[LINE_BOUNDS];
+};
+
+/* Tried in order: the first with a common bit decides. An interval without any has one with an empty mask. */
+struct step {
+	__u64 mask;
+	__u32 next;		/* 0: none */
+	__u16 word;		/* of the policy's own words */
+	__u8 action;		/* enum action */
+	__u8 pad;
+};
+
+/* A part of a class's row, one cache line; row n * MAX_CLASSES + c has words n * LINE_WORDS and on of class c. So what is in use
+ * stands together. */
+struct class_line {
+	__u64 word[LINE_WORDS];
 };
 
 struct control {
@@ -261,13 +284,4 @@ struct fragment_value {
 struct netdev {
 	struct addr ipv4;
 	struct addr ipv6;
-};
-
-/* Tried in order: the first with a common bit decides. */
-struct step {
-	__u64 mask;
-	__u16 word;
-	__u8 action;		/* enum action */
-	__u8 last;		/* 1: no step follows */
-	__u32 pad;
 };

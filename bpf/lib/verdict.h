@@ -1,35 +1,61 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The verdict: class row -> policy-local bits -> sorted port interval -> ordered steps.
+/* The verdict: class row -> policy-local bits -> tree of port intervals -> ordered steps, a cache line each.
  * Its cost does not depend on how many policies, rules or identities there are. Written by agent/policy/image.ts. */
 #pragma once
 #include "maps.h"
 #include "work.h"
 
-/* The last interval whose lower bound is not above `key`; intervals[first].lower is 0. */
-static __always_inline __u32 find_interval(const struct policy *policy, __u32 key)
+/* How many bounds of `pairs` pairs are not above the key, without a branch: two at a time in one word, where the bit above each
+ * key goes when the bound is larger. */
+static __always_inline __u32 bounds_below(const __u32 *lower, int pairs, __u64 key_twice)
 {
-	__u32 low = 0, n = policy->intervals;
+	const __u64 *pair = (const __u64 *)lower;
+	__u64 sum = 0;
 	int i;
 
-	for (i = 0; i < SEARCH_DEPTH && n > 1; i++) {
-		__u32 half = n / 2, at = policy->first_interval + low + half;
-		struct interval *interval = bpf_map_lookup_elem(&intervals, &at);
-
-		if (interval && interval->lower <= key) {
-			low += half;
-			n -= half;
-		} else {
-			n = half;
-		}
-	}
-	return low;
+#pragma clang loop unroll(full)
+	for (i = 0; i < pairs; i++)
+		sum += ((key_twice - pair[i]) >> 31) & 0x0000000100000001ULL;
+	return (__u32)sum + (__u32)(sum >> 32);
 }
 
-static __noinline int judge(__u32 policy_id, __u32 class_id, __u32 key, struct judgement *out)
+/* The last interval whose lower bound is not above `key`. */
+static __always_inline __u32 find_interval(const struct policy *policy, __u32 key)
 {
-	__u32 at, step_at, row_at;
-	struct interval *interval;
+	__u64 key_twice = (__u64)(key | 0x80000000) * 0x0000000100000001ULL;
+	__u32 at = bounds_below(policy->lower, ROOT_BOUNDS / 2, key_twice);
+	int level;
+
+#pragma clang loop unroll(full)
+	for (level = 0; level < POLICY_LEVELS; level++) {
+		__u32 line = policy->first_line[level] + at;
+		struct bounds *found;
+
+		if (level >= policy->levels)
+			break;
+		found = bpf_map_lookup_elem(&bounds, &line);
+		if (!found)
+			break;
+		at = at * (LINE_BOUNDS + 1) + bounds_below(found->lower, LINE_BOUNDS / 2, key_twice);
+	}
+	return at;
+}
+
+/* A word of a class's row. */
+static __always_inline __u64 class_word(__u32 word, __u32 class_id)
+{
+	__u32 at = word / LINE_WORDS * MAX_CLASSES + class_id;
+	struct class_line *line = bpf_map_lookup_elem(&class_rows, &at);
+
+	return line ? line->word[word % LINE_WORDS] : 0;
+}
+
+/* Inlined: where returns are guarded against speculation (SRSO) a call costs half of the whole verdict. */
+static __always_inline void judge(__u32 policy_id, __u32 class_id, __u32 key, struct judgement *out)
+{
+	__u32 first_word, shift, step_at;
 	struct policy *policy;
+	__u64 bits, first;
 	int i;
 
 	out->bits = 0;
@@ -38,40 +64,34 @@ static __noinline int judge(__u32 policy_id, __u32 class_id, __u32 key, struct j
 	out->word = 0;
 	out->action = ACTION_NONE;
 	if (!policy_id)
-		return 0;
+		return;
 	out->action = ACTION_DEFAULT_DENY;
 	policy = bpf_map_lookup_elem(&policies, &policy_id);
-	if (!policy || !policy->intervals)
-		return 0;
+	if (!policy || !policy->default_action)
+		return;
+	first_word = policy->first_bit / 64;
+	shift = policy->first_bit % 64;
+	/* Asked for before the search, for it may be far away. */
+	first = class_word(first_word, class_id);
 	out->interval = find_interval(policy, key);
-	at = policy->first_interval + out->interval;
-	interval = bpf_map_lookup_elem(&intervals, &at);
-	if (!interval)
-		return 0;
 	out->action = policy->default_action;
-	step_at = interval->first_step;
-	row_at = class_id * ROW_WORDS + policy->column;
-	if (step_at == NO_STEP)
-		return 0;
-	for (i = 0; i < POLICY_STEPS; i++, step_at++) {
+	step_at = policy->first_step + out->interval;
+	for (i = 0; i < POLICY_STEPS; i++) {
 		struct step *step = bpf_map_lookup_elem(&steps, &step_at);
-		__u32 word_at;
-		__u64 *row;
 
 		if (!step)
 			break;
-		word_at = row_at + step->word;
-		row = bpf_map_lookup_elem(&class_rows, &word_at);
-		if (row && (*row & step->mask)) {
-			out->bits = *row & step->mask;
+		bits = ((step->word ? class_word(first_word + step->word, class_id) : first) >> shift) & step->mask;
+		if (bits) {
+			out->bits = bits;
 			out->word = step->word;
 			out->action = step->action;
 			break;
 		}
-		if (step->last)
+		step_at = step->next;
+		if (!step_at)
 			break;
 	}
-	return 0;
 }
 
 static __always_inline enum drop_reason denial(const struct judgement *judgement)
