@@ -37,6 +37,11 @@ export interface RuleGroup {
 
 export const labelPeer = (selector: Selector, text: string): Peer => ({ kind: 'labels', selector, text });
 
+/** Equal keys select alike. */
+export const peerKey = (peer: Peer): string => (peer.kind === 'labels'
+  ? peer.selector.key
+  : `${peer.prefix.text} - ${peer.except.map((one) => one.text).sort().join(' ')}`);
+
 /** `name`: how texts call it, if not by the prefix. */
 export function cidrPeer(cidr: string, except: readonly string[], name?: string): Peer[] {
   const prefix = parsePrefix(cidr);
