@@ -1,6 +1,6 @@
 // The bits of one rule in a merged policy: which peers, which keys. Almost always one; a port that is named by its
 // receiver takes one for each number that the name means.
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { EndpointInput, RuleRef, StepAction } from './image.ts';
 import { LAST_KEY, keyOf, mergeRanges, type KeyRange } from './intervals.ts';
 import { peerPortsOf, type NamedPortTable } from './named-ports.ts';
@@ -26,7 +26,7 @@ export function peersWithPort(endpoints: Iterable<EndpointInput>, labelsOf: (ide
   const within = (ids: ReadonlySet<number>): Within => {
     const members = [...ids].filter((id) => labelsOf(id) !== undefined);
     const labels = members.map((id) => labelsOf(id)!.join()).sort();
-    return { key: createHash('sha256').update(labels.join('\n')).digest('hex').slice(0, 32), ids: new Set(members) };
+    return { key: hash('sha256', labels.join('\n')).slice(0, 32), ids: new Set(members) };
   };
   return new Map([...peerPortsOf(endpoints)].map(([name, numbers]) => [name, new Map([...numbers].map(([number, ids]) => [number, within(ids)]))]));
 }

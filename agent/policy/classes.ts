@@ -1,5 +1,5 @@
 // The class of an identity is the set of peer sets that it is in; equal sets share one, for as long as an identity has it.
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { MergedPolicy, PeerClass } from './image.ts';
 import type { PeerSets } from './peer-sets.ts';
 
@@ -21,7 +21,7 @@ export class Classes {
     if (old?.text === text) return;
     let found = this.#byText.get(text);
     if (found === undefined) {
-      const key = createHash('sha256').update(sets.map((id) => this.#peerSets.digest(id)).sort().join()).digest('hex').slice(0, 32);
+      const key = hash('sha256', sets.map((id) => this.#peerSets.digest(id)).sort().join()).slice(0, 32);
       found = { text, peers: makeClass(key, new Set(sets)), holders: 0 };
       this.#byText.set(text, found);
       this.byKey.set(key, found.peers);

@@ -1,5 +1,5 @@
 // A merged policy from its rule groups: all rules that select an endpoint in one direction, as bits, intervals and a default.
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { reservedLabels } from '../identity/reserved.ts';
 import { bitsOf, type PortNumbers } from './bits.ts';
 import type { Direction, MergedPolicy, RuleRef } from './image.ts';
@@ -34,7 +34,7 @@ export function merge(groups: readonly RuleGroup[], direction: Direction, ports:
   const content = [direction, defaultAction, enforcedBy.map((ref) => [ref.kind, ref.namespace, ref.name]), bits.map((bit) =>
     [refKey(bit.ref), bit.set === 'any' ? 'any' : peerSets.digest(bit.set), bit.ranges.map(({ low, high }) => [low, high])])];
   return {
-    key: createHash('sha256').update(JSON.stringify(content)).digest('hex').slice(0, 32),
+    key: hash('sha256', JSON.stringify(content)).slice(0, 32),
     direction,
     words: Math.ceil(bits.length / 64),
     defaultAction,

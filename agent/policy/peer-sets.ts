@@ -1,18 +1,19 @@
 // Peer sets: the union of one entry's peers, each distinct one kept once with the identities in it, for as long as a merged
 // policy holds it.
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { peerKey, type Peer } from './rule.ts';
 import type { Follower, Selection, Selections } from './selections.ts';
 
 /** Narrows a peer set to some identities; equal labels, equal key. */
 export interface Within { readonly key: string; readonly ids: ReadonlySet<number> }
 
-interface PeerSet extends Follower {
+interface PeerSet {
   readonly id: number;
   readonly key: string;
   readonly digest: string;
+  readonly follower: Follower;
   readonly selections: readonly Selection[];
-  readonly members: Set<number>;
+  readonly members: ReadonlySet<number>;
   holders: number;
 }
 
@@ -35,7 +36,7 @@ export class PeerSets {
     const key = within === undefined ? name : `${name} ${[...within.ids].sort((a, b) => a - b).join()}`;
     const known = this.#byKey.get(key);
     if (known !== undefined) return known.id;
-    const set = this.#make(key, createHash('sha256').update(name).digest('hex').slice(0, 32), peers, within);
+    const set = this.#make(key, hash('sha256', name).slice(0, 32), peers, within);
     this.#byKey.set(key, set);
     this.#byId.set(set.id, set);
     for (const id of set.members) this.#enter(set, id);
@@ -43,22 +44,39 @@ export class PeerSets {
   }
 
   #make(key: string, digest: string, peers: 'any' | readonly Peer[], within: Within | undefined): PeerSet {
-    const selections: Selection[] = [];
-    const isIn = (id: number): boolean => (within === undefined || within.ids.has(id)) && (peers === 'any' || selections.some(({ members }) => members.has(id)));
+    const id = this.#next;
+    this.#next += 1;
+    // Almost always one selector, whose members are those of the set.
+    if (within === undefined && peers.length === 1) {
+      const changed = (identity: number, { members }: Selection): void => {
+        if (members.has(identity)) this.#enter(set, identity);
+        else this.#leave(set, identity);
+      };
+      const follower = { changed };
+      const selection = this.#selections.follow((peers as readonly Peer[])[0]!, follower);
+      const set: PeerSet = { id, key, digest, follower, selections: [selection], members: selection.members, holders: 0 };
+      return set;
+    }
+    return this.#makeUnion(id, key, digest, peers, within);
+  }
+
+  #makeUnion(id: number, key: string, digest: string, peers: 'any' | readonly Peer[], within: Within | undefined): PeerSet {
     const members = new Set<number>();
-    const changed = (id: number): void => {
-      if (isIn(id) === members.has(id)) return;
-      if (members.delete(id)) this.#leave(set, id);
+    const selections: Selection[] = [];
+    const isIn = (identity: number): boolean => (within === undefined || within.ids.has(identity)) && selections.some((selection) => selection.members.has(identity));
+    const changed = (identity: number): void => {
+      if (isIn(identity) === members.has(identity)) return;
+      if (members.delete(identity)) this.#leave(set, identity);
       else {
-        members.add(id);
-        this.#enter(set, id);
+        members.add(identity);
+        this.#enter(set, identity);
       }
     };
-    const set: PeerSet = { id: this.#next, key, digest, selections, members, holders: 0, changed };
-    this.#next += 1;
-    for (const peer of peers === 'any' ? [] : peers) selections.push(this.#selections.follow(peer, set));
-    const near = peers === 'any' ? within!.ids : selections.flatMap((selection) => [...selection.members]);
-    for (const id of near) if (within === undefined || within.ids.has(id)) members.add(id);
+    const set: PeerSet = { id, key, digest, follower: { changed }, selections, members, holders: 0 };
+    for (const peer of peers === 'any' ? [] : peers) selections.push(this.#selections.follow(peer, set.follower));
+    for (const near of peers === 'any' ? [within!.ids] : selections.map((selection) => selection.members)) {
+      for (const identity of near) if (within === undefined || within.ids.has(identity)) members.add(identity);
+    }
     return set;
   }
 
@@ -84,8 +102,8 @@ export class PeerSets {
     if (set.holders > 0) return;
     this.#byKey.delete(set.key);
     this.#byId.delete(id);
-    for (const selection of new Set(set.selections)) this.#selections.unfollow(selection, set);
     for (const identity of set.members) this.#leave(set, identity);
+    for (const selection of new Set(set.selections)) this.#selections.unfollow(selection, set.follower);
   }
 
   /** Ascending. */

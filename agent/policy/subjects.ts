@@ -13,6 +13,7 @@ import type { Follower, Selection, Selections } from './selections.ts';
 interface Group extends Follower {
   readonly serial: number;
   readonly group: RuleGroup;
+  readonly concerns: Readonly<Record<Direction, boolean>>;
   readonly namesPorts: boolean;
   selection: Selection | undefined;
   position: number;
@@ -55,7 +56,7 @@ export class Subjects {
 
   #addGroup(group: RuleGroup): void {
     const entry: Group = {
-      serial: this.#serial, group, namesPorts: namesPorts(group), position: 0, selection: undefined,
+      serial: this.#serial, group, concerns: { ingress: concerns(group, 'ingress'), egress: concerns(group, 'egress') }, namesPorts: namesPorts(group), position: 0, selection: undefined,
       changed: (id, { members }) => { this.#select(entry, id, members.has(id)); },
     };
     this.#serial += 1;
@@ -88,9 +89,7 @@ export class Subjects {
     for (const input of added) this.#enter(input);
     const hadPorts = this.#ports !== NO_PORTS;
     if ([...added, ...removed].some(({ namedPorts }) => namedPorts.length > 0) || (hadPorts && relabelled)) this.#renumber(labelsOf);
-    for (const identity of this.#changed) {
-      for (const endpoint of this.#byIdentity.get(identity) ?? []) gone.push(...this.#assign(endpoint));
-    }
+    for (const identity of this.#changed) gone.push(...this.#assign(identity));
     this.#changed.clear();
     // Last: what one endpoint gives up another may have taken.
     for (const held of gone) this.merged.release(held);
@@ -125,24 +124,33 @@ export class Subjects {
     for (const group of this.#groups.values()) if (group.namesPorts) for (const id of group.selection!.members) this.#changed.add(id);
   }
 
-  /** Returns what it had before. */
-  #assign(endpoint: Endpoint): Held[] {
-    const groups = [...this.#ofIdentity.get(endpoint.input.identity) ?? []].sort((a, b) => a.position - b.position);
-    const before = held(endpoint.policies);
-    endpoint.policies = { ingress: this.#policyOf(endpoint.input, groups, 'ingress'), egress: this.#policyOf(endpoint.input, groups, 'egress') };
-    this.ofEndpoint.set(endpoint.input.id, { ingress: endpoint.policies.ingress?.policy.key, egress: endpoint.policies.egress?.policy.key });
+  /** Returns what its endpoints had before. */
+  #assign(identity: number): Held[] {
+    const endpoints = this.#byIdentity.get(identity);
+    if (endpoints === undefined) return [];
+    const groups = [...this.#ofIdentity.get(identity) ?? []].sort((a, b) => a.position - b.position);
+    const taking = { ingress: groups.filter((entry) => entry.concerns.ingress), egress: groups.filter((entry) => entry.concerns.egress) };
+    const texts = { ingress: textOf(taking.ingress), egress: textOf(taking.egress) };
+    const before: Held[] = [];
+    for (const endpoint of endpoints) {
+      before.push(...held(endpoint.policies));
+      const of = (direction: Direction): Held | undefined => this.#policyOf(endpoint.input, taking[direction], texts[direction], direction);
+      endpoint.policies = { ingress: of('ingress'), egress: of('egress') };
+      this.ofEndpoint.set(endpoint.input.id, { ingress: endpoint.policies.ingress?.policy.key, egress: endpoint.policies.egress?.policy.key });
+    }
     return before;
   }
 
-  #policyOf(endpoint: EndpointInput, groups: readonly Group[], direction: Direction): Held | undefined {
-    const taking = groups.filter(({ group }) => concerns(group, direction));
+  #policyOf(endpoint: EndpointInput, taking: readonly Group[], groups: string, direction: Direction): Held | undefined {
     if (taking.length === 0) return undefined;
     const named = taking.some((entry) => entry.namesPorts);
     const own = named && direction === 'ingress' ? namedPortsOf(endpoint) : undefined;
-    const text = `${taking.map(({ serial }) => serial).join()} ${own?.key ?? ''} ${named ? this.#ports.key : ''}`;
+    const text = named ? `${groups} ${own?.key ?? ''} ${this.#ports.key}` : groups;
     const ports: PortNumbers = { named: direction === 'egress' ? this.#ports.common : own, withPort: this.#ports.withPort };
     return this.merged.hold(direction, text, () => merge(taking.map(({ group }) => group), direction, ports, this.#peerSets));
   }
 }
+
+const textOf = (groups: readonly Group[]): string => groups.map(({ serial }) => serial).join();
 
 const held = ({ ingress, egress }: Policies): Held[] => [ingress, egress].filter((one) => one !== undefined);
