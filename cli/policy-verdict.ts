@@ -3,6 +3,7 @@ import { Option, type Command } from 'commander';
 import { ConfigError } from '../agent/errors.ts';
 import { verdictText, verdictsOf, type Answer } from '../agent/policy/answer.ts';
 import { answerVerdicts } from '../agent/policy/cases.ts';
+import { protocolName } from '../agent/policy/icmp.ts';
 import type { PolicyCase } from '../agent/policy/offline.ts';
 import { ask, questionOf, questionOptions, type Asked } from './explain.ts';
 import { instanceOption, type Common } from './options.ts';
@@ -48,7 +49,7 @@ function print(answer: Answer, { output }: VerdictOptions): void {
   const verdicts = verdictsOf(answer);
   const { direction, subject, peer, port, protocol } = answer.sides[0]!;
   const [from, to] = direction === 'ingress' ? [peer, subject] : [subject, peer];
-  if (output === 'json') printObject({ verdict: answer.verdict, from: from.name, to: to.name, protocol, port, sides: verdicts }, 'json');
+  if (output === 'json') printObject({ verdict: answer.verdict, from: from.name, to: to.name, protocol: protocolName(protocol), port, sides: verdicts }, 'json');
   else process.stdout.write(`${printable(verdictText(answer, verdicts))}\n`);
   if (answer.verdict === 'denied') process.exitCode = 1;
 }

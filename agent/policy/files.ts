@@ -22,7 +22,7 @@ export function lintPolicies(paths: readonly string[]): Lint {
 }
 
 /** ` (FILE:LINE)`, or nothing for a rule that no file has. */
-export function placeOf({ locate }: ClusterFiles, ref: RuleRef): string {
+function placeOf({ locate }: ClusterFiles, ref: RuleRef): string {
   const source = locate(ref);
   return source === undefined ? '' : ` (${source.file}:${source.line})`;
 }

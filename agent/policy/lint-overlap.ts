@@ -9,7 +9,7 @@ import { covers } from './prefix.ts';
 import type { Peer, Rule, RuleGroup } from './rule.ts';
 import type { Selector } from './selector.ts';
 
-export type Locate = (ref: RuleRef) => string;
+type Locate = (ref: RuleRef) => string;
 
 export function shadowed(world: LintWorld, at: Locate): LintWarning[] {
   const warnings: LintWarning[] = [];

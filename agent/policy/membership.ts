@@ -52,9 +52,17 @@ export class Membership {
   }
 
   select(selector: Selector): number[] {
+    const held = selector.requirements.map((one) => this.#holders(one)).filter((ids) => ids !== undefined);
+    const sizes = held.map((lists) => lists.reduce((sum, ids) => sum + ids.size, 0));
+    const least = sizes.indexOf(Math.min(...sizes));
+    const shortest = least < 0 ? [this.#sets.keys()] : held[least]!;
+    // Who lacks the label of another requirement is passed over before the selector is asked.
+    const needed = held.flatMap((lists, index) => (index !== least && lists.length === 1 ? lists : []));
     const found: number[] = [];
-    for (const id of this.#candidates(selector)) if (matches(selector, this.#sets.get(id)!)) found.push(id);
-    return found;
+    for (const ids of shortest) {
+      for (const id of ids) if (needed.every((others) => others.has(id)) && matches(selector, this.#sets.get(id)!)) found.push(id);
+    }
+    return shortest.length === 1 ? found : [...new Set(found)];
   }
 
   selectPeer(peer: Peer): number[] {
@@ -95,21 +103,7 @@ export class Membership {
     return ids;
   }
 
-  /** The shortest list that some requirement narrows the choice to. */
-  #candidates(selector: Selector): Iterable<number> {
-    let best: Iterable<number> = this.#sets.keys();
-    let least = this.#sets.size;
-    for (const one of selector.requirements) {
-      const found = this.#holders(one);
-      if (found === undefined) continue;
-      const size = found.reduce((sum, ids) => sum + ids.size, 0);
-      if (size >= least) continue;
-      best = found.length === 1 ? found[0]! : new Set(found.flatMap((ids) => [...ids]));
-      least = size;
-    }
-    return best;
-  }
-
+  /** Who has a label that the requirement takes, in one list for each value; undefined where those without may fulfil it. */
   #holders(one: Requirement): ReadonlySet<number>[] | undefined {
     if (one.prefix !== undefined || (one.operator !== 'In' && one.operator !== 'Exists')) return undefined;
     const values = this.#byKey.get(one.key);

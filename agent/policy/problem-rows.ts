@@ -3,7 +3,7 @@ import type { ManifestRow, ProblemRow } from '../directory/tables.ts';
 import type { Table } from '../store/table.ts';
 import { formatPath, type Path } from './check.ts';
 
-export interface ReportedProblem { readonly path: Path; readonly message: string; readonly mend?: string; readonly severity?: 'error' | 'warning' }
+interface ReportedProblem { readonly path: Path; readonly message: string; readonly mend?: string; readonly severity?: 'error' | 'warning' }
 
 export function reportProblems(table: Table<ProblemRow>, row: ManifestRow, problems: readonly ReportedProblem[]): void {
   table.write(problems.map(({ path, message, mend, severity }): ProblemRow => ({
