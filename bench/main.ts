@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util';
 import { buildAll } from './build.ts';
 import { local, rules } from './local.ts';
 import { memory } from './memory.ts';
+import { policy } from './policy.ts';
 import { records } from './records.ts';
 import { print, type Figure } from './table.ts';
 import { verdict } from './verdict.ts';
@@ -12,6 +13,7 @@ const benches: Readonly<Record<string, readonly [title: string, run: () => Promi
   rules: ['the same policy in nftables, at growing sizes', rules],
   records: ['what reading the flow records costs', records],
   verdict: ['the programs alone, by bpf_prog_test_run', verdict],
+  policy: ['the policy compiler, on one core', policy],
   memory: ['what the agent takes', memory],
 };
 

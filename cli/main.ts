@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { version } from '../agent/version.ts';
 import { printError } from './print.ts';
+import { register as registerExplain } from './explain.ts';
 import { register as registerList } from './list.ts';
 import { register as registerObserve } from './observe.ts';
 import { register as registerPolicy } from './policy.ts';
@@ -17,7 +18,7 @@ const program = new Command('weir')
   .configureHelp({ sortSubcommands: true })
   .addHelpText('after', '\nExample:\n  sudo ./weir up examples/shop\n  sudo ./weir observe --verdict DROPPED --follow');
 
-for (const register of [registerUp, registerPolicy, registerStatus, registerList, registerObserve, registerWorkload]) register(program);
+for (const register of [registerUp, registerPolicy, registerExplain, registerStatus, registerList, registerObserve, registerWorkload]) register(program);
 
 /** Wrong usage reads as every other error does: what is wrong, then what to do. Subcommands do not inherit this. */
 function strict(command: Command, path: string): void {

@@ -1,11 +1,8 @@
-// status, check, explain, down: how it goes, what this machine can do, why a packet was dropped, and the end of it all.
+// status and check: how it goes, and what this machine can do.
 import type { Command } from 'commander';
 import { callAgent } from '../agent/api/client.ts';
-import { ConfigError } from '../agent/errors.ts';
-import { chosenInstance, instanceOption, listing, outputOption, type Common } from './options.ts';
-import { printObject, printRows, printable, type Row } from './print.ts';
-
-interface Explained { readonly text: string; readonly yaml: string }
+import { chosenInstance, listing, outputOption, type Common } from './options.ts';
+import { printObject, printRows, type Row } from './print.ts';
 
 interface Status {
   readonly instance: string; readonly pid: number; readonly startedAt: string; readonly directory: string | null; readonly attach: string; readonly generation: number;
@@ -56,16 +53,4 @@ export function register(program: Command): void {
     printRows(shown, ['name', 'state', 'found', 'mend'], options.output);
     if (rows.some((row) => row.required && !row.ok)) process.exitCode = 1;
   });
-
-  program.command('explain').description('why a flow was dropped or passed, and what would change it')
-    .option('--last-drop', 'the last flow that was dropped (the default)').option('--uuid <uuid>', 'the flow with this uuid, as ./weir observe -o json prints it')
-    .option('--yaml', 'only the policy that would allow it').addOption(instanceOption()).addOption(outputOption())
-    .addHelpText('after', '\nExample:\n  ./weir explain --last-drop\n  ./weir explain --last-drop --yaml > examples/shop/allow.yaml')
-    .action(async (options: Common & { uuid?: string; yaml?: boolean }) => {
-      const answer = await callAgent<Explained & Row>(chosenInstance(options), 'explain', options.uuid === undefined ? {} : { uuid: options.uuid });
-      if (options.output !== 'table') printObject(answer, options.output);
-      else if (options.yaml !== true) process.stdout.write(`${printable(answer.text)}\n`);
-      else if (answer.yaml === '') throw new ConfigError('no policy would allow this flow', 'see ./weir explain for the rules that stand in its way');
-      else process.stdout.write(answer.yaml);
-    });
 }
