@@ -223,7 +223,7 @@ export const counter = {
 
 export const limit = {
   MAX_POLICIES: 8192,
-  MAX_BOUND_LINES: 8192,
+  MAX_BOUND_LINES: 16384,
   MAX_STEPS: 131072,
   MAX_CLASSES: 16384,
   ROW_WORDS: 256,

@@ -113,7 +113,7 @@ enum counter {
 /* How much fits; what goes beyond is refused whole by user space. */
 enum limit {
 	MAX_POLICIES = 8192,
-	MAX_BOUND_LINES = 8192,
+	MAX_BOUND_LINES = 16384,	/* so many that steps are used up first */
 	MAX_STEPS = 131072,	/* each interval of a policy takes at least one */
 	MAX_CLASSES = 16384,
 	ROW_WORDS = 256,	/* u64 words of one class row: a bit for each rule of each merged policy */
