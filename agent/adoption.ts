@@ -17,6 +17,7 @@ import { deleteLink, links } from './kernel/link.ts';
 import type { Netlink } from './kernel/netlink.ts';
 import { checkRanges, defaultRanges, keepRanges, keptRanges, type Ranges } from './node/addresses.ts';
 import { cgroupFolder, ensureMounts } from './node/check.ts';
+import { overlayInterface } from './node/overlay.ts';
 import { gatewayInterfaces, ownInterfaces, removeGateway } from './node/gateway.ts';
 import { PolicyReconciler } from './policy/reconciler.ts';
 import { readJson, writeJson } from './store/file.ts';
@@ -27,6 +28,8 @@ interface AgentRecord {
   /** The network namespace that it ran in. */
   readonly network: string;
   readonly attach: AttachMode | 'auto';
+  /** How it reached other nodes: the MTU of workloads follows from it. */
+  readonly tunnel: string;
   readonly maps: readonly string[];
 }
 
@@ -51,7 +54,7 @@ export interface Opened {
  */
 export async function open(options: AgentOptions, netlink: Netlink, owns: () => void): Promise<Opened> {
   const { instance, ranges, log } = options;
-  const wanted = { layout: layoutOf(objectPath), network: readlinkSync('/proc/self/ns/net'), attach: options.attachMode ?? 'auto' } as const;
+  const wanted = { layout: layoutOf(objectPath), network: readlinkSync('/proc/self/ns/net'), attach: options.attachMode ?? 'auto', tunnel: tunnelOf(options) } as const;
   checkRanges(netlink, ranges, ownInterfaces(netlink, instance));
   ensureMounts();
   let reason = whyClean(instance, ranges, wanted);
@@ -80,6 +83,8 @@ export async function open(options: AgentOptions, netlink: Netlink, owns: () => 
 /** From here on a kill -9 is followed by a clean start: what is half removed cannot be adopted. */
 export const forget = (instance: Instance): void => { rmSync(recordPath(instance), { force: true }); };
 
+const tunnelOf = ({ cluster }: AgentOptions): string => (cluster === undefined ? 'one node' : `${cluster.tunnel} over ${cluster.underlay}`);
+
 const readRecord = (instance: Instance): AgentRecord | undefined => readJson(recordPath(instance)) as AgentRecord | undefined;
 
 /** Undefined: what an agent before left can be adopted. */
@@ -90,6 +95,7 @@ function whyClean(instance: Instance, ranges: Ranges, wanted: Omit<AgentRecord, 
   if (kept.ipv4 !== ranges.ipv4 || kept.ipv6 !== ranges.ipv6) return `it has addresses of ${kept.ipv4} and ${kept.ipv6}`;
   if (before.attach !== wanted.attach) return `its programs are attached otherwise (--attach ${before.attach})`;
   if (before.network !== wanted.network) return 'it ran in another network namespace';
+  if (before.tunnel !== wanted.tunnel) return `it reached other nodes otherwise (${before.tunnel})`;
   if (before.layout !== wanted.layout) return 'its maps have the layout of another version';
   const missing = before.maps.find((name) => !existsSync(join(instance.pinDir, name)));
   return missing === undefined ? undefined : `its map ${missing} is gone`;
@@ -110,7 +116,7 @@ function adopt(options: AgentOptions, netlink: Netlink): Opened {
     const all = links(netlink);
     const endpoints = standing(readEndpoints(endpointsFolder(instance)), all, new Map(opened.datapath.endpoints.entries()));
     const identities = opened.policy.adopt(endpoints);
-    const kept = new Set([...gatewayInterfaces(instance), ...endpoints.map((row) => row.interfaceName)]);
+    const kept = new Set([...gatewayInterfaces(instance), overlayInterface(instance), ...endpoints.map((row) => row.interfaceName)]);
     for (const { name } of all) if (name.startsWith(instance.interfacePrefix) && !kept.has(name)) deleteLink(netlink, name);
     opened.hooks.sweep(new Set(links(netlink).map((link) => link.index)));
     return { ...opened, adopted: { endpoints, identities } };

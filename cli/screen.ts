@@ -1,9 +1,9 @@
 // What `up` shows: on a terminal a live table of who talks to whom, elsewhere plain lines. A drop shows the policy and the
 // command that explains it.
-import type { Agent } from '../agent/agent.ts';
+import type { Tables } from '../agent/agent.ts';
+import type { Observer } from '../hubble/observer.ts';
 import type { ProblemRow } from '../agent/directory/tables.ts';
 import type { WorkloadRow } from '../agent/workload/tables.ts';
-import { instanceFlag } from './options.ts';
 import { printable, tableText } from './print.ts';
 import { reasonsOf } from './reasons.ts';
 import { Talkers, type Talker } from './talkers.ts';
@@ -17,6 +17,12 @@ const repeatMs = 30_000;
 const enter = '\x1b[?1049h\x1b[?25l\x1b[?7l';
 const leave = '\x1b[?7h\x1b[?25h\x1b[?1049l';
 
+/** An agent, or what stands for those of several nodes. */
+export interface Followed {
+  readonly tables: Pick<Tables, 'problems' | 'workloads' | 'policies'>;
+  readonly observer: Pick<Observer, 'subscribe'>;
+}
+
 export class Screen {
   readonly #out: NodeJS.WriteStream;
   readonly #dir: string;
@@ -24,14 +30,15 @@ export class Screen {
   readonly #talkers = new Talkers();
   readonly #told = new Map<string, number>();
   readonly #lines: string[] = [];
-  #agent: Agent | undefined;
+  #agent: Followed | undefined;
   #timer: NodeJS.Timeout | undefined;
   #unsubscribe: (() => void)[] = [];
 
-  constructor(out: NodeJS.WriteStream, dir: string, instance: string) {
+  /** `explain`: the command that tells of a drop. */
+  constructor(out: NodeJS.WriteStream, dir: string, explain: string) {
     this.#out = out;
     this.#dir = printable(dir);
-    this.#explain = `./weir explain --last-drop${instanceFlag(instance)}`;
+    this.#explain = explain;
   }
 
   log(line: string): void {
@@ -40,7 +47,7 @@ export class Screen {
     else this.#out.write(`${text}\n`);
   }
 
-  follow(agent: Agent): void {
+  follow(agent: Followed): void {
     this.#agent = agent;
     this.#unsubscribe.push(agent.observer.subscribe((flow) => {
       const talker = this.#talkers.count(flow);
@@ -86,7 +93,7 @@ export class Screen {
       + (talker.verdict === 'DROPPED' ? `\n           why: ${this.#explain}` : ''));
   }
 
-  #draw(agent: Agent): void {
+  #draw(agent: Followed): void {
     const { tables } = agent;
     const running = tables.workloads.rows().filter((row) => row.phase === 'Running').length;
     const enforced = tables.policies.rows().filter((row) => row.state === 'enforced').length;

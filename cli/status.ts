@@ -11,6 +11,7 @@ interface Status {
   readonly instance: string; readonly pid: number; readonly startedAt: string; readonly directory: string | null; readonly attach: string; readonly generation: number;
   readonly ranges: Readonly<Record<'ipv4' | 'ipv6', string>>; readonly workloads: Readonly<Record<string, number>>;
   readonly endpoints: Readonly<Record<'ready' | 'all', number>>; readonly policies: Readonly<Record<'enforced' | 'refused', number>>; readonly identities: number;
+  readonly nodes: readonly { readonly name: string; readonly health: string; readonly local: boolean; readonly tunnel: string }[];
   readonly problems: readonly { readonly at: string; readonly field: string; readonly message: string; readonly mend?: string }[];
   readonly packets: Readonly<Record<'forwarded' | 'dropped', number>>;
   readonly flows: { readonly capacity: number; readonly kept: number; readonly seen: number; readonly perSecond: number; readonly lost: Readonly<Record<string, number>> };
@@ -18,7 +19,7 @@ interface Status {
 }
 
 /** For people: a line each, with words for the numbers. */
-function told({ instance, pid, startedAt, directory, attach, generation, ranges, workloads, endpoints, policies, identities, problems, packets, flows, memoryBytes }: Status): Row {
+function told({ instance, pid, startedAt, directory, attach, generation, ranges, workloads, endpoints, policies, identities, nodes, problems, packets, flows, memoryBytes }: Status): Row {
   return {
     agent: `${instance}, process ${pid}, since ${startedAt}`,
     directory: directory ?? 'none',
@@ -26,6 +27,8 @@ function told({ instance, pid, startedAt, directory, attach, generation, ranges,
     datapath: `attached by ${attach}, policy generation ${generation}`,
     workloads: Object.entries(workloads).map(([phase, count]) => `${count} ${phase}`).join(', ') || 'none',
     endpoints: `${endpoints.ready} of ${endpoints.all} ready, ${identities} identities`,
+    ...(nodes.length === 0 ? {} : { node: nodes.filter(({ local }) => local).map(({ name, tunnel }) => `${name}, ${tunnel === 'vxlan' ? 'VXLAN' : 'plain routes'} to the others`).join(),
+      peers: nodes.filter(({ local }) => !local).map(({ name, health }) => `${name} ${health}`).join(', ') || 'none yet' }),
     policies: `${policies.enforced} enforced, ${policies.refused} refused`,
     packets: `${packets.forwarded} forwarded, ${packets.dropped} dropped`,
     flows: `${flows.seen} seen, ${flows.perSecond.toFixed(1)} a second, the last ${flows.kept} of at most ${flows.capacity} kept, ${Object.values(flows.lost).reduce((sum, count) => sum + count, 0)} lost`,

@@ -9,15 +9,18 @@ import { ConfigError } from '../agent/errors.ts';
 import type { Instance } from '../agent/instance.ts';
 import type { AttachMode } from '../agent/kernel/attach.ts';
 import type { Ranges } from '../agent/node/addresses.ts';
+import { maxNodes } from '../agent/node/cluster.ts';
 import { runningAgent } from '../agent/node/lock.ts';
-import { chosenInstance, instanceFlag, instanceOption } from './options.ts';
+import type { Tunnel } from '../agent/node/tables.ts';
+import { chosenInstance, instanceFlag, instanceOption, wholeNumber } from './options.ts';
 import { printError } from './print.ts';
 import { Screen } from './screen.ts';
 
 /** The agent with all its libraries: loaded by the verbs that need it, so that the others start fast. */
 const loadAgent = async () => import('../agent/agent.ts');
 
-interface UpOptions { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode }
+interface UpOptions { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode;
+  readonly nodes?: number; readonly tunnel: Tunnel; readonly underlay: 'ipv4' | 'ipv6' }
 
 const startTimeoutMs = 60_000;
 const stopTimeoutMs = 30_000;
@@ -28,8 +31,14 @@ export function register(program: Command): void {
     .option('-d, --detach', 'in the background; ./weir down ends it').option('--allow-root', 'workloads may run as uid 0 (still without any capability)')
     .option('--ipv4-range <prefix>', 'addresses of the workloads').option('--ipv6-range <prefix>', 'addresses of the workloads')
     .addOption(new Option('--attach <mode>', 'how programs are attached (as the kernel can)').choices(['tcx', 'clsact'])).addOption(instanceOption())
-    .addHelpText('after', '\nExample:\n  sudo ./weir up examples/shop')
-    .action(async (dir: string, options: UpOptions) => { await (options.detach === true ? upDetached(options) : up(dir, options)); });
+    .option('--nodes <count>', 'so many nodes on this machine, node1 and on: a network namespace and an agent each', wholeNumber)
+    .addOption(new Option('--tunnel <mode>', 'between the nodes: VXLAN, or plain routes').choices(['vxlan', 'disabled']).default('disabled'))
+    .addOption(new Option('--underlay <family>', 'by which of their addresses nodes reach each other').choices(['ipv4', 'ipv6']).default('ipv4'))
+    .addHelpText('after', '\nExample:\n  sudo ./weir up examples/shop\n  sudo ./weir up examples/two-nodes --nodes 2')
+    .action(async (dir: string, options: UpOptions) => {
+      if (options.nodes !== undefined && (options.nodes < 1 || options.nodes > maxNodes)) throw new ConfigError(`--nodes ${options.nodes}: from 1 to ${maxNodes}`, 'for example --nodes 2');
+      await (options.detach === true ? upDetached(options) : options.nodes !== undefined ? upNodes(dir, options, options.nodes) : up(dir, options));
+    });
 
   program.command('down').description('ends an agent and removes everything it made, also after a kill -9').addOption(instanceOption())
     .addHelpText('after', '\nExample:\n  sudo ./weir down')
@@ -54,7 +63,7 @@ async function up(dir: string, options: UpOptions): Promise<void> {
   const [{ startAgent }, { checkTrusted }] = await Promise.all([loadAgent(), import('../agent/directory/trust.ts')]);
   checkTrusted(resolve(dir));
   const ended = endAsked();
-  const screen = new Screen(process.stdout, dir, options.instance);
+  const screen = new Screen(process.stdout, dir, `./weir explain --last-drop${instanceFlag(options.instance)}`);
   const agentOptions: AgentOptions = {
     instance: chosenInstance(options), ranges: await rangesOf(options), dir, allowRoot: options.allowRoot === true,
     ...(options.attach === undefined ? {} : { attachMode: options.attach }), log: (line) => { screen.log(line); },
@@ -66,6 +75,32 @@ async function up(dir: string, options: UpOptions): Promise<void> {
   screen.follow(agent);
   screen.close(`${await ended}: stopping the workloads and removing everything`);
   await agent.stop();
+  process.stdout.write('all gone\n');
+  process.exit(0);
+}
+
+async function upNodes(dir: string, options: UpOptions, count: number): Promise<void> {
+  requireRoot();
+  const [{ Nodes }, { NodesView }, { nodeInstance }, { checkTrusted }] = await Promise.all(
+    [import('./nodes.ts'), import('./nodes-view.ts'), import('../agent/node/cluster.ts'), import('../agent/directory/trust.ts')]);
+  checkTrusted(resolve(dir));
+  const ended = endAsked();
+  const screen = new Screen(process.stdout, dir, './weir --node NAME explain --last-drop');
+  const { instance, tunnel, underlay, allowRoot, attach } = options;
+  const ranges = await rangesOf(options);
+  const nodes = new Nodes(chosenInstance(options), {
+    instance, dir: resolve(dir), nodes: count, tunnel, underlay, ipv4Range: ranges.ipv4, ipv6Range: ranges.ipv6, ...(allowRoot === true ? { allowRoot } : {}), ...(attach === undefined ? {} : { attach }),
+  }, (line) => { screen.log(line); });
+  const view = new NodesView(nodes.names.map((node) => nodeInstance(instance, node)));
+  await nodes.start().then(async () => view.start()).catch(async (error: unknown) => {
+    printError(error);
+    await nodes.stop();
+    process.exit(1);
+  });
+  screen.follow(view);
+  screen.close(`${await ended}: stopping the workloads and removing everything`);
+  view.stop();
+  await nodes.stop();
   process.stdout.write('all gone\n');
   process.exit(0);
 }
@@ -98,7 +133,9 @@ async function upDetached(options: UpOptions): Promise<void> {
   child.once('exit', () => { ended = true; });
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => { child.kill('SIGTERM'); });
   const end = Date.now() + startTimeoutMs;
-  while (runningAgent(instance) !== child.pid || !existsSync(instance.apiSocket)) {
+  const { isReady } = await import('./nodes.ts');
+  const ready = (): boolean => (options.nodes === undefined ? existsSync(instance.apiSocket) : isReady(instance));
+  while (runningAgent(instance) !== child.pid || !ready()) {
     if (!ended && Date.now() < end) await sleep(pollMs);
     else {
       child.kill('SIGTERM');
@@ -133,8 +170,8 @@ async function down(options: Pick<UpOptions, 'instance'>): Promise<void> {
     while (runningAgent(instance) !== undefined && Date.now() < end) await sleep(pollMs);
     if (runningAgent(instance) !== undefined) throw new ConfigError(`process ${pid} does not end`, `kill -9 ${pid}, then ./weir down again`);
   }
-  const [{ removeFolders, removeLeftovers }, { Netlink }] = await Promise.all([import('../agent/adoption.ts'), import('../agent/kernel/netlink.ts')]);
-  const ended = await removeLeftovers(instance, new Netlink());
+  const [{ removeFolders, removeLeftovers }, { Netlink }, { removeNodes }] = await Promise.all([import('../agent/adoption.ts'), import('../agent/kernel/netlink.ts'), import('./nodes.ts')]);
+  const ended = await removeNodes(instance) + await removeLeftovers(instance, new Netlink());
   removeLog(instance);
   removeFolders(instance);
   process.stdout.write(pid !== undefined ? 'the agent has ended and everything is gone\n' : ended > 0 ? `${ended} workloads of an agent that had died are gone\n` : 'nothing was running\n');

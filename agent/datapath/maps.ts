@@ -5,7 +5,7 @@ import { codecOf, type Codec } from '../kernel/codec.ts';
 import { BpfMap, mapMemory, perCpuSum } from '../kernel/map.ts';
 import { loadObject, type LoadedMap, type LoadedObject } from '../kernel/object.ts';
 import { limit, type Control, type CtEntry, type CtKey, type Endpoint, type FlowRecord, type FragmentKey, type FragmentValue, type IpcacheKey, type IpcacheValue,
-  type NatKey, type NatValue, type Netdev, type Policy } from '../../bpf/types.gen.ts';
+  type NatKey, type NatValue, type Netdev, type Overlay, type Policy } from '../../bpf/types.gen.ts';
 
 export interface Datapath {
   readonly object: LoadedObject;
@@ -17,6 +17,7 @@ export interface Datapath {
   readonly nat: BpfMap<NatKey, NatValue>;
   readonly fragments: BpfMap<FragmentKey, FragmentValue>;
   readonly netdevs: BpfMap<number, Netdev>;
+  readonly overlays: BpfMap<number, Overlay>;
   /** [lower, first_step] pairs. */
   readonly intervals: Uint32Array;
   /** 16 bytes each: struct step. */
@@ -39,7 +40,7 @@ export function loadDatapath(objectPath: string, pinDir?: string): Datapath {
   const object = loadObject(objectPath, {
     ...(pinDir === undefined ? {} : { pinDir }),
     unpinned: ['work_rows'],
-    attachTypes: { from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress },
+    attachTypes: { from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress, from_overlay: attachType.tcxIngress },
   });
   const map = (name: string): LoadedMap => object.maps.get(name)!;
   const layout = <Row>(name: string): Codec<Row> => codecOf<Row>(object.btf.struct(name));
@@ -53,6 +54,7 @@ export function loadDatapath(objectPath: string, pinDir?: string): Datapath {
     nat: new BpfMap(map('nat'), layout<NatKey>('nat_key'), layout<NatValue>('nat_value')),
     fragments: new BpfMap(map('fragments'), layout<FragmentKey>('fragment_key'), layout<FragmentValue>('fragment_value')),
     netdevs: new BpfMap(map('netdevs'), number, layout<Netdev>('netdev')),
+    overlays: new BpfMap(map('overlays'), number, layout<Overlay>('overlay')),
     intervals: new Uint32Array(mapMemory(map('intervals'), limit.MAX_INTERVALS)),
     steps: new DataView(mapMemory(map('steps'), limit.MAX_STEPS)),
     classRows: new BigUint64Array(mapMemory(map('class_rows'), limit.MAX_CLASSES * limit.ROW_WORDS)),

@@ -3,15 +3,18 @@ import type { Lookups } from '../../hubble/flow.ts';
 import { DEFAULT_CLUSTER } from '../identity/labels.ts';
 import type { IdentityRow } from '../identity/tables.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
+import type { RemoteEndpointRow } from '../node/tables.ts';
 import type { PolicyReconciler } from '../policy/reconciler.ts';
 import type { Table } from '../store/table.ts';
 import { wallClock } from './clock.ts';
 import { controllerOf, identityLabels, logsOf, policiesOf } from './names.ts';
 
-export function lookupsOf(endpoints: Table<EndpointRow>, identities: Table<IdentityRow>, policy: PolicyReconciler, nodeName: string): Lookups {
+export function lookupsOf(
+  endpoints: Table<EndpointRow>, remote: Table<RemoteEndpointRow>, identities: Table<IdentityRow>, policy: PolicyReconciler, nodeName: string,
+): Lookups {
   return {
     endpoint: (address) => {
-      const row = endpoints.by('address', address)[0];
+      const row = endpoints.by('address', address)[0] ?? remote.by('address', address)[0];
       return row && {
         id: row.id, identity: row.identity, namespace: row.namespace, podName: row.name, labels: row.labels,
         workloads: [controllerOf(row)], clusterName: DEFAULT_CLUSTER,
