@@ -19,7 +19,7 @@ static __always_inline int outer_source(struct __sk_buff *skb, struct tunnel_key
 	return 0;
 }
 
-/* Whether the source is what the packet says it is. */
+/* Whether the source is what the packet says it is. An address that its node has not told of yet is nobody's. */
 static __noinline enum drop_reason verify_sender(struct __sk_buff *skb, struct work *w)
 {
 	struct ipcache_value *from = ipcache_lookup(&w->packet.saddr);
@@ -33,7 +33,9 @@ static __noinline enum drop_reason verify_sender(struct __sk_buff *skb, struct w
 		return DROP_INVALID_SOURCE_IP;
 	if (!(from->flags & IPCACHE_REMOTE) || !addr_equal(&from->node, &w->source))
 		return DROP_UNKNOWN_SENDER;
-	return key.id == identity_of(from, current_generation()) ? DROP_NONE : DROP_INVALID_IDENTITY;
+	if (!is_workload_identity(key.id) || key.id != identity_of(from, current_generation()))
+		return DROP_INVALID_IDENTITY;
+	return DROP_NONE;
 }
 
 SEC("tc")

@@ -1,5 +1,5 @@
 // As cluster.ts, with several nodes: workloads are addressed by the node that they run on, nodes by their name.
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import type { Instance } from '../agent/instance.ts';
 import { nodeInstance } from '../agent/node/cluster.ts';
@@ -51,6 +51,28 @@ export class NodesCluster extends Cluster {
   override probe(from: string, probes: readonly Probe[]): Answer[] {
     if (!nodes.some((node) => node === from)) return super.probe(from, probes);
     return JSON.parse(this.onNode(from as Node, ...prober(probes)).out) as Answer[];
+  }
+
+  /** A machine on the network between the nodes that is none of them; returns the way to send frames from there. */
+  stranger(): (frames: readonly Uint8Array[]) => void {
+    const name = this.#stranger;
+    execFileSync('ip', ['netns', 'add', name]);
+    execFileSync('ip', ['link', 'add', 'strange', 'netns', this.netns, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', name]);
+    execFileSync('ip', ['-n', this.netns, 'link', 'set', 'strange', 'master', `${this.instance.interfacePrefix}br`, 'up']);
+    execFileSync('ip', ['-n', name, 'link', 'set', 'eth0', 'up']);
+    return (frames) => {
+      execFileSync('nsenter', [`--net=/run/netns/${name}`, 'python3', '-c', `
+import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0))
+for line in sys.stdin: s.send(bytes.fromhex(line.strip()))`], { input: frames.map((bytes) => Buffer.from(bytes).toString('hex')).join('\n') });
+    };
+  }
+
+  get #stranger(): string { return `${this.netns}-stranger`; }
+
+  override async close(): Promise<void> {
+    if (existsSync(`/run/netns/${this.#stranger}`)) execFileSync('ip', ['netns', 'delete', this.#stranger]);
+    await super.close();
   }
 
   left(): string[] {

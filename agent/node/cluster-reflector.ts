@@ -57,12 +57,7 @@ export class ClusterReflector {
 
   look(now = Date.now()): void {
     this.#pending = undefined;
-    try {
-      this.#read();
-    } catch (error) {
-      // A file that went between two calls, or one that is not ours: what was read before stands.
-      this.#log(`cluster: ${messageOf(error)}`);
-    }
+    this.#read();
     const { nodes, endpoints, identities } = this.#tables;
     const peers = [...this.#peers.values()];
     const health = new Map(peers.map(({ told, mtimeMs }) => [told.node.name, healthOf(now - mtimeMs)]));
@@ -80,16 +75,25 @@ export class ClusterReflector {
     })));
   }
 
+  #readNode(name: string): void {
+    const file = statSync(toldPath(this.#member.folder, name), { throwIfNoEntry: false });
+    if (file === undefined) return;
+    const before = this.#peers.get(name);
+    const told = before?.inode === file.ino ? before.told : readTold(this.#member.folder, name);
+    if (told !== undefined) this.#peers.set(name, { told, mtimeMs: file.mtimeMs, inode: file.ino });
+  }
+
   #read(): void {
     const { folder } = this.#member;
     const names = toldNames(folder);
     for (const name of [...this.#peers.keys()]) if (!names.includes(name)) this.#peers.delete(name);
     for (const name of names) {
-      const file = statSync(toldPath(folder, name), { throwIfNoEntry: false });
-      if (file === undefined) continue;
-      const before = this.#peers.get(name);
-      const told = before?.inode === file.ino ? before.told : readTold(folder, name);
-      if (told !== undefined) this.#peers.set(name, { told, mtimeMs: file.mtimeMs, inode: file.ino });
+      try {
+        this.#readNode(name);
+      } catch (error) {
+        // Gone between two calls, or none of ours: what was read before stands.
+        this.#log(`cluster: ${name}: ${messageOf(error)}`);
+      }
     }
   }
 }

@@ -29,12 +29,17 @@ static __always_inline int is_tunnel(const struct packet *p)
 	return overlay && overlay->ifindex && p->protocol == IPPROTO_UDP && p->dport == overlay->port;
 }
 
+/* Others, those of address prefixes and of the node, are known to one node alone: they never travel. */
+static __always_inline int is_workload_identity(__u32 identity)
+{
+	return identity >= FIRST_WORKLOAD_IDENTITY && identity <= LAST_WORKLOAD_IDENTITY;
+}
+
 static __always_inline __u32 identity_of(const struct ipcache_value *value, __u32 generation)
 {
 	return value->peer[(__s32)(generation - value->since) >= 0].identity;
 }
 
-/* Identities of address prefixes and of the node are known to this node alone: they never travel. */
 static __noinline enum drop_reason set_tunnel(struct __sk_buff *skb, const struct work *w, const struct addr *node)
 {
 	struct ipcache_value *from = ipcache_lookup(&w->packet.saddr);
@@ -44,7 +49,7 @@ static __noinline enum drop_reason set_tunnel(struct __sk_buff *skb, const struc
 	if (!from)
 		return DROP_INVALID_IDENTITY;
 	key.id = identity_of(from, w->observation.generation);
-	if (key.id < FIRST_WORKLOAD_IDENTITY || key.id > LAST_WORKLOAD_IDENTITY)
+	if (!is_workload_identity(key.id))
 		return DROP_INVALID_IDENTITY;
 	if (node->word[0] || node->word[1] || node->word[2] != bpf_htonl(0xffff)) {
 		__builtin_memcpy(key.remote.ipv6, node->word, sizeof(key.remote.ipv6));
