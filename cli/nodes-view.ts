@@ -79,7 +79,7 @@ export class NodesView implements Followed {
   async #follow(instance: Instance): Promise<void> {
     try {
       const client = new HubbleClient(serverOf(undefined, instance.name));
-      await client.getFlows({ follow: true, number: 0 } as never, ({ flow }) => { if (flow && !this.#stopped && isLastWord(flow)) for (const listener of this.#listeners) listener(flow); });
+      await client.getFlows({ follow: true, number: 0 }, ({ flow }) => { if (flow && !this.#stopped && isLastWord(flow)) for (const listener of this.#listeners) listener(flow); });
       client.close();
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { removeFolders, removeLeftovers } from '../agent/adoption.ts';
 import { ConfigError } from '../agent/errors.ts';
-import type { Instance } from '../agent/instance.ts';
+import { defaultInstance, type Instance } from '../agent/instance.ts';
 import { inNetns, isNetns } from '../agent/kernel/netns.ts';
 import { Netlink } from '../agent/kernel/netlink.ts';
 import { clusterFolder, nodeInstance, nodeNames, readCluster, recordPath } from '../agent/node/cluster.ts';
@@ -28,8 +28,9 @@ const readyPath = (cluster: Instance): string => join(clusterFolder(cluster), 'r
 const logPath = (instance: Instance): string => `${instance.stateDir}.log`;
 const readRecord = (cluster: Instance): Shared | undefined => readCluster(cluster) as Shared | undefined;
 
-/** The nodes that this name stands for, if it is that of a cluster. */
-export const nodesOf = (cluster: Instance): string[] => nodeNames(readRecord(cluster)?.nodes ?? 0);
+const nodesOf = (cluster: Instance): string[] => nodeNames(readRecord(cluster)?.nodes ?? 0);
+/** Before an `up` in the background, whose word it is. */
+export const forgetReady = (cluster: Instance): void => { rmSync(readyPath(cluster), { force: true }); };
 export const isReady = (cluster: Instance): boolean => existsSync(readyPath(cluster));
 
 export class Nodes {
@@ -39,12 +40,17 @@ export class Nodes {
   readonly #unlock: () => void;
   readonly #restarts = new Map<string, { afterMs: number; atMs: number }>();
   #watch: NodeJS.Timeout | undefined;
+  /** What an `up` before left is not this one's to remove when it cannot start. */
+  #owns = true;
 
   /** Throws ConfigError when this name is taken by something else. */
   constructor(cluster: Instance, words: Shared, log: (line: string) => void) {
     this.#cluster = cluster;
     this.#words = words;
     this.#log = log;
+    if (existsSync(join(cluster.stateDir, 'agent.json'))) {
+      throw new ConfigError(`an agent of the name ${cluster.name} ran alone and has died or still runs`, `./weir down${cluster.name === defaultInstance ? '' : ` --instance ${cluster.name}`} removes what it left`);
+    }
     this.#unlock = takeLock(cluster);
   }
 
@@ -57,7 +63,7 @@ export class Nodes {
     if (before !== undefined && !isDeepStrictEqual(before, words)) {
       this.#log('starts clean: the nodes that are there were started otherwise');
       await removeNodes(this.#cluster);
-    }
+    } else this.#owns = before === undefined;
     const netlink = new Netlink();
     checkUnderlay(netlink, this.#cluster, { ipv4: words.ipv4Range, ipv6: words.ipv6Range });
     mkdirSync(clusterFolder(this.#cluster), { recursive: true, mode: 0o700 });
@@ -65,12 +71,17 @@ export class Nodes {
     ensureUnderlay(netlink, this.#cluster, this.names);
     closeSync(netlink.fd);
     await Promise.all(this.names.map(async (node) => this.#startNode(node)));
+    this.#owns = true;
     writeFileSync(readyPath(this.#cluster), '', { mode: 0o600 });
     this.#watch = setInterval(() => { for (const node of this.names) this.#look(node); }, pollMs * 4);
   }
 
   async stop(): Promise<void> {
     clearInterval(this.#watch);
+    if (!this.#owns) {
+      this.#unlock();
+      return;
+    }
     await removeNodes(this.#cluster);
     this.#unlock();
     removeFolders(this.#cluster);
@@ -137,6 +148,7 @@ async function endAgent(instance: Instance): Promise<void> {
 /** Ends the agents of all nodes, removes what they left and their network. Returns how many workloads had no agent any more. */
 export async function removeNodes(cluster: Instance): Promise<number> {
   const names = nodesOf(cluster);
+  if (names.length === 0) return 0;
   rmSync(readyPath(cluster), { force: true });
   await Promise.all(names.map(async (node) => endAgent(nodeInstance(cluster.name, node))));
   let ended = 0;

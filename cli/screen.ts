@@ -26,7 +26,7 @@ export interface Followed {
 export class Screen {
   readonly #out: NodeJS.WriteStream;
   readonly #dir: string;
-  readonly #explain: string;
+  readonly #explain: (node: string) => string;
   readonly #talkers = new Talkers();
   readonly #told = new Map<string, number>();
   readonly #lines: string[] = [];
@@ -34,8 +34,8 @@ export class Screen {
   #timer: NodeJS.Timeout | undefined;
   #unsubscribe: (() => void)[] = [];
 
-  /** `explain`: the command that tells of a drop. */
-  constructor(out: NodeJS.WriteStream, dir: string, explain: string) {
+  /** `explain`: the command that tells of a drop on a node. */
+  constructor(out: NodeJS.WriteStream, dir: string, explain: (node: string) => string) {
     this.#out = out;
     this.#dir = printable(dir);
     this.#explain = explain;
@@ -90,7 +90,7 @@ export class Screen {
     if (this.#told.size > 10_000) this.#told.clear();
     this.#told.set(key, now);
     this.log(`${talker.verdict.padEnd(9)} ${talker.source} -> ${talker.destination} ${talker.port}${talker.decidedBy === '' ? '' : `  (${talker.decidedBy})`}`
-      + (talker.verdict === 'DROPPED' ? `\n           why: ${this.#explain}` : ''));
+      + (talker.verdict === 'DROPPED' ? `\n           why: ${this.#explain(talker.node)}` : ''));
   }
 
   #draw(agent: Followed): void {
@@ -108,10 +108,10 @@ export class Screen {
     // One line each for the head, the head of the table, the empty line below it and the hint: the talkers get what the notes leave.
     const room = Math.max(leastTalkers, height - notes.length - 5);
     const talkers = this.#talkers.top(room);
-    const dropped = talkers.some((talker) => talker.verdict === 'DROPPED');
+    const dropped = talkers.find((talker) => talker.verdict === 'DROPPED');
     const table = talkers.length === 0 ? 'nobody talks yet'
       : tableText(talkers.map((talker) => ({ ...talker, perSecond: talker.perSecond.toFixed(1) })), ['source', 'destination', 'port', 'verdict', 'perSecond', 'total', 'decidedBy']);
-    const hint = dropped ? [`why, and what would let it through: ${this.#explain}`] : [];
+    const hint = dropped === undefined ? [] : [`why, and what would let it through: ${this.#explain(dropped.node)}`];
     const sections = [head, '', ...table.split('\n'), '', ...hint, ...notes];
     const lines = sections.slice(0, height).map((line) => line.replaceAll(/\s/g, ' ')).map((line) => (line.length > width ? `${line.slice(0, width - 1)}…` : line));
     const coloured = lines.map((line) => line.replace(/ DROPPED /, ' \x1b[31mDROPPED\x1b[0m ').replace(/ FORWARDED /, ' \x1b[32mFORWARDED\x1b[0m '));

@@ -9,7 +9,7 @@ import { ConfigError } from '../agent/errors.ts';
 import type { Instance } from '../agent/instance.ts';
 import type { AttachMode } from '../agent/kernel/attach.ts';
 import type { Ranges } from '../agent/node/addresses.ts';
-import { maxNodes } from '../agent/node/cluster.ts';
+import { maxNodes, readCluster } from '../agent/node/cluster.ts';
 import { runningAgent } from '../agent/node/lock.ts';
 import type { Tunnel } from '../agent/node/tables.ts';
 import { chosenInstance, instanceFlag, instanceOption, wholeNumber } from './options.ts';
@@ -58,12 +58,18 @@ async function rangesOf(options: UpOptions): Promise<Ranges> {
   };
 }
 
+function refuseCluster(instance: Instance): void {
+  if (readCluster(instance) !== undefined) throw new ConfigError(`${instance.name} is a cluster of several nodes`, `take it over with --nodes, or end it with ./weir down${instanceFlag(instance.name)}`);
+}
+
 async function up(dir: string, options: UpOptions): Promise<void> {
   requireRoot();
   const [{ startAgent }, { checkTrusted }] = await Promise.all([loadAgent(), import('../agent/directory/trust.ts')]);
   checkTrusted(resolve(dir));
+  refuseCluster(chosenInstance(options));
   const ended = endAsked();
-  const screen = new Screen(process.stdout, dir, `./weir explain --last-drop${instanceFlag(options.instance)}`);
+  const explain = `./weir explain --last-drop${instanceFlag(options.instance)}`;
+  const screen = new Screen(process.stdout, dir, () => explain);
   const agentOptions: AgentOptions = {
     instance: chosenInstance(options), ranges: await rangesOf(options), dir, allowRoot: options.allowRoot === true,
     ...(options.attach === undefined ? {} : { attachMode: options.attach }), log: (line) => { screen.log(line); },
@@ -85,7 +91,7 @@ async function upNodes(dir: string, options: UpOptions, count: number): Promise<
     [import('./nodes.ts'), import('./nodes-view.ts'), import('../agent/node/cluster.ts'), import('../agent/directory/trust.ts')]);
   checkTrusted(resolve(dir));
   const ended = endAsked();
-  const screen = new Screen(process.stdout, dir, './weir --node NAME explain --last-drop');
+  const screen = new Screen(process.stdout, dir, (node) => `./weir --node ${node} explain --last-drop${instanceFlag(options.instance)}`);
   const { instance, tunnel, underlay, allowRoot, attach } = options;
   const ranges = await rangesOf(options);
   const nodes = new Nodes(chosenInstance(options), {
@@ -125,6 +131,8 @@ async function upDetached(options: UpOptions): Promise<void> {
   mkdirSync(dirname(logPath(instance)), { recursive: true, mode: 0o755 });
   // Of an agent that had died: the new one's tells that it runs.
   rmSync(instance.apiSocket, { force: true });
+  const { forgetReady, isReady } = await import('./nodes.ts');
+  forgetReady(instance);
   const log = openSync(logPath(instance), 'w', 0o600);
   const words = process.argv.slice(2).filter((word) => word !== '-d' && word !== '--detach');
   const child = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...words], { detached: true, stdio: ['ignore', log, log] });
@@ -133,7 +141,6 @@ async function upDetached(options: UpOptions): Promise<void> {
   child.once('exit', () => { ended = true; });
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => { child.kill('SIGTERM'); });
   const end = Date.now() + startTimeoutMs;
-  const { isReady } = await import('./nodes.ts');
   const ready = (): boolean => (options.nodes === undefined ? existsSync(instance.apiSocket) : isReady(instance));
   while (runningAgent(instance) !== child.pid || !ready()) {
     if (!ended && Date.now() < end) await sleep(pollMs);

@@ -14,7 +14,8 @@ export interface ClusterTables {
   readonly identities: IdentityAllocator;
 }
 
-interface Peer { readonly told: Told; readonly mtimeMs: number; readonly inode: number }
+/** `heardAtMs`: when its file was last seen to have changed, by a clock that nobody sets. */
+interface Peer { readonly told: Told; readonly mtimeMs: number; readonly inode: number; readonly heardAtMs: number }
 
 const lookMs = 1_000;
 /** A heartbeat comes every second. */
@@ -36,6 +37,7 @@ export class ClusterReflector {
   readonly #timer: NodeJS.Timeout;
   readonly #watcher: ReturnType<typeof watch>;
   #pending: NodeJS.Immediate | undefined;
+  #stopped = false;
 
   /** The first look is done on return. */
   constructor(member: Membership, tables: ClusterTables, log: (line: string) => void) {
@@ -53,14 +55,16 @@ export class ClusterReflector {
     clearInterval(this.#timer);
     clearImmediate(this.#pending);
     this.#watcher.close();
+    this.#stopped = true; // what the watch has told already is still to come
   }
 
-  look(now = Date.now()): void {
+  look(now = performance.now()): void {
     this.#pending = undefined;
-    this.#read();
+    if (this.#stopped) return;
+    this.#read(now);
     const { nodes, endpoints, identities } = this.#tables;
     const peers = [...this.#peers.values()];
-    const health = new Map(peers.map(({ told, mtimeMs }) => [told.node.name, healthOf(now - mtimeMs)]));
+    const health = new Map(peers.map(({ told, heardAtMs }) => [told.node.name, healthOf(now - heardAtMs)]));
     const isLocal = (name: string): boolean => name === this.#member.node;
     const known = peers.filter(({ told }) => !isLocal(told.node.name) && health.get(told.node.name) !== 'gone').flatMap(({ told }) => trusted(told));
     const user = (row: RemoteEndpointRow): string => `node/${row.node}/${row.key}`;
@@ -75,21 +79,34 @@ export class ClusterReflector {
     })));
   }
 
-  #readNode(name: string): void {
+  #readNode(name: string, now: number): void {
     const file = statSync(toldPath(this.#member.folder, name), { throwIfNoEntry: false });
     if (file === undefined) return;
     const before = this.#peers.get(name);
+    if (before?.inode === file.ino && before.mtimeMs === file.mtimeMs) return;
     const told = before?.inode === file.ino ? before.told : readTold(this.#member.folder, name);
-    if (told !== undefined) this.#peers.set(name, { told, mtimeMs: file.mtimeMs, inode: file.ino });
+    // What stood before this agent began is as old as the file says.
+    const heardAtMs = before === undefined ? now - Math.max(0, Date.now() - file.mtimeMs) : now;
+    if (told !== undefined) this.#peers.set(name, { told, mtimeMs: file.mtimeMs, inode: file.ino, heardAtMs });
   }
 
-  #read(): void {
-    const { folder } = this.#member;
-    const names = toldNames(folder);
+  /** Undefined: the folder cannot be read, and what was read before stands. */
+  #names(): string[] | undefined {
+    try {
+      return toldNames(this.#member.folder);
+    } catch (error) {
+      this.#log(`cluster: ${messageOf(error)}`);
+      return undefined;
+    }
+  }
+
+  #read(now: number): void {
+    const names = this.#names();
+    if (names === undefined) return;
     for (const name of [...this.#peers.keys()]) if (!names.includes(name)) this.#peers.delete(name);
     for (const name of names) {
       try {
-        this.#readNode(name);
+        this.#readNode(name, now);
       } catch (error) {
         // Gone between two calls, or none of ours: what was read before stands.
         this.#log(`cluster: ${name}: ${messageOf(error)}`);
