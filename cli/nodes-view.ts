@@ -33,7 +33,7 @@ export class NodesView implements Followed {
   constructor(instances: readonly Instance[]) { this.#instances = instances; }
 
   async start(): Promise<void> {
-    await this.#ask();
+    await Promise.all(this.#instances.map(async (instance) => this.#ask(instance)));
     for (const instance of this.#instances) void this.#follow(instance);
   }
 
@@ -51,16 +51,14 @@ export class NodesView implements Followed {
   }
 
   /** An agent that does not answer keeps its rows: its kernel goes on. */
-  async #ask(): Promise<void> {
-    await Promise.all(this.#instances.map(async (instance) => {
-      try {
-        const [problems, workloads, policies] = await Promise.all(['problems', 'workloads', 'policies'].map(async (table) => callAgent<object[]>(instance, 'db show', { table })));
-        this.#write(instance.name, problems as ProblemRow[], workloads as WorkloadRow[], policies as PolicyRow[]);
-      } catch (error) {
-        if (!(error instanceof ConfigError)) throw error;
-      }
-    }));
-    this.#later(async () => this.#ask(), askMs);
+  async #ask(instance: Instance): Promise<void> {
+    try {
+      const [problems, workloads, policies] = await Promise.all(['problems', 'workloads', 'policies'].map(async (table) => callAgent<object[]>(instance, 'db show', { table })));
+      this.#write(instance.name, problems as ProblemRow[], workloads as WorkloadRow[], policies as PolicyRow[]);
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+    }
+    this.#later(async () => this.#ask(instance), askMs);
   }
 
   readonly #owner = new Map<string, string>();

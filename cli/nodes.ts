@@ -1,5 +1,5 @@
 // Several nodes on this machine: `up --nodes` makes their network, starts an agent in each and starts it again when it dies; down ends them.
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -38,6 +38,8 @@ export class Nodes {
   readonly #words: Shared;
   readonly #log: (line: string) => void;
   readonly #unlock: () => void;
+  /** Agents that were started here and live: none is started a second time while it is still on its way to its lock. */
+  readonly #children = new Map<string, ChildProcess>();
   readonly #restarts = new Map<string, { afterMs: number; atMs: number }>();
   #watch: NodeJS.Timeout | undefined;
   /** What an `up` before left is not this one's to remove when it cannot start. */
@@ -93,6 +95,8 @@ export class Nodes {
       // The child is born in the namespace that this thread is in at that moment.
       const child = inNetns(netnsOf(this.#cluster, node), () => spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...wordsOf({ ...this.#words, member: node })],
         { detached: true, stdio: ['ignore', log, log] }));
+      this.#children.set(node, child);
+      child.once('exit', () => { if (this.#children.get(node) === child) this.#children.delete(node); });
       child.unref();
       return child.pid;
     } finally {
@@ -120,7 +124,7 @@ export class Nodes {
       if (due !== undefined && now - due.atMs > lastRestartMs) this.#restarts.delete(node);
       return;
     }
-    if (due !== undefined && now < due.atMs) return;
+    if (this.#children.has(node) || (due !== undefined && now < due.atMs)) return;
     const afterMs = due === undefined ? firstRestartMs : Math.min(due.afterMs * 2, lastRestartMs);
     this.#restarts.set(node, { afterMs, atMs: now + afterMs });
     if (due === undefined) {

@@ -151,7 +151,7 @@ async function upDetached(options: UpOptions): Promise<void> {
   }
   child.unref();
   const name = instanceFlag(instance.name);
-  process.stdout.write(`weir runs in the background (process ${child.pid}), its log is ${logPath(instance)}\n  look with ./weir status${name} and ./weir observe${name}, end it with ./weir down${name}\n`);
+  process.stdout.write(`weir runs in the background (process ${child.pid}), its log is ${logPath(instance)}\n  look with ${options.nodes === undefined ? `./weir status${name} and ./weir observe${name}` : `./weir node list${name}`}, end it with ./weir down${name}\n`);
   process.exit(0);
 }
 

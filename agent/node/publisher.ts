@@ -1,5 +1,5 @@
 // This node and its endpoints -> its file in the cluster's folder. The file's time is the agent's heartbeat.
-import { mkdirSync, rmSync, utimesSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, utimesSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import type { EndpointRow } from '../endpoint/tables.ts';
 import { writeJson } from '../store/file.ts';
@@ -27,13 +27,13 @@ function toldOf(member: Membership, ranges: Ranges, netdevs: readonly NetdevRow[
 /** `stop` takes the file away: the others forget this node. A kill -9 leaves it. */
 export function publishNode(member: Membership, ranges: Ranges, netdevs: Table<NetdevRow>, endpoints: Table<EndpointRow>): () => void {
   const path = toldPath(member.folder, member.node);
-  mkdirSync(nodesFolder(member.folder), { recursive: true, mode: 0o700 });
   let told: Told | undefined;
   let waiting: NodeJS.Immediate | undefined;
   const write = (): void => {
     waiting = undefined;
     const next = toldOf(member, ranges, netdevs.rows(), endpoints.rows());
     if (next === undefined || isDeepStrictEqual(next, told)) return;
+    mkdirSync(nodesFolder(member.folder), { recursive: true, mode: 0o700 });
     writeJson(path, next);
     told = next;
   };
@@ -42,7 +42,11 @@ export function publishNode(member: Membership, ranges: Ranges, netdevs: Table<N
   const unsubscribe = [endpoints.subscribe(later), netdevs.subscribe(later)];
   const heartbeat = setInterval(() => {
     const now = new Date();
-    if (told !== undefined) utimesSync(path, now, now);
+    if (told !== undefined && existsSync(path)) utimesSync(path, now, now);
+    else {
+      told = undefined; // somebody took the file away
+      write();
+    }
   }, heartbeatMs);
   write();
   return () => {
