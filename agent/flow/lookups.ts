@@ -14,9 +14,10 @@ export function lookupsOf(
 ): Lookups {
   return {
     endpoint: (address) => {
-      const row = endpoints.by('address', address)[0] ?? remote.by('address', address)[0];
+      const own = endpoints.by('address', address)[0];
+      const row = own ?? remote.by('address', address)[0];
       return row && {
-        id: row.id, identity: row.identity, namespace: row.namespace, podName: row.name, labels: row.labels,
+        id: own?.id ?? 0, identity: row.identity, namespace: row.namespace, podName: row.name, labels: row.labels,
         workloads: [controllerOf(row)], clusterName: DEFAULT_CLUSTER,
       };
     },

@@ -50,7 +50,7 @@ describe('a node tells, another one reads', () => {
     const { endpoints, stop } = publisher([endpoint('a', '10.217.32.2', 'fd77:e1:d9:0:1::2')]);
     const read = reflector();
     expect(read.nodes.rows()).toEqual([{ name: 'node2', local: false, ipv4: eth0.ipv4, ipv6: eth0.ipv6, ranges: { ipv4: '10.217.32.0/19', ipv6: 'fd77:e1:d9:0:1::/80' }, tunnel: 'vxlan', tunnelEnd: eth0.ipv6, health: 'ok', endpoints: 1 }]);
-    expect(read.endpoints.rows()).toEqual([{ key: 'default/a', node: 'node2', id: 1, namespace: 'default', name: 'a', labels: ['k8s:app=a'], identity: 300, ipv4: '10.217.32.2', ipv6: 'fd77:e1:d9:0:1::2' }]);
+    expect(read.endpoints.rows()).toEqual([{ key: 'default/a', node: 'node2', namespace: 'default', name: 'a', labels: ['k8s:app=a'], identity: 300, ipv4: '10.217.32.2', ipv6: 'fd77:e1:d9:0:1::2' }]);
     expect(read.identities.rows()).toEqual([{ id: 300, kind: 'workload', labels: ['k8s:app=a'] }]);
     endpoints.write([endpoint('b', '10.217.32.3', 'fd77:e1:d9:0:1::3', 301)], ['default/a']);
     await turn();

@@ -1,6 +1,7 @@
 // The node's VXLAN device: one for all other nodes, since each packet names its tunnel. The programs learn of it through the overlays map.
 import type { Datapath } from '../datapath/maps.ts';
 import type { Hooks } from '../datapath/hooks.ts';
+import { ConfigError, messageOf } from '../errors.ts';
 import type { Instance } from '../instance.ts';
 import { createVxlan } from '../kernel/bridge.ts';
 import { deleteLink, links, setUp, silence } from '../kernel/link.ts';
@@ -24,7 +25,11 @@ export function ensureOverlay(netlink: Netlink, instance: Instance, member: Memb
     deleteLink(netlink, name);
     return;
   }
-  tolerate(['EEXIST'], () => { createVxlan(netlink, name, member.port, mtuBetween(underlayMtu, member)); });
+  try {
+    tolerate(['EEXIST'], () => { createVxlan(netlink, name, member.port, mtuBetween(underlayMtu, member)); });
+  } catch (error) {
+    throw new ConfigError(messageOf(error), 'this kernel may lack VXLAN: use --tunnel disabled');
+  }
   const ifindex = links(netlink).find((link) => link.name === name)!.index;
   silence(netlink, ifindex, name);
   hooks.attachOverlay({ ifindex, name });

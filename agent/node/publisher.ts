@@ -10,8 +10,8 @@ import type { NetdevRow, RemoteEndpointRow } from './tables.ts';
 
 const heartbeatMs = 1_000;
 
-const endpointOf = (node: string, { key, id, namespace, name, labels, identity, ipv4, ipv6, owner }: EndpointRow): RemoteEndpointRow =>
-  ({ key, node, id, namespace, name, labels, identity, ipv4, ipv6, ...(owner === undefined ? {} : { owner }) });
+const endpointOf = (node: string, { key, namespace, name, labels, identity, ipv4, ipv6, owner }: EndpointRow): RemoteEndpointRow =>
+  ({ key, node, namespace, name, labels, identity, ipv4, ipv6, ...(owner === undefined ? {} : { owner }) });
 
 /** Undefined as long as the node has no address that the others could reach. */
 function toldOf(member: Membership, ranges: Ranges, netdevs: readonly NetdevRow[], endpoints: readonly EndpointRow[]): Told | undefined {

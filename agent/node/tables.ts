@@ -29,7 +29,6 @@ export interface RemoteEndpointRow {
   /** `namespace/name` */
   readonly key: string;
   readonly node: string;
-  readonly id: number;
   readonly namespace: string;
   readonly name: string;
   /** Identity labels, sorted. */

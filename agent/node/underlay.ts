@@ -1,7 +1,7 @@
 // Nodes on one machine: a network namespace each, joined by a bridge on which the machine itself is their gateway. Made before their agents,
 // and there after them: an agent that died finds its node as it was.
 import { closeSync, openSync } from 'node:fs';
-import { ConfigError } from '../errors.ts';
+import { ConfigError, messageOf } from '../errors.ts';
 import { bytesOf, parsePrefix, textOf } from '../ipcache/address.ts';
 import type { Instance } from '../instance.ts';
 import { createBridge, putOnBridge } from '../kernel/bridge.ts';
@@ -54,7 +54,11 @@ export function checkUnderlay(netlink: Netlink, cluster: Instance, ranges: Range
 export function ensureUnderlay(netlink: Netlink, cluster: Instance, nodes: readonly string[]): void {
   const bridge = `${cluster.interfacePrefix}br`;
   const underlay = underlayOf(cluster.name);
-  tolerate(['EEXIST'], () => { createBridge(netlink, bridge, mtu); });
+  try {
+    tolerate(['EEXIST'], () => { createBridge(netlink, bridge, mtu); });
+  } catch (error) {
+    throw new ConfigError(messageOf(error), 'several nodes need bridges, which this kernel may lack: leave out --nodes');
+  }
   const index = links(netlink).find(({ name }) => name === bridge)!.index;
   addAddress(netlink, index, bytesOf(addressAt(underlay.ipv4, 1)), parsePrefix(underlay.ipv4).length, bridge);
   addAddress(netlink, index, bytesOf(addressAt(underlay.ipv6, 1)), parsePrefix(underlay.ipv6).length, bridge);
