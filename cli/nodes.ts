@@ -13,6 +13,7 @@ import { clusterFolder, nodeInstance, nodeNames, readCluster, recordPath } from 
 import { runningAgent, takeLock } from '../agent/node/lock.ts';
 import { checkUnderlay, ensureUnderlay, netnsOf, removeUnderlay } from '../agent/node/underlay.ts';
 import { writeJson } from '../agent/store/file.ts';
+import { processOf } from '../agent/workload/process.ts';
 import { wordsOf, type AgentWords } from './agent.ts';
 
 export type Shared = Omit<AgentWords, 'member'>;
@@ -144,7 +145,8 @@ async function endAgent(instance: Instance): Promise<void> {
   const pid = runningAgent(instance);
   if (pid === undefined) return;
   process.kill(pid, 'SIGTERM');
-  for (const end = Date.now() + stopTimeoutMs; runningAgent(instance) !== undefined; await sleep(pollMs)) {
+  // Its lock goes before its folders do.
+  for (const end = Date.now() + stopTimeoutMs; runningAgent(instance) !== undefined || processOf(pid) !== undefined; await sleep(pollMs)) {
     if (Date.now() > end) throw new ConfigError(`process ${pid} does not end`, `kill -9 ${pid}, then ./weir down again`);
   }
 }

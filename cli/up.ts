@@ -12,6 +12,7 @@ import type { Ranges } from '../agent/node/addresses.ts';
 import { maxNodes, readCluster } from '../agent/node/cluster.ts';
 import { runningAgent } from '../agent/node/lock.ts';
 import type { Tunnel } from '../agent/node/tables.ts';
+import { processOf } from '../agent/workload/process.ts';
 import { chosenInstance, instanceFlag, instanceOption, wholeNumber } from './options.ts';
 import { printError } from './print.ts';
 import { Screen } from './screen.ts';
@@ -174,7 +175,8 @@ async function down(options: Pick<UpOptions, 'instance'>): Promise<void> {
   if (pid !== undefined) {
     process.kill(pid, 'SIGTERM');
     const end = Date.now() + stopTimeoutMs;
-    while (runningAgent(instance) !== undefined && Date.now() < end) await sleep(pollMs);
+    // Its lock goes before its folders do.
+    while ((runningAgent(instance) !== undefined || processOf(pid) !== undefined) && Date.now() < end) await sleep(pollMs);
     if (runningAgent(instance) !== undefined) throw new ConfigError(`process ${pid} does not end`, `kill -9 ${pid}, then ./weir down again`);
   }
   const [{ removeFolders, removeLeftovers }, { Netlink }, { removeNodes }] = await Promise.all([import('../agent/adoption.ts'), import('../agent/kernel/netlink.ts'), import('./nodes.ts')]);

@@ -47,5 +47,5 @@ export const readCluster = (cluster: Instance): { readonly nodes: number } | und
 
 const suffix = '.json';
 export const toldPath = (folder: string, node: string): string => join(nodesFolder(folder), `${node}${suffix}`);
-export const toldNames = (folder: string): string[] => readdirSync(nodesFolder(folder)).filter((name) => name.endsWith(suffix)).map((name) => name.slice(0, -suffix.length));
+export const toldNames = (folder: string): string[] => readdirSync(nodesFolder(folder)).filter((name) => name.endsWith(suffix)).map((name) => name.slice(0, -suffix.length)).sort();
 export const readTold = (folder: string, node: string): Told | undefined => readJson(toldPath(folder, node)) as Told | undefined;
