@@ -144,7 +144,7 @@ describe('the generation', () => {
     bench.endpoint({ ifindex: here, ...a, ingress: before });
     setWord(3, 0, 1n);
     const peer = [{ identity: 501, class_id: 2 }, { identity: 502, class_id: 3 }];
-    bench.datapath.ipcache.set(ipcacheKey(`${host}/32`), { peer, since, ifindex: 0, flags: ipcache_flag.IPCACHE_HOST });
+    bench.datapath.ipcache.set(ipcacheKey(`${host}/32`), { peer, since, ifindex: 0, flags: ipcache_flag.IPCACHE_HOST, node: { word: new Uint8Array(16) } });
     bench.datapath.control.set(0, { generation });
     port += 1;
     const record = bench.run('to_workload', frame().ip(host, a.ipv4).tcp(port, 80, 'S').bytes()).records[0]!;

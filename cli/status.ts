@@ -8,6 +8,7 @@ interface Status {
   readonly instance: string; readonly pid: number; readonly startedAt: string; readonly directory: string | null; readonly attach: string; readonly generation: number;
   readonly ranges: Readonly<Record<'ipv4' | 'ipv6', string>>; readonly workloads: Readonly<Record<string, number>>;
   readonly endpoints: Readonly<Record<'ready' | 'all', number>>; readonly policies: Readonly<Record<'enforced' | 'refused', number>>; readonly identities: number;
+  readonly nodes: readonly { readonly name: string; readonly health: string; readonly local: boolean; readonly tunnel: string }[];
   readonly problems: readonly { readonly at: string; readonly field: string; readonly message: string; readonly mend?: string }[];
   readonly packets: Readonly<Record<'forwarded' | 'dropped', number>>;
   readonly connections: { readonly held: number; readonly most: number; readonly refused: number; readonly endpoints: readonly { readonly endpoint: string; readonly held: number; readonly quota: number; readonly refused: number }[] };
@@ -22,7 +23,7 @@ const pressing = ({ endpoints }: Status['connections']): string =>
   endpoints.filter(({ held, quota }) => held >= pressure * quota).map(({ endpoint, held, quota }) => `, ${endpoint} has ${held} of its ${quota}`).join('');
 
 /** For people: a line each, with words for the numbers. */
-function told({ instance, pid, startedAt, directory, attach, generation, ranges, workloads, endpoints, policies, identities, problems, packets, connections, flows, memoryBytes }: Status): Row {
+function told({ instance, pid, startedAt, directory, attach, generation, ranges, workloads, endpoints, policies, identities, nodes, problems, packets, connections, flows, memoryBytes }: Status): Row {
   return {
     agent: `${instance}, process ${pid}, since ${startedAt}`,
     directory: directory ?? 'none',
@@ -30,6 +31,8 @@ function told({ instance, pid, startedAt, directory, attach, generation, ranges,
     datapath: `attached by ${attach}, policy generation ${generation}`,
     workloads: Object.entries(workloads).map(([phase, count]) => `${count} ${phase}`).join(', ') || 'none',
     endpoints: `${endpoints.ready} of ${endpoints.all} ready, ${identities} identities`,
+    ...(nodes.length === 0 ? {} : { node: nodes.filter(({ local }) => local).map(({ name, tunnel }) => `${name}, ${tunnel === 'vxlan' ? 'VXLAN' : 'plain routes'} to the others`).join(),
+      peers: nodes.filter(({ local }) => !local).map(({ name, health }) => `${name} ${health}`).join(', ') || 'none yet' }),
     policies: `${policies.enforced} enforced, ${policies.refused} refused`,
     packets: `${packets.forwarded} forwarded, ${packets.dropped} dropped`,
     connections: `${connections.held} of at most ${connections.most}, ${connections.refused} refused${pressing(connections)}`,
