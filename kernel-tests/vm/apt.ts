@@ -2,7 +2,7 @@
 // is. The archives are those that the machine's own apt configuration names.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFileSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError } from '../../agent/errors.ts';
 import { cached, cacheFolder } from './cache.ts';
@@ -12,13 +12,19 @@ const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
 const timeoutMs = 300_000;
 
 /** Where the machine gets Debian from: `.../debian` or `.../debian-security`. */
-function archiveUri(archive: Kernel['archive']): string {
+function archiveUri(archive: Kernel['archive']): string | undefined {
   const { stdout, status } = spawnSync('apt-get', ['indextargets', '--format', '$(REPO_URI)'], { encoding: 'utf8' });
-  const uris = new Set(status === 0 ? stdout.split('\n').map((line) => line.replace(/\/$/, '')) : []);
-  const found = [...uris].find((uri) => uri.endsWith(`/${archive}`));
-  if (found === undefined) throw new ConfigError(`no archive ${archive} in this machine's apt sources`, 'kernels come from Debian: run on Debian with its sources configured, or put the package into the cache folder');
-  return found;
+  return status === 0 ? stdout.split('\n').map((line) => line.replace(/\/$/, '')).find((uri) => uri.endsWith(`/${archive}`)) : undefined;
 }
+
+/** Why these kernels cannot be had on this machine; undefined: they can. */
+export function whyNoKernels(wanted: readonly Kernel[]): string | undefined {
+  if (process.arch !== 'x64') return 'the kernels are for x86-64 and share this machine\'s programs';
+  const missing = wanted.filter((kernel) => !existsSync(join(cacheFolder, folderName(kernel)))).find((kernel) => archiveUri(kernel.archive) === undefined);
+  return missing === undefined ? undefined : `no archive ${missing.archive} among this machine's apt sources, from where kernel ${missing.name} would come`;
+}
+
+const folderName = (kernel: Kernel): string => `kernel-${kernel.sha256.slice(0, 16)}`;
 
 /** apt-get with its own state below the cache folder. */
 function apt(kernel: Kernel, command: 'apt-get' | 'apt-cache', words: readonly string[], cwd: string): string {
@@ -59,7 +65,7 @@ function download(kernel: Kernel, draft: string): void {
 
 /** The unpacked package: boot/, and lib/modules/<release> with its dependencies computed. */
 export function kernelFolder(kernel: Kernel): string {
-  return cached(`kernel-${kernel.sha256.slice(0, 16)}`, (draft) => {
+  return cached(folderName(kernel), (draft) => {
     const file = cached(`${kernel.sha256}.deb`, (path) => { download(kernel, path); });
     execFileSync('dpkg-deb', ['-x', file, `${draft}.x`]);
     mkdirSync(draft);

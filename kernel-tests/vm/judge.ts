@@ -8,7 +8,7 @@ export interface Judged {
   readonly without: readonly { readonly line: TestLine; readonly why: string }[];
 }
 
-const reasonOf = (line: TestLine, rows: readonly Without[]): string | undefined => rows.find((row) => row.test.test(`${line.file} ${line.name}`))?.why;
+const reasonOf = (line: TestLine, rows: readonly Without[]): string | undefined => rows.find((row) => row.status === line.status && row.test.test(`${line.file} ${line.name}`))?.why;
 
 /** `files`: those that had to run; one that told nothing is a failure. */
 export function judge(floor: Floor, files: readonly string[], lines: readonly TestLine[]): Judged {

@@ -39,7 +39,7 @@ interface Parts { readonly files: readonly string[]; readonly folders: readonly 
 
 function partsOf(): Parts {
   const missing = ['busybox', 'python3', 'ip', 'nft', 'ping', 'script'].filter((name) => which(name) === undefined);
-  if (missing.length > 0) throw new ConfigError(`not on this machine: ${missing.join(', ')}`, './setup --vm');
+  if (missing.length > 0) throw new ConfigError(`not on this machine: ${missing.join(', ')}`, './setup --tests');
   const found = tools.flatMap((name) => which(name) ?? []);
   const standard = execFileSync(which('python3')!, ['-c', 'import sysconfig; print(sysconfig.get_path("stdlib"))'], { encoding: 'utf8' }).trim();
   const dynamic = readdirSync(join(standard, 'lib-dynload')).map((name) => join(standard, 'lib-dynload', name));

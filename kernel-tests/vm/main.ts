@@ -1,25 +1,28 @@
-// npm run test:kernel [-- --kernel 6.1 --filter PATTERN --shell]: the kernel tests on each kernel in a VM, one boot a kernel, judged by the floor table.
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+// npm run test:kernel [-- --kernel 6.1 --filter PATTERN --shell --matrix]: the kernel tests on each kernel in a VM, one boot a kernel, judged by the floor table.
+import { appendFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { release } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ConfigError, messageOf } from '../../agent/errors.ts';
 import { chooseAccelerator } from './accelerator.ts';
+import { whyNoKernels } from './apt.ts';
 import { floors, groups } from './floor.ts';
-import { guestScript, runOnHost } from './guest.ts';
+import { checkMark, guestScript, runOnHost } from './guest.ts';
 import { judge, type Judged } from './judge.ts';
+import { checksOf, keep, writeMatrix } from './matrix.ts';
 import { kernels, type Kernel } from './kernels.ts';
 import { checkout } from './machine.ts';
 import { run, shell, type End } from './qemu.ts';
 import { parseLine, type TestLine } from './reporter.ts';
 
-const { values } = parseArgs({ options: { kernel: { type: 'string', multiple: true }, filter: { type: 'string' }, shell: { type: 'boolean' }, verbose: { type: 'boolean' } } });
+const { values } = parseArgs({ options: { kernel: { type: 'string', multiple: true }, filter: { type: 'string' }, shell: { type: 'boolean' }, verbose: { type: 'boolean' }, quick: { type: 'boolean' }, matrix: { type: 'boolean' } } });
 const timeoutMs = 40 * 60_000;
 const runFolder = (name: string): string => join(checkout, 'build/vm', name);
 
 /** Test files that belong to a group, those that the filter names. */
 function chosenFiles(): string[] {
   const all = ['bpf', 'kernel-tests'].flatMap((folder) => readdirSync(join(checkout, folder)).filter((name) => name.endsWith('.test.ts')).map((name) => `${folder}/${name}`));
-  const wanted = all.filter((file) => groups.some((group) => group.files.test(file)) && (values.filter === undefined || new RegExp(values.filter).test(file)));
+  const wanted = all.filter((file) => groups.some((group) => (values.quick === true ? group.quick : group.files)?.test(file) === true) && (values.filter === undefined || new RegExp(values.filter).test(file)));
   if (wanted.length === 0) throw new ConfigError(`no test file matches ${values.filter}`, `there are: ${groups.map((group) => group.name).join(', ')}; see kernel-tests/vm/floor.ts`);
   return wanted;
 }
@@ -47,19 +50,20 @@ async function testKernel(name: string, files: readonly string[]): Promise<reado
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   const lines: TestLine[] = [];
-  const log: string[] = [];
+  let checks: Record<string, string> = {};
   const take = (text: string): void => {
-    log.push(text);
+    appendFileSync(join(folder, 'lines'), `${text}\n`);
     const line = parseLine(text);
     if (line !== undefined) lines.push(line);
+    if (text.startsWith(checkMark)) checks = checksOf(text.slice(checkMark.length));
     if (values.verbose === true) process.stdout.write(line === undefined ? `  | ${text}\n` : `  ${line.status} ${line.file}: ${line.name} ${line.ms} ms\n`);
   };
   const started = Date.now();
   const accelerator = name === 'host' ? undefined : await chooseAccelerator(kernelOf(name));
   const end = accelerator === undefined ? await runOnHost(files, take)
-    : await run({ kernel: kernelOf(name), accelerator, folder, command: { script: guestScript(files), shell: false } }, timeoutMs, take);
-  writeFileSync(join(folder, 'lines'), `${log.join('\n')}\n`);
+    : await run({ kernel: kernelOf(name), accelerator, folder, command: { script: guestScript(files, accelerator), shell: false } }, timeoutMs, take);
   const judged = judge(floors.find((floor) => floor.kernel === name)!, files, lines);
+  keep(name, accelerator === undefined ? release() : kernelOf(name).release, checks, judged);
   report(name, judged, end, (Date.now() - started) / 1000, accelerator === undefined ? 'this machine' : `${kernelOf(name).release}, ${accelerator}`);
   return [judged.passed.length, judged.failed.length + Number(end.failure !== undefined), judged.without.length];
 }
@@ -70,6 +74,16 @@ async function main(): Promise<void> {
     const kernel = kernelOf(names.find((name) => name !== 'host')!);
     mkdirSync(runFolder('shell'), { recursive: true });
     await shell({ kernel, accelerator: await chooseAccelerator(kernel), folder: runFolder('shell'), command: { script: '#!/bin/sh\ncd /weir && exec bash -i\n', shell: true } });
+    return;
+  }
+  if (values.matrix === true) {
+    writeMatrix();
+    return;
+  }
+  const lacking = names.some((name) => name !== 'host') ? whyNoKernels(kernels.filter((kernel) => names.includes(kernel.name))) : undefined;
+  if (lacking !== undefined && values.quick !== true) throw new ConfigError(lacking, 'run it on an x86-64 Debian with its archives configured, or only here: --kernel host');
+  if (lacking !== undefined) {
+    process.stdout.write(`skipped: kernels in a VM: ${lacking}\nkernel: 0 passed, 0 failed, 1 skipped\n`);
     return;
   }
   const files = chosenFiles();

@@ -38,6 +38,7 @@ const start = (boot: Boot, stdio: StdioOptions): ChildProcess => spawn('nice', [
 
 /** Runs the command; each of its lines goes to `line`. Ends the VM when no end has come after `timeoutMs`. */
 export async function run(boot: Boot, timeoutMs: number, line: (text: string) => void): Promise<End> {
+  writeFileSync(join(boot.folder, 'console'), '');
   const complaints = openSync(join(boot.folder, 'qemu.log'), 'w');
   const qemu = start(boot, ['ignore', 'pipe', complaints]);
   closeSync(complaints);
