@@ -8,10 +8,10 @@ import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import { instanceOf, type Instance } from '../agent/instance.ts';
-import { prober, type Answer, type Probe } from './programs.ts';
+import { prober, slowness, type Answer, type Probe } from './programs.ts';
 
 const launcher = fileURLToPath(new URL('../weir', import.meta.url));
-const startTimeoutMs = 60_000;
+const startTimeoutMs = 60_000 * slowness;
 
 export const outside = { ipv4: '198.51.100.1', ipv6: '2001:db8:51::1' };
 export const node = { ipv4: '198.51.100.2', ipv6: '2001:db8:51::2' };
