@@ -3,20 +3,20 @@ import { closeSync, existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { objectPath } from '../bpf/build.ts';
-import { toFlow } from '../hubble/flow.ts';
 import { Observer, serveHubble } from '../hubble/observer.ts';
 import { endpointsFolder, forget, manifestsFolder, open, removeFolders, type Opened } from './adoption.ts';
 import { serveApi } from './api/server.ts';
 import { verbsOf } from './api/verbs.ts';
 import { Enforcement } from './datapath/enforcement.ts';
 import { removePins } from './datapath/hooks.ts';
+import { sweepConnections, type Sweeper } from './datapath/sweeper.ts';
 import type { Datapath } from './datapath/maps.ts';
 import { reflectDirectory } from './directory/reflector.ts';
 import { manifestTable, problemTable } from './directory/tables.ts';
 import { EndpointReconciler } from './endpoint/reconciler.ts';
 import { saveEndpoints } from './endpoint/saved.ts';
 import { endpointTable } from './endpoint/tables.ts';
-import { lookupsOf } from './flow/lookups.ts';
+import { Names } from './flow/lookups.ts';
 import { readFlows } from './flow/source.ts';
 import { IdentityAllocator, isLocalIdentity } from './identity/allocator.ts';
 import { cidrLabels } from './identity/labels.ts';
@@ -31,7 +31,7 @@ import { ensureGateway, removeGateway } from './node/gateway.ts';
 import { takeLock } from './node/lock.ts';
 import { reconcileNetdevs } from './node/reconciler.ts';
 import { reflectNode } from './node/reflector.ts';
-import { netdevTable, nodeAddressTable } from './node/tables.ts';
+import { netdevTable, nodeAddressTable, type NetdevRow } from './node/tables.ts';
 import type { PolicyReconciler } from './policy/reconciler.ts';
 import { PolicySet } from './policy/reflector.ts';
 import { policyTable } from './policy/tables.ts';
@@ -51,6 +51,8 @@ export interface AgentOptions {
   readonly allowRoot: boolean;
   /** As the kernel can, unless it is given. */
   readonly attachMode?: AttachMode;
+  /** Rows of the conntrack table; MAX_CONNECTIONS unless it is given. */
+  readonly connections?: number;
   readonly log: (line: string) => void;
 }
 
@@ -69,15 +71,17 @@ export interface Agent {
   readonly policy: PolicyReconciler;
   readonly enforcement: Enforcement;
   readonly attachMode: AttachMode;
+  readonly sweeper: Sweeper;
   readonly startedAt: Date;
   /** Ends the workloads and removes everything that the agent made on this machine. */
   readonly stop: () => Promise<void>;
 }
 
+/** What fits through every device that leads outside; 1500: none does. */
+const mtuOf = (netdevs: readonly NetdevRow[]): number => (netdevs.length === 0 ? 1_500 : Math.min(...netdevs.map((row) => row.mtu)));
+
 type Undo = (() => void | Promise<void>)[];
 
-const flowCapacity = 4_095;
-const maxMtu = 1_500;
 const stopGraceMs = 1_000;
 
 /**
@@ -111,7 +115,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const { instance, ranges, log } = options;
   const netlink = new Netlink();
   undo.push(() => { closeSync(netlink.fd); });
-  const { datapath, hooks, attachMode, policy, adopted } = await open(options, netlink, owns);
+  const { datapath, hooks, attachMode, policy, adopted, applied } = await open(options, netlink, owns);
   undo.push(() => { datapath.object.close(); });
   const tables = makeTables();
   const allocator = new IdentityAllocator(tables.identities);
@@ -122,6 +126,8 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const gateway = ensureGateway(netlink, instance, ranges);
   undo.push(() => { removeGateway(netlink, instance, ranges); });
   undo.push(reflectNode(netlink, tables['node-addresses'], tables.netdevs));
+  const sweeper = sweepConnections(datapath, tables.endpoints, log);
+  undo.push(sweeper.stop);
   undo.push(reconcileNetdevs(tables.netdevs, datapath, hooks, log));
 
   const observer = await openHubble(instance, tables, datapath, policy, undo);
@@ -132,14 +138,19 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     instance, pods: tables.pods, workloads: tables.workloads, hostsFile: hosts.path, cgroupFolder: cgroupFolder(instance.cgroup), log,
   });
   const endpoints = new EndpointReconciler({
-    instance, netlink, hooks, gateway, ranges, mtu: Math.min(maxMtu, ...tables.netdevs.rows().map((row) => row.mtu)),
+    instance, netlink, hooks, gateway, ranges, mtu: mtuOf(tables.netdevs.rows()),
     workloads: tables.workloads, manifests: tables.manifests, endpoints: tables.endpoints, identities: allocator,
     release: (key) => { workloads.release(key); }, failed: (key, message) => { workloads.fail(key, message); },
   });
   undo.push(() => { endpoints.stop(); });
   const enforcement = new Enforcement({
     policies, endpoints: tables.endpoints, identities: tables.identities, allocator, nodeAddresses: tables['node-addresses'], ipcache: tables.ipcache,
-    reconciler: policy, ...(adopted === undefined ? {} : { adopted: [...adopted.identities.keys()] }), open: (row) => { endpoints.open(row); }, log,
+    reconciler: policy, ...(adopted === undefined ? {} : { adopted: [...adopted.identities.keys()] }),
+    applied: async () => {
+      await applied();
+      sweeper.begin();
+    },
+    open: (row) => { endpoints.open(row); }, log,
   });
   undo.push(() => enforcement.stop());
   undo.push(async () => {
@@ -147,7 +158,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     workloads.close();
   });
 
-  const agent: Agent = { options, tables, observer, datapath, policies, policy, enforcement, attachMode, startedAt: new Date(), stop };
+  const agent: Agent = { options, tables, observer, datapath, policies, policy, enforcement, attachMode, sweeper, startedAt: new Date(), stop };
   undo.push(await serveApi(instance.apiSocket, verbsOf(agent)));
   undo.push(reflectPods(tables.manifests, tables.pods, tables.problems, options));
   if (options.dir !== undefined) {
@@ -168,11 +179,15 @@ function takeOver({ endpoints, identities }: NonNullable<Opened['adopted']>, { i
 
 async function openHubble(instance: Instance, tables: Tables, datapath: Datapath, policy: PolicyReconciler, undo: Undo): Promise<Observer> {
   const nodeName = hostname();
-  const observer = new Observer({ capacity: flowCapacity, nodeName, version });
-  const lookups = lookupsOf(tables.endpoints, tables.identities, policy, nodeName);
-  const flows = readFlows(datapath, (record) => { observer.record(toFlow(record, lookups)); },
-    (count) => { observer.lost('PERF_EVENT_RING_BUFFER', Number(count)); });
-  undo.push(flows.stop);
+  const names = new Names(tables.endpoints, tables.identities, policy.numbers, nodeName);
+  undo.push(() => { names.close(); });
+  const observer = new Observer({ nodeName, version, lookups: names.lookups });
+  undo.push(readFlows(datapath, {
+    before: () => { names.look(); },
+    records: (slots) => { observer.records(slots); },
+    lost: (count) => { observer.lost('PERF_EVENT_RING_BUFFER', count); },
+    upkeep: () => { names.upkeep((nowNs) => observer.oldestNs(nowNs)); },
+  }));
   undo.push(await serveHubble(observer, instance.hubbleSocket));
   return observer;
 }

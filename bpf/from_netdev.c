@@ -16,7 +16,8 @@ int from_netdev(struct __sk_buff *skb)
 	if (!w)
 		return TC_ACT_UNSPEC;
 	p = &w->packet;
-	if (parse(skb, ether_type, p))
+	/* A tagged frame is for the VLAN device on top of this one. */
+	if (is_tagged(skb, ether_type) || parse(skb, ether_type, p))
 		return TC_ACT_UNSPEC;
 	/* Without its first fragment nobody can tell whose it is: the host waits for that one in vain and drops it. */
 	if (p->fragment == FRAGMENT_LATER && fragment_recall(w))

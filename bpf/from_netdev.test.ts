@@ -4,7 +4,7 @@ import { ipcacheKey } from '../agent/ipcache/address.ts';
 import { drop_reason } from './types.gen.ts';
 import { Bench, here } from './testing/bench.ts';
 import { node, Outside } from './testing/outside.ts';
-import { checksumsHold, fieldsOf, frame, protocol, type Frame } from './testing/packet.ts';
+import { checksumsHold, fieldsOf, frame, protocol, tag, type Frame } from './testing/packet.ts';
 
 const a = { ipv4: '10.0.0.1', ipv6: 'fd00::1', mac: '02:00:00:00:00:01' };
 const router = '02:00:00:00:00:99';
@@ -123,6 +123,8 @@ const foreign: readonly Foreign[] = [
   { name: 'the right ports to another address', packet: (f, seen) => frame().ip(f.remote, f.stranger).tcp(443, seen, 'A') },
   { name: 'the workload\'s own address from outside', packet: (f) => frame().ip(f.remote, f.workload).tcp(443, port, 'A') },
   { name: 'an echo request to the node', packet: (f, seen) => frame().ip(f.remote, f.node).icmp(f.echo, { id: seen }) },
+  { name: 'a tagged frame that would be an answer', packet: (f, seen) => frame().vlan(5).ip(f.remote, f.node).tcp(443, seen, 'A') },
+  { name: 'a frame with a provider tag', packet: (f, seen) => frame().vlan(5, tag.provider).ip(f.remote, f.node).tcp(443, seen, 'A') },
   { name: 'a protocol without ports', packet: (f) => frame().ip(f.remote, f.node).raw(47, new Uint8Array(8)) },
 ];
 const foreign4: readonly Foreign[] = [

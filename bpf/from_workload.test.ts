@@ -1,8 +1,8 @@
 // Packet tables of from_workload: what a workload sends, in both families.
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { drop_reason, flow_event, ipcache_flag } from './types.gen.ts';
+import { counter, drop_reason, flow_event, ipcache_flag } from './types.gen.ts';
 import { Bench, here } from './testing/bench.ts';
-import { checksumsHold, frame, protocol, type Frame } from './testing/packet.ts';
+import { checksumsHold, frame, protocol, tag, type Frame } from './testing/packet.ts';
 
 const a = { ipv4: '10.0.0.1', ipv6: 'fd00::1', mac: '02:00:00:00:00:01' };
 const b = { ipv4: '10.0.0.2', ipv6: 'fd00::2', mac: '02:00:00:00:00:02' };
@@ -35,10 +35,17 @@ const rows: readonly Row[] = [
   { name: 'another MAC address', packet: (f) => frame().mac('02:00:00:00:00:77').ip(f.src, f.dst).tcp(++port, 80, 'S'), verdict: 'drop', reason: 'DROP_INVALID_SOURCE_MAC' },
   { name: 'another source address', packet: (f) => frame().ip(f.other, f.dst).tcp(++port, 80, 'S'), verdict: 'drop', reason: 'DROP_INVALID_SOURCE_IP' },
   { name: 'to an address that nobody knows', packet: (f) => frame().ip(f.src, f.other).tcp(++port, 80, 'S'), verdict: 'drop', reason: 'DROP_EP_NOT_READY' },
+  { name: 'a VLAN tag in the frame', packet: (f) => frame().vlan(5).ip(f.src, f.dst).tcp(++port, 80, 'S'), verdict: 'drop', reason: 'DROP_VLAN_FILTERED' },
+  { name: 'a provider tag', packet: (f) => frame().vlan(5, tag.provider).ip(f.src, f.dst).tcp(++port, 80, 'S'), verdict: 'drop', reason: 'DROP_VLAN_FILTERED' },
+  { name: 'two tags', packet: (f) => frame().vlan(5, tag.provider).vlan(6).ip(f.src, f.dst).tcp(++port, 80, 'S'), verdict: 'drop', reason: 'DROP_VLAN_FILTERED' },
+  { name: 'a frame of 3,500 bytes', packet: (f) => frame().ip(f.src, f.dst).udp(++port, 53, 'x'.repeat(3_500)), verdict: 'redirect' },
   { name: 'the last hop', packet: (f) => (f.family === 'IPv4' ? frame().ipv4(f.src, f.dst, { ttl: 1 }) : frame().ipv6(f.src, f.dst, { ttl: 1 })).tcp(++port, 80, 'S'), verdict: 'drop', reason: 'DROP_TTL_EXCEEDED' },
 ];
 
+const recordRoute = [7, 7, 4, 0, 0, 0, 0, 0];
 const only4: readonly Row[] = [
+  { name: 'IP options before TCP', packet: (f) => frame().ipv4(f.src, f.dst, { options: recordRoute }).tcp(++port, 80, 'S'), verdict: 'redirect' },
+  { name: 'as many IP options as fit before UDP', packet: (f) => frame().ipv4(f.src, f.dst, { options: new Array<number>(40).fill(1) }).udp(++port, 53, 'x'), verdict: 'redirect' },
   { name: 'ICMPv6 inside IPv4', packet: (f) => frame().ipv4(f.src, f.dst).raw(protocol.icmp6, new Uint8Array(8)), verdict: 'drop', reason: 'DROP_INVALID_PACKET' },
   { name: 'ARP for the gateway', packet: () => frame().arp(1, a.mac, a.ipv4, gateway.ipv4), verdict: 'pass', silent: true },
   { name: 'ARP in the name of another', packet: () => frame().arp(2, a.mac, b.ipv4, gateway.ipv4), verdict: 'drop', reason: 'DROP_INVALID_SOURCE_IP' },
@@ -62,7 +69,9 @@ const table = [...families.flatMap((f) => rows.map((row) => ({ ...row, f }))), .
 
 describe('from_workload', () => {
   test.each(table.map((row) => [`${row.f.family}: ${row.name}`, row] as const))('%s', (_, row) => {
+    const before = bench.datapath.counter(counter.COUNTER_DROPPED);
     const { verdict, packet, records } = bench.run('from_workload', row.packet(row.f).bytes());
+    expect(bench.datapath.counter(counter.COUNTER_DROPPED) - before).toBe(row.verdict === 'drop' ? 1n : 0n);
     const told = records.map((record) => ({ event: record.event, reason: record.reason }));
     expect(verdict).toBe(row.verdict);
     if (row.reason !== undefined) {
@@ -72,7 +81,7 @@ describe('from_workload', () => {
     }
     if (verdict === 'redirect') {
       expect(Buffer.from(packet.subarray(0, 12)).toString('hex')).toBe('020000000002' + '0200000000fe');
-      expect(!/TCP|UDP to|echo/.test(row.name) || /options|header/.test(row.name) || checksumsHold(packet)).toBe(true);
+      expect(!/TCP|UDP|echo|bytes/.test(row.name) || /destination options|header/.test(row.name) || checksumsHold(packet)).toBe(true);
     }
   });
 

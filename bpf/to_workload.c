@@ -17,6 +17,8 @@ int to_workload(struct __sk_buff *skb)
 	w->observation.point = TO_ENDPOINT;
 	if (!bpf_map_lookup_elem(&endpoints, &ifindex))
 		return drop_unjudged(w, DIRECTION_INGRESS, DROP_EP_NOT_READY);
+	if (is_tagged(skb, ether_type))
+		return drop_unjudged(w, DIRECTION_INGRESS, DROP_VLAN_FILTERED);
 	if (ether_type == bpf_htons(ETH_P_ARP))
 		return TC_ACT_OK;
 	reason = parse(skb, ether_type, &w->packet);

@@ -2,6 +2,7 @@
 import { rmSync } from 'node:fs';
 import grpc from '@grpc/grpc-js';
 import { RequestError } from './errors.ts';
+import { compileEntryFilters } from './filters/raw.ts';
 import type { Observer } from './observer.ts';
 import { healthService, observerService, type HealthCheckRequest, type HealthCheckResponse } from './proto.ts';
 import { compileQuery, type Query } from './query.ts';
@@ -18,14 +19,16 @@ const unimplemented = (name: string): Partial<grpc.StatusObject> =>
 
 function getFlows(observer: Observer, call: FlowsCall): void {
   let query: Query;
+  let matches: (number: number) => boolean;
   try {
     query = compileQuery(call.request);
+    matches = compileEntryFilters(observer.entries, call.request.whitelist, call.request.blacklist);
   } catch (error) {
     if (!(error instanceof RequestError)) throw error;
     call.emit('error', { code: grpc.status.INVALID_ARGUMENT, details: error.message });
     return;
   }
-  const stream = new FlowStream(observer.ring, query, {
+  const stream = new FlowStream(observer.entries, query, matches, {
     write: (response) => call.write(response),
     whenDrained: (go) => { call.once('drain', go); },
     end: () => { call.end(); },

@@ -1,7 +1,7 @@
 // End to end: UDP datagrams of 8,000 bytes, in fragments on every link of 1,500 bytes, there and back under policy, IPv4 and IPv6.
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Cluster, node, outside, pod, policy } from './cluster.ts';
-import { idle, server } from './programs.ts';
+import { bound, idle, server } from './programs.ts';
 
 const udp = (port: string): object => ({ toPorts: [{ ports: [{ port, protocol: 'UDP' }] }] });
 const files = {
@@ -34,22 +34,11 @@ def echo(to, port):
 print(json.dumps([echo(**target) for target in json.loads(sys.argv[1])]))
 `, JSON.stringify(targets)];
 
-/** Echoes by sockets bound to one address each: a wildcard one of the node would answer workloads from the gateway's address. */
-const bound = (addresses: readonly string[], ports: readonly number[]): string[] => ['python3', '-u', '-c', `
-import json, socket, sys, threading
-def echo(address, port):
-    s = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_DGRAM); s.bind((address, port))
-    while True:
-        data, client = s.recvfrom(65536); s.sendto(data, client)
-for address in json.loads(sys.argv[1]):
-    for port in json.loads(sys.argv[2]): threading.Thread(target=echo, args=(address, port)).start()
-`, JSON.stringify(addresses), JSON.stringify(ports)];
-
 let cluster: Cluster;
 beforeAll(async () => {
   cluster = await Cluster.start('fragments', files);
   cluster.background('outside', ...server(8080, 9090));
-  cluster.background('node', ...bound(Object.values(node), [8080, 9090]));
+  cluster.background('node', ...bound(Object.values(node), 8080, 9090));
   await cluster.until('the outside listens', () => cluster.probe('node', [{ kind: 'udp', to: outside.ipv4, port: 9090 }])[0] === 'open');
   await cluster.until('the host listens', () => cluster.probe('node', [{ kind: 'udp', to: node.ipv6, port: 9090 }])[0] === 'open');
   await cluster.until('the workload listens', () => cluster.probe('node', [{ kind: 'udp', to: cluster.address('default/echo').ipv4, port: 8080 }])[0] === 'open');

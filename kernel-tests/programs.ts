@@ -1,23 +1,34 @@
-// The programs that test workloads run: a server on many ports, and a prober that tells what became of each attempt.
+// The programs that test workloads run: servers on many ports, and a prober that tells what became of each attempt.
 
-/** Echoes over TCP and UDP on the given ports, IPv4 and IPv6; `banner` tells the client's address first. */
-export const server = (...ports: number[]): string[] => ['python3', '-u', '-c', `
-import socket, threading
+const echoes = (addresses: readonly string[], ports: readonly number[]): string[] => ['python3', '-u', '-c', `
+import json, socket, sys, threading
 def answer(peer, address):
     try:
         peer.sendall(('from ' + address[0].replace('::ffff:', '') + '\\n').encode())
         while data := peer.recv(65536): peer.sendall(data)
     except OSError: pass
-def tcp(port):
-    listener = socket.create_server(('::', port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=100)
+def bind(kind, address, port):
+    s = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, kind)
+    if address == '::': s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind((address, port))
+    return s
+def tcp(address, port):
+    listener = bind(socket.SOCK_STREAM, address, port); listener.listen(100)
     while True: threading.Thread(target=answer, args=listener.accept(), daemon=True).start()
-def udp(port):
-    s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0); s.bind(('::', port))
+def udp(address, port):
+    s = bind(socket.SOCK_DGRAM, address, port)
     while True:
-        data, address = s.recvfrom(65536); s.sendto(data, address)
-for port in (${ports.join(', ')},):
-    for kind in (tcp, udp): threading.Thread(target=kind, args=(port,)).start()
-`];
+        data, client = s.recvfrom(65536); s.sendto(data, client)
+for address in json.loads(sys.argv[1]):
+    for port in json.loads(sys.argv[2]):
+        for kind in (tcp, udp): threading.Thread(target=kind, args=(address, port)).start()
+`, JSON.stringify(addresses), JSON.stringify(ports)];
+
+/** Echoes over TCP and UDP on the given ports, IPv4 and IPv6; over TCP a line with the client's address comes first. */
+export const server = (...ports: number[]): string[] => echoes(['::'], ports);
+
+/** The same by sockets of one address each: a wildcard one of UDP on the node would answer workloads from the gateway's address. */
+export const bound = (addresses: readonly string[], ...ports: number[]): string[] => echoes(addresses, ports);
 
 /** Ends only when it is told to. */
 export const idle = ['sleep', '100000'];

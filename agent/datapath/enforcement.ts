@@ -25,6 +25,8 @@ export interface EnforcementOptions {
   readonly reconciler: PolicyReconciler;
   /** The prefixes with an identity from before a restart; absent: the kernel enforces nothing yet. */
   readonly adopted?: readonly string[];
+  /** Called after each flip, before what it allows is opened. */
+  readonly applied: () => Promise<void>;
   /** An endpoint whose policy is in the kernel now and that has not been opened yet. */
   readonly open: (row: EndpointRow) => void;
   readonly log: (line: string) => void;
@@ -106,6 +108,7 @@ export class Enforcement {
       this.#dirty = true;
       return;
     }
+    await this.#options.applied();
     this.#image = image;
     policies.accept(rows);
     ipcache.replace(prefixes);

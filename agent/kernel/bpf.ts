@@ -1,20 +1,22 @@
 // bpf(2): maps, pins, links and test runs. Numbers and layouts: include/uapi/linux/bpf.h.
+import { closeSync } from 'node:fs';
 import { addressOf, bpf, bpfAsync, bpfRaw } from './libc.ts';
 import { errno, KernelError } from './errors.ts';
 
 const command = {
   mapCreate: 0, mapLookup: 1, mapUpdate: 2, mapDelete: 3, mapNextKey: 4, objectPin: 6, objectGet: 7,
-  progTestRun: 10, objectInfo: 15, progQuery: 16, linkCreate: 28, linkUpdate: 29,
+  progTestRun: 10, objectInfo: 15, progQuery: 16, btfById: 19, mapLookupBatch: 24, linkCreate: 28, linkUpdate: 29,
 } as const;
 
 export const attachType = { tcxIngress: 46, tcxEgress: 47 } as const;
 export const mapType = { hash: 1, array: 2, arrayOfMaps: 12 } as const;
 
-/** A union bpf_attr being filled in. */
-function attributes(fields: readonly (readonly [offset: number, bytes: 4 | 8, value: number | bigint])[], length = 72): Uint8Array {
+/** A union bpf_attr being filled in; an array stands for its address. */
+function attributes(fields: readonly (readonly [offset: number, bytes: 4 | 8, value: number | bigint | Uint8Array])[], length = 72): Uint8Array {
   const view = new DataView(new ArrayBuffer(length));
   for (const [offset, bytes, value] of fields) {
-    if (bytes === 4) view.setUint32(offset, Number(value), true);
+    if (typeof value === 'object') view.setBigUint64(offset, addressOf(value), true);
+    else if (bytes === 4) view.setUint32(offset, Number(value), true);
     else view.setBigUint64(offset, BigInt(value), true);
   }
   return new Uint8Array(view.buffer);
@@ -25,19 +27,19 @@ const pathBytes = (path: string): Uint8Array => new TextEncoder().encode(`${path
 export const updateFlags = { any: 0, noExist: 1, exist: 2 } as const;
 
 export function mapLookup(fd: number, key: Uint8Array, value: Uint8Array, name: string): boolean {
-  const result = bpfRaw(command.mapLookup, attributes([[0, 4, fd], [8, 8, addressOf(key)], [16, 8, addressOf(value)]]));
+  const result = bpfRaw(command.mapLookup, attributes([[0, 4, fd], [8, 8, key], [16, 8, value]]));
   if (result >= 0) return true;
   if (result === -errno.ENOENT) return false;
   throw new KernelError(`map ${name}`, 'bpf(BPF_MAP_LOOKUP_ELEM)', -result);
 }
 
 export function mapUpdate(fd: number, key: Uint8Array, value: Uint8Array, name: string, flags: number = updateFlags.any): void {
-  bpf(command.mapUpdate, attributes([[0, 4, fd], [8, 8, addressOf(key)], [16, 8, addressOf(value)], [24, 8, flags]]), `map ${name}`, 'BPF_MAP_UPDATE_ELEM');
+  bpf(command.mapUpdate, attributes([[0, 4, fd], [8, 8, key], [16, 8, value], [24, 8, flags]]), `map ${name}`, 'BPF_MAP_UPDATE_ELEM');
 }
 
 /** False when there was no such row. */
 export function mapDelete(fd: number, key: Uint8Array, name: string): boolean {
-  const result = bpfRaw(command.mapDelete, attributes([[0, 4, fd], [8, 8, addressOf(key)]]));
+  const result = bpfRaw(command.mapDelete, attributes([[0, 4, fd], [8, 8, key]]));
   if (result >= 0) return true;
   if (result === -errno.ENOENT) return false;
   throw new KernelError(`map ${name}`, 'bpf(BPF_MAP_DELETE_ELEM)', -result);
@@ -49,14 +51,65 @@ export function mapKeys(fd: number, keySize: number, limit: number, name: string
   let previous: Uint8Array | undefined;
   while (keys.length < limit) {
     const next = new Uint8Array(keySize);
-    const key = previous === undefined ? 0n : addressOf(previous);
-    const result = bpfRaw(command.mapNextKey, attributes([[0, 4, fd], [8, 8, key], [16, 8, addressOf(next)]]));
+    const key = previous ?? 0;
+    const result = bpfRaw(command.mapNextKey, attributes([[0, 4, fd], [8, 8, key], [16, 8, next]]));
     if (result === -errno.ENOENT) break;
     if (result < 0) throw new KernelError(`map ${name}`, 'bpf(BPF_MAP_GET_NEXT_KEY)', -result);
     keys.push(next);
     previous = next;
   }
   return keys;
+}
+
+export interface Batch { readonly keys: Uint8Array; readonly values: Uint8Array; readonly count: number; readonly next: Uint8Array | undefined }
+
+/**
+ * At most `count` rows of a hash map from where the batch before ended, read on a worker thread; the kernel holds the lock of one bucket at a time.
+ * `into`: the memory of a batch that is not needed any more. A table that changes meanwhile may repeat or miss some.
+ */
+export async function mapBatch(map: { fd: number; keySize: number; valueSize: number; name: string }, count: number, from?: Uint8Array, into?: Batch): Promise<Batch> {
+  const keys = into?.keys ?? new Uint8Array(count * map.keySize);
+  const values = into?.values ?? new Uint8Array(count * map.valueSize);
+  const next = new Uint8Array(4);
+  const request = attributes([[0, 8, from ?? 0], [8, 8, next], [16, 8, keys], [24, 8, values],
+    [32, 4, count], [36, 4, map.fd]]);
+  const found = (): number => new DataView(request.buffer).getUint32(32, true);
+  try {
+    await bpfAsync(command.mapLookupBatch, request, `map ${map.name}`, 'BPF_MAP_LOOKUP_BATCH');
+    return { keys, values, count: found(), next };
+  } catch (error) {
+    // ENOENT, the end of the table, is known by the count: other errors leave it as it was given.
+    if (found() === count) throw error;
+    return { keys, values, count: found(), next: undefined };
+  }
+}
+
+export interface MapInfo { readonly keySize: number; readonly valueSize: number; readonly maxEntries: number; readonly btfId: number }
+
+function objectInfo(fd: number, length: number, name: string, into = new Uint8Array(length)): DataView {
+  bpf(command.objectInfo, attributes([[0, 4, fd], [4, 4, length], [8, 8, into]]), name, 'BPF_OBJ_GET_INFO_BY_FD');
+  return new DataView(into.buffer);
+}
+
+/** struct bpf_map_info. */
+export function mapInfo(fd: number, name: string): MapInfo {
+  const info = objectInfo(fd, 80, `map ${name}`);
+  return { keySize: info.getUint32(8, true), valueSize: info.getUint32(12, true), maxEntries: info.getUint32(16, true), btfId: info.getUint32(64, true) };
+}
+
+/** The BTF that the kernel keeps with a map: the layouts that it was made with. struct bpf_btf_info. */
+export function readBtf(id: number, name: string): Uint8Array {
+  const fd = bpf(command.btfById, attributes([[0, 4, id]]), name, 'BPF_BTF_GET_FD_BY_ID');
+  try {
+    const bytes = new Uint8Array(objectInfo(fd, 16, name).getUint32(8, true));
+    const info = new DataView(new ArrayBuffer(16));
+    info.setBigUint64(0, addressOf(bytes), true);
+    info.setUint32(8, bytes.length, true);
+    objectInfo(fd, 16, name, new Uint8Array(info.buffer));
+    return bytes;
+  } finally {
+    closeSync(fd);
+  }
 }
 
 export function mapCreate(type: number, keySize: number, valueSize: number, entries: number, innerFd = 0): number {
@@ -73,18 +126,18 @@ export function gracePeriod(): () => Promise<void> {
   const key = new Uint8Array(4);
   const value = new Uint8Array(new Uint32Array([inner]).buffer);
   return async () => {
-    await bpfAsync(command.mapUpdate, attributes([[0, 4, outer], [8, 8, addressOf(key)], [16, 8, addressOf(value)]]), 'grace period', 'BPF_MAP_UPDATE_ELEM');
+    await bpfAsync(command.mapUpdate, attributes([[0, 4, outer], [8, 8, key], [16, 8, value]]), 'grace period', 'BPF_MAP_UPDATE_ELEM');
   };
 }
 
 export function pin(fd: number, path: string): void {
   const name = pathBytes(path);
-  bpf(command.objectPin, attributes([[0, 8, addressOf(name)], [8, 4, fd]]), path, 'BPF_OBJ_PIN');
+  bpf(command.objectPin, attributes([[0, 8, name], [8, 4, fd]]), path, 'BPF_OBJ_PIN');
 }
 
 export function openPin(path: string): number {
   const name = pathBytes(path);
-  return bpf(command.objectGet, attributes([[0, 8, addressOf(name)]]), path, 'BPF_OBJ_GET');
+  return bpf(command.objectGet, attributes([[0, 8, name]]), path, 'BPF_OBJ_GET');
 }
 
 /** Attaches a tc program by a TCX link (kernel 6.6); the attachment lives as long as the link's fd or pin. */
@@ -109,8 +162,8 @@ export function testRun(programFd: number, frame: Uint8Array, ifindex: number, r
   const context = new Uint8Array(skbLength);
   new DataView(context.buffer).setUint32(skbIfindex, ifindex, true);
   const run = attributes([
-    [0, 4, programFd], [8, 4, frame.length], [12, 4, packet.length], [16, 8, addressOf(frame)], [24, 8, addressOf(packet)],
-    [32, 4, repeat], [40, 4, context.length], [48, 8, addressOf(context)],
+    [0, 4, programFd], [8, 4, frame.length], [12, 4, packet.length], [16, 8, frame], [24, 8, packet],
+    [32, 4, repeat], [40, 4, context.length], [48, 8, context],
   ], 80);
   bpf(command.progTestRun, run, 'test run', 'BPF_PROG_TEST_RUN');
   const view = new DataView(run.buffer);

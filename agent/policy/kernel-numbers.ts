@@ -78,8 +78,12 @@ export class KernelNumbers {
         this.#classes.set(peers.key, id);
       }
     } catch (error) {
-      for (const policy of placed) this.#forgetPolicy(policy.key);
-      for (const peers of freshClasses) this.#forgetClass(peers.key);
+      for (const policy of placed) this.#unplace(policy.key);
+      for (const { key } of freshClasses) {
+        const id = this.#classes.get(key);
+        if (id !== undefined) this.#classIds.untake(id);
+        this.#classes.delete(key);
+      }
       throw error;
     }
     if (fresh.length > 0 || freshClasses.length > 0) this.#revision += 1;
@@ -149,7 +153,7 @@ export class KernelNumbers {
     if (firstBit !== undefined) this.#bits.giveBack(firstBit, bits);
     if (firstLine !== undefined) this.#lines.giveBack(firstLine, lines);
     if (firstStep !== undefined) this.#steps.giveBack(firstStep, steps);
-    if (id !== undefined) this.#policyIds.giveBack(id);
+    if (id !== undefined) this.#policyIds.untake(id);
     const full = id === undefined ? `${limit.MAX_POLICIES - 1} different sets of rules`
       : firstBit === undefined ? `${limit.ROW_WORDS * wordBits} rules over all different sets of rules`
         : `${limit.MAX_STEPS - 1} port intervals over all different sets of rules`;
@@ -178,11 +182,24 @@ export class KernelNumbers {
     this.#giveBack(at);
   }
 
+  /** Takes back what no program has read. */
+  #unplace(key: string): void {
+    const at = this.#placements.get(key)!;
+    this.#placements.delete(key);
+    this.#byId.delete(at.id);
+    this.#freeRows(at);
+    this.#policyIds.untake(at.id);
+  }
+
   #giveBack(at: Placement): void {
+    this.#freeRows(at);
+    this.#policyIds.giveBack(at.id);
+  }
+
+  #freeRows(at: Placement): void {
     this.#bits.giveBack(at.firstBit, at.bits);
     this.#lines.giveBack(at.firstLine, at.lines);
     this.#steps.giveBack(at.firstStep, at.steps);
-    this.#policyIds.giveBack(at.id);
   }
 
   #forgetClass(key: string): void {

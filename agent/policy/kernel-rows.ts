@@ -18,7 +18,7 @@ export interface Placement {
 /** What of a policy becomes rows. */
 export type PolicyRows = Pick<MergedPolicy, 'intervals' | 'defaultAction'>;
 
-const noBound = 0x7fffffff;
+const top = 2 ** 31;
 const fan = limit.LINE_BOUNDS + 1;
 
 export const stepsOf = ({ intervals }: PolicyRows): number => intervals.reduce((sum, { steps }) => sum + Math.max(1, steps.length), 0);
@@ -35,15 +35,15 @@ function levelsOf(intervals: number): number {
 
 function encode({ intervals, defaultAction }: PolicyRows, at: Placement): { policy: Policy; lines: Bounds[]; steps: Step[] } {
   const levels = levelsOf(intervals.length);
-  const bounds = (from: number, span: number, count: number): number[] => Array.from({ length: count }, (_, index) => intervals[from + (index + 1) * span]?.lower ?? noBound);
+  const bounds = (from: number, span: number, count: number): number[] => Array.from({ length: count }, (_, index) => top - (intervals[from + (index + 1) * span]?.lower ?? top));
   const lines: Bounds[] = [];
   const firstLines: number[] = [];
   for (let span = fan ** levels; span > 1; span /= fan) {
     firstLines.push(at.firstLine + lines.length);
-    for (let from = 0; from < intervals.length; from += span) lines.push({ lower: bounds(from, span / fan, limit.LINE_BOUNDS) });
+    for (let from = 0; from < intervals.length; from += span) lines.push({ room: bounds(from, span / fan, limit.LINE_BOUNDS) });
   }
   const policy: Policy = {
-    lower: bounds(0, fan ** levels, limit.ROOT_BOUNDS), first_line: Array.from({ length: limit.POLICY_LEVELS }, (_, level) => firstLines[level] ?? 0),
+    room: bounds(0, fan ** levels, limit.ROOT_BOUNDS), first_line: Array.from({ length: limit.POLICY_LEVELS }, (_, level) => firstLines[level] ?? 0),
     first_step: at.firstStep, first_bit: at.firstBit, intervals: intervals.length, levels,
     default_action: defaultAction === 'allow' ? action.ACTION_ALLOW : action.ACTION_DEFAULT_DENY,
   };
@@ -87,8 +87,8 @@ export function lowerOf(datapath: Datapath, row: Policy, index: number): number 
   if (index === 0) return 0;
   let [child, level] = [index, row.levels];
   for (; level > 0 && child % fan === 0; level -= 1) child /= fan;
-  if (level === 0) return row.lower[child - 1]!;
-  return datapath.bounds.get(row.first_line[level - 1]! + Math.floor(child / fan))!.lower[child % fan - 1]!;
+  if (level === 0) return top - row.room[child - 1]!;
+  return top - datapath.bounds.get(row.first_line[level - 1]! + Math.floor(child / fan))!.room[child % fan - 1]!;
 }
 
 /** The steps of interval `index` of a policy in the kernel, each with its place. Throws when they lead nowhere. */

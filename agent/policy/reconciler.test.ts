@@ -84,7 +84,7 @@ describe('PolicyReconciler', () => {
     ['too many classes', imageOf([], Array.from({ length: limit.MAX_CLASSES }, (_, index) => peers(`c${index}`)), {}), /more than 16383 classes.*fewer/],
     ['too many prefixes', ours, /262145 addresses and prefixes.*at most 262144.*fewer/, addresses(limit.MAX_PREFIXES)],
     ['too many endpoints', ours, /16385 endpoints.*at most 16384/, [], ends(limit.MAX_ENDPOINTS)],
-  ])('%s: refused whole, the old state stands', async (_, image, message, prefixes = [], endpoints = []) => {
+  ])('%s: refused whole, the old state stands', async (name, image, message, prefixes = [], endpoints = []) => {
     await reconciler.apply(ours, [world], [endpoint]);
     const generation = reconciler.generation;
     const kept = reconciler.numbers.policyId('b');
@@ -97,6 +97,7 @@ describe('PolicyReconciler', () => {
     // Nothing leaked: what was there fits still.
     await reconciler.apply(ours, [world], [endpoint]);
     expect(reconciler.numbers.policyId('b')).toBe(kept);
+    await reconciler.apply(imageOf([policyOf('b'), policyOf(`after ${name}`)], [peers('all', 0), peers(`after ${name}`)], { 9: 'all', 500: `after ${name}` }), [world], [endpoint]);
   }, 60_000);
 
   test('an endpoint that goes leaves the map', async () => {

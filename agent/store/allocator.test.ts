@@ -1,5 +1,20 @@
 import { describe, expect, test } from '@jest/globals';
-import { RangeAllocator } from './allocator.ts';
+import { NumberAllocator, RangeAllocator } from './allocator.ts';
+
+describe('NumberAllocator', () => {
+  const rows: readonly { name: string; steps: readonly (readonly [what: 'take' | 'back' | 'untake' | 'reserve' | 'wait', number?: number])[]; found: readonly unknown[] }[] = [
+    { name: 'in turn, until all are taken', steps: [['take'], ['take'], ['take'], ['take']], found: [1, 2, 3, undefined] },
+    { name: 'what was given back rests', steps: [['take'], ['take'], ['take'], ['back', 2], ['take'], ['wait'], ['take']], found: [1, 2, 3, undefined, undefined, undefined, 2] },
+    { name: 'what nobody has seen does not', steps: [['take'], ['take'], ['take'], ['back', 1], ['untake', 3], ['take'], ['take']], found: [1, 2, 3, undefined, undefined, 3, undefined] },
+    { name: 'reserve: once, and those below rest', steps: [['reserve', 3], ['reserve', 3], ['reserve', 4], ['take'], ['wait'], ['take']], found: [true, false, false, undefined, undefined, 1] },
+  ];
+  test.each(rows)('$name', ({ steps, found }) => {
+    let now = 0;
+    const one = new NumberAllocator(1, 3, 10, () => now);
+    const does = { take: () => one.take(), back: (number: number) => { one.giveBack(number); }, untake: (number: number) => { one.untake(number); }, reserve: (number: number) => one.reserve(number), wait: () => { now += 10; } };
+    expect(steps.map(([what, number]) => does[what](number!))).toEqual(found);
+  });
+});
 
 describe('RangeAllocator', () => {
   const rows: readonly { name: string; steps: readonly (readonly [what: 'take' | 'back' | 'reserve', a: number, b?: number])[]; found: readonly unknown[]; left: number }[] = [

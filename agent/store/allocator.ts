@@ -45,6 +45,9 @@ export class NumberAllocator {
   }
 
   giveBack(number: number): void { this.#free.push({ number, sinceMs: this.#now() }); }
+
+  /** As if it had never been taken: nobody has seen it. */
+  untake(number: number): void { this.#free.unshift({ number, sinceMs: -Infinity }); }
 }
 
 /** Contiguous ranges within [0, size). */

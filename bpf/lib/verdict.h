@@ -5,25 +5,24 @@
 #include "maps.h"
 #include "work.h"
 
-/* How many bounds of `pairs` pairs are not above the key, without a branch: two at a time in one word, where the bit above each
- * key goes when the bound is larger. */
-static __always_inline __u32 bounds_below(const __u32 *lower, int pairs, __u64 key_twice)
+/* How many bounds of `pairs` pairs are not above the key: without a branch, two at a time in one word. */
+static __always_inline __u32 bounds_below(const __u32 *room, int pairs, __u64 key_twice)
 {
-	const __u64 *pair = (const __u64 *)lower;
+	const __u64 *pair = (const __u64 *)room;
 	__u64 sum = 0;
 	int i;
 
 #pragma clang loop unroll(full)
 	for (i = 0; i < pairs; i++)
-		sum += ((key_twice - pair[i]) >> 31) & 0x0000000100000001ULL;
+		sum += ((pair[i] + key_twice) >> 31) & 0x0000000100000001ULL;
 	return (__u32)sum + (__u32)(sum >> 32);
 }
 
 /* The last interval whose lower bound is not above `key`. */
 static __always_inline __u32 find_interval(const struct policy *policy, __u32 key)
 {
-	__u64 key_twice = (__u64)(key | 0x80000000) * 0x0000000100000001ULL;
-	__u32 at = bounds_below(policy->lower, ROOT_BOUNDS / 2, key_twice);
+	__u64 key_twice = key * 0x0000000100000001ULL;
+	__u32 at = bounds_below(policy->room, ROOT_BOUNDS / 2, key_twice);
 	int level;
 
 #pragma clang loop unroll(full)
@@ -36,7 +35,7 @@ static __always_inline __u32 find_interval(const struct policy *policy, __u32 ke
 		found = bpf_map_lookup_elem(&bounds, &line);
 		if (!found)
 			break;
-		at = at * (LINE_BOUNDS + 1) + bounds_below(found->lower, LINE_BOUNDS / 2, key_twice);
+		at = at * (LINE_BOUNDS + 1) + bounds_below(found->room, LINE_BOUNDS / 2, key_twice);
 	}
 	return at;
 }
@@ -114,6 +113,13 @@ static __always_inline enum direction denied_at(const struct connection *c)
 	return denial(&c->egress) ? DIRECTION_EGRESS : DIRECTION_INGRESS;
 }
 
+/* Where `generation` has an address. */
+static __always_inline void place_of(const struct ipcache_value *value, struct place *place)
+{
+	place->ifindex = value->ifindex;
+	place->host = value->flags & IPCACHE_HOST ? 1 : 0;
+}
+
 /* Judges the original direction of a connection at both of its ends, as far as they are on this node. */
 static __noinline enum drop_reason judge_connection(__u32 generation, const struct addr *source, const struct addr *destination,
 						    __u32 key, struct connection *c)
@@ -124,28 +130,33 @@ static __noinline enum drop_reason judge_connection(__u32 generation, const stru
 	struct peer from_peer, to_peer;
 	__u32 policy_id = 0;
 
+	__builtin_memset(c, 0, sizeof(*c));
 	if (!from || !to)
 		return DROP_EP_NOT_READY;
 	from_peer = from->peer[(__s32)(generation - from->since) >= 0];
 	to_peer = to->peer[(__s32)(generation - to->since) >= 0];
 	c->source_identity = from_peer.identity;
 	c->destination_identity = to_peer.identity;
+	place_of(from, &c->source);
+	place_of(to, &c->destination);
 
-	if (from->ifindex) {
-		end = bpf_map_lookup_elem(&endpoints, &from->ifindex);
+	if (c->destination.ifindex) {
+		end = bpf_map_lookup_elem(&endpoints, &c->destination.ifindex);
 		if (!end)
 			return DROP_EP_NOT_READY;
-		policy_id = end->egress_policy[(__s32)(generation - end->since) >= 0];
-	}
-	judge(policy_id, to_peer.class_id, key, &c->egress);
-	policy_id = 0;
-	if (to->ifindex) {
-		end = bpf_map_lookup_elem(&endpoints, &to->ifindex);
-		if (!end)
-			return DROP_EP_NOT_READY;
+		c->owner = end->id;
 		policy_id = end->ingress_policy[(__s32)(generation - end->since) >= 0];
 	}
 	judge(policy_id, from_peer.class_id, key, &c->ingress);
+	policy_id = 0;
+	if (c->source.ifindex) {
+		end = bpf_map_lookup_elem(&endpoints, &c->source.ifindex);
+		if (!end)
+			return DROP_EP_NOT_READY;
+		c->owner = end->id;
+		policy_id = end->egress_policy[(__s32)(generation - end->since) >= 0];
+	}
+	judge(policy_id, to_peer.class_id, key, &c->egress);
 
 	reason = denial(&c->egress);
 	return reason ? reason : denial(&c->ingress);

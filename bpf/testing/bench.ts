@@ -1,5 +1,7 @@
 // A loaded datapath for packet tables: endpoints and policies by name, frames in, verdicts, frames and records out.
 // `lo` (ifindex 1) stands for the interface on which a frame is seen, so no interface has to be made.
+import { ticksNow, ticksOf } from '../../agent/datapath/ticks.ts';
+import { setQuota } from '../../agent/datapath/usage.ts';
 import { loadDatapath, type Datapath } from '../../agent/datapath/maps.ts';
 import { testRun } from '../../agent/kernel/bpf.ts';
 import { withMemory } from '../../agent/kernel/map.ts';
@@ -12,6 +14,9 @@ import { action, limit, type FlowRecord } from '../types.gen.ts';
 /** What a tc program returns (linux/pkt_cls.h); `next`: as the programs after it say. */
 export const verdictName = { 0: 'pass', 2: 'drop', 7: 'redirect', '-1': 'next' } as const;
 export const here = 1;
+
+/** A time of conntrack (enum of TICK_SHIFT in lib/types.h) so many seconds ago. */
+export const ticksAgo = (seconds: number): number => ticksNow() - Math.round(ticksOf(seconds));
 
 export interface Outcome { readonly verdict: string; readonly packet: Uint8Array; readonly records: readonly FlowRecord[] }
 
@@ -26,9 +31,10 @@ export class Bench {
   #lines = 0;
   #steps = 1;
 
-  constructor() {
+  constructor(options: { readonly connections?: number } = {}) {
     buildBpf();
-    this.datapath = loadDatapath(objectPath);
+    this.datapath = loadDatapath(objectPath, options);
+    setQuota(this.datapath.usage, this.datapath.connections);
     this.#ring = openRing(this.datapath.flows.fd, limit.RING_BYTES);
   }
 
@@ -36,6 +42,12 @@ export class Bench {
     this.records();
     const { result, packet } = testRun(this.datapath.object.programs.get(program)!, frame, here);
     return { verdict: verdictName[result as keyof typeof verdictName] ?? String(result), packet, records: this.records() };
+  }
+
+  /** As `run`, for very many: records are left in the ring. */
+  verdict(program: 'from_workload', frame: Uint8Array): string {
+    const { result } = testRun(this.datapath.object.programs.get(program)!, frame, here);
+    return verdictName[result as keyof typeof verdictName] ?? String(result);
   }
 
   records(): FlowRecord[] {

@@ -2,6 +2,8 @@
 import { bytesOf, textOf } from '../../agent/ipcache/address.ts';
 
 const etherType = { ipv4: 0x0800, arp: 0x0806, ipv6: 0x86dd } as const;
+/** Tag protocols: IEEE 802.1Q and 802.1ad. */
+export const tag = { vlan: 0x8100, provider: 0x88a8 } as const;
 export const protocol = { icmp: 1, tcp: 6, udp: 17, icmp6: 58, sctp: 132 } as const;
 const tcpFlag: Readonly<Record<string, number>> = { F: 1, S: 2, R: 4, P: 8, A: 16 };
 
@@ -14,7 +16,7 @@ export function checksum(...parts: readonly Uint8Array[]): number {
   return ~sum & 0xffff;
 }
 
-interface Network { readonly family: 4 | 6; readonly source: string; readonly destination: string; readonly ttl: number; readonly fragment: number; readonly extensions: Buffer; readonly next: number | undefined }
+interface Network { readonly family: 4 | 6; readonly source: string; readonly destination: string; readonly ttl: number; readonly fragment: number; readonly extensions: Buffer; readonly next: number | undefined; readonly options: Buffer }
 
 const u16 = (...values: number[]): Buffer => { const out = Buffer.alloc(values.length * 2); values.forEach((value, i) => out.writeUInt16BE(value & 0xffff, i * 2)); return out; };
 
@@ -26,11 +28,16 @@ export class Frame {
   #payload: Buffer = Buffer.alloc(0);
   #checksumAt = -1;
   #type: number | undefined;
+  #tags: Buffer = Buffer.alloc(0);
+
+  /** The outermost tag is the one named first. */
+  vlan(id: number, type: number = tag.vlan): this { this.#tags = Buffer.concat([this.#tags, u16(type, id)]); return this; }
 
   mac(source: string, destination = this.#dmac): this { this.#smac = source; this.#dmac = destination; return this; }
 
-  ipv4(source: string, destination: string, options: { ttl?: number; fragment?: number } = {}): this {
-    this.#network = { family: 4, source, destination, ttl: options.ttl ?? 64, fragment: options.fragment ?? 0, extensions: Buffer.alloc(0), next: undefined };
+  /** `options`: padded to whole words by the caller (RFC 791, 3.1). */
+  ipv4(source: string, destination: string, options: { ttl?: number; fragment?: number; options?: readonly number[] } = {}): this {
+    this.#network = { family: 4, source, destination, ttl: options.ttl ?? 64, fragment: options.fragment ?? 0, extensions: Buffer.alloc(0), next: undefined, options: Buffer.from(options.options ?? []) };
     return this;
   }
 
@@ -38,7 +45,7 @@ export class Frame {
   ipv6(source: string, destination: string, options: { ttl?: number; extensions?: readonly number[] } = {}): this {
     const list = options.extensions ?? [];
     const extensions = Buffer.concat(list.map((_, index) => Buffer.from([list[index + 1] ?? 0xff, 0, 1, 4, 0, 0, 0, 0])));
-    this.#network = { family: 6, source, destination, ttl: options.ttl ?? 64, fragment: 0, extensions, next: list[0] };
+    this.#network = { family: 6, source, destination, ttl: options.ttl ?? 64, fragment: 0, extensions, next: list[0], options: Buffer.alloc(0) };
     return this;
   }
 
@@ -89,7 +96,8 @@ export class Frame {
       const head = Buffer.concat([Buffer.from([0x60, 0, 0, 0]), u16(length), Buffer.from([network.next ?? this.#protocol, network.ttl])]);
       return Buffer.concat([head, source, destination, extensions, payload]);
     }
-    const head = Buffer.concat([Buffer.from([0x45, 0]), u16(20 + length, 1, network.fragment), Buffer.from([network.ttl, this.#protocol, 0, 0]), source, destination]);
+    const words = 5 + network.options.length / 4;
+    const head = Buffer.concat([Buffer.from([0x40 | words, 0]), u16(words * 4 + length, 1, network.fragment), Buffer.from([network.ttl, this.#protocol, 0, 0]), source, destination, network.options]);
     head.writeUInt16BE(checksum(head), 10);
     return Buffer.concat([head, payload]);
   }
@@ -97,7 +105,7 @@ export class Frame {
   bytes(): Uint8Array {
     const type = this.#type ?? (this.#network?.family === 6 ? etherType.ipv6 : etherType.ipv4);
     const body = this.#network === undefined ? this.#payload : this.packet();
-    return new Uint8Array(Buffer.concat([macBytes(this.#dmac), macBytes(this.#smac), u16(type), body]));
+    return new Uint8Array(Buffer.concat([macBytes(this.#dmac), macBytes(this.#smac), this.#tags, u16(type), body]));
   }
 
   #transport(number: number, payload: Buffer, checksumAt: number): this {
