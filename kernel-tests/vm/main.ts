@@ -13,7 +13,7 @@ import { checksOf, keep, writeMatrix } from './matrix.ts';
 import { kernels, type Kernel } from './kernels.ts';
 import { checkout } from './machine.ts';
 import { run, shell, type End } from './qemu.ts';
-import { parseLine, type TestLine } from './reporter.ts';
+import { parseCount, parseLine, type TestLine } from './reporter.ts';
 
 const { values } = parseArgs({ options: { kernel: { type: 'string', multiple: true }, filter: { type: 'string' }, shell: { type: 'boolean' }, verbose: { type: 'boolean' }, quick: { type: 'boolean' }, matrix: { type: 'boolean' } } });
 const timeoutMs = 40 * 60_000;
@@ -51,10 +51,12 @@ async function testKernel(name: string, files: readonly string[]): Promise<reado
   mkdirSync(folder, { recursive: true });
   const lines: TestLine[] = [];
   let checks: Record<string, string> = {};
+  let count: number | undefined;
   const take = (text: string): void => {
     appendFileSync(join(folder, 'lines'), `${text}\n`);
     const line = parseLine(text);
     if (line !== undefined) lines.push(line);
+    count ??= parseCount(text);
     if (text.startsWith(checkMark)) checks = checksOf(text.slice(checkMark.length));
     if (values.verbose === true) process.stdout.write(line === undefined ? `  | ${text}\n` : `  ${line.status} ${line.file}: ${line.name} ${line.ms} ms\n`);
   };
@@ -62,7 +64,7 @@ async function testKernel(name: string, files: readonly string[]): Promise<reado
   const accelerator = name === 'host' ? undefined : await chooseAccelerator(kernelOf(name));
   const end = accelerator === undefined ? await runOnHost(files, take)
     : await run({ kernel: kernelOf(name), accelerator, folder, command: { script: guestScript(files, accelerator), shell: false } }, timeoutMs, take);
-  const judged = judge(floors.find((floor) => floor.kernel === name)!, files, lines);
+  const judged = judge(floors.find((floor) => floor.kernel === name)!, files, lines, count);
   keep(name, accelerator === undefined ? release() : kernelOf(name).release, checks, judged);
   report(name, judged, end, (Date.now() - started) / 1000, accelerator === undefined ? 'this machine' : `${kernelOf(name).release}, ${accelerator}`);
   return [judged.passed.length, judged.failed.length + Number(end.failure !== undefined), judged.without.length];
