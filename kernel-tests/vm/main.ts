@@ -1,12 +1,12 @@
 // npm run test:kernel [-- --kernel 6.1 --filter PATTERN --shell --matrix]: the kernel tests on each kernel in a VM, one boot a kernel, judged by the floor table.
-import { appendFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdirSync, rmSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ConfigError, messageOf } from '../../agent/errors.ts';
 import { chooseAccelerator } from './accelerator.ts';
 import { whyNoKernels } from './apt.ts';
-import { floors, groups } from './floor.ts';
+import { floors, groups, testFiles } from './floor.ts';
 import { checkMark, guestScript, runOnHost } from './guest.ts';
 import { judge, type Judged } from './judge.ts';
 import { checksOf, keep, writeMatrix } from './matrix.ts';
@@ -19,10 +19,9 @@ const { values } = parseArgs({ options: { kernel: { type: 'string', multiple: tr
 const timeoutMs = 40 * 60_000;
 const runFolder = (name: string): string => join(checkout, 'build/vm', name);
 
-/** Test files that belong to a group, those that the filter names. */
+/** Those that the filter names. */
 function chosenFiles(): string[] {
-  const all = ['bpf', 'kernel-tests'].flatMap((folder) => readdirSync(join(checkout, folder)).filter((name) => name.endsWith('.test.ts')).map((name) => `${folder}/${name}`));
-  const wanted = all.filter((file) => groups.some((group) => (values.quick === true ? group.quick : group.files)?.test(file) === true) && (values.filter === undefined || new RegExp(values.filter).test(file)));
+  const wanted = testFiles().filter((file) => (values.quick !== true || groups.some((group) => group.quick?.test(file) === true)) && (values.filter === undefined || new RegExp(values.filter).test(file)));
   if (wanted.length === 0) throw new ConfigError(`no test file matches ${values.filter}`, `there are: ${groups.map((group) => group.name).join(', ')}; see kernel-tests/vm/floor.ts`);
   return wanted;
 }
