@@ -94,6 +94,8 @@ async function main(): Promise<void> {
   if (sums[1]! > 0 || sums[0] === 0) process.exitCode = 1;
 }
 
+// A process that is told to go takes its VM with it.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => { process.exit(1); });
 main().catch((error: unknown) => {
   process.stderr.write(`test:kernel: ${messageOf(error)}\n${error instanceof ConfigError ? `  ${error.mend}\n` : ''}`);
   process.stdout.write('kernel: 0 passed, 1 failed, 0 skipped\n');
