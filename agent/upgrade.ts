@@ -35,7 +35,7 @@ export async function upgrade(options: AgentOptions, netlink: Netlink, keep: () 
     datapath = loadDatapath(objectPath, { pinDir: draft, connections: options.connections ?? limit.MAX_CONNECTIONS });
     const old = readOld(pinDir);
     // Connections were judged in generations up to this one: each is judged again in the next.
-    datapath.control.set(0, { generation: old.generation });
+    datapath.control.set(0, { generation: old.generation, audits: 0 });
     const all = links(netlink);
     const endpoints = standing(readEndpoints(endpointsFolder(instance)), all, old.endpoints);
     const copied = await copyAll(sources, datapath, endpoints);

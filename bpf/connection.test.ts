@@ -24,7 +24,7 @@ function world(sender: typeof a, policies: { a?: number; b?: number } = {}): voi
   bench.endpoint({ ifindex: sender === a ? here : other, ...a, ingress: policies.a ?? 0, identity: 1001 });
   bench.endpoint({ ifindex: sender === b ? here : other, ...b, ingress: policies.b ?? 0, identity: 1002 });
 }
-const generation = (number: number): void => { bench.datapath.control.set(0, { generation: number }); };
+const generation = (number: number): void => { bench.datapath.control.set(0, { generation: number, audits: 0 }); };
 beforeEach(() => { generation(1); port += 1; });
 
 describe.each(families)('$family', ({ x, y, echo, reply, unreachable }) => {

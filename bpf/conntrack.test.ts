@@ -33,7 +33,7 @@ function send(sender: typeof a, open: typeof a | undefined, f: Family, build: (b
   const ends = [[a, other], [b, other + 100], [c, third]] as const;
   for (const [end, ifindex] of ends) bench.endpoint({ ifindex: end === sender ? here : ifindex, ...end, ingress: end === open ? 0 : closed });
   // Ends move between interfaces here, which in life takes a new generation.
-  bench.datapath.control.set(0, { generation: bench.datapath.control.get(0)!.generation + 1 });
+  bench.datapath.control.set(0, { generation: bench.datapath.control.get(0)!.generation + 1, audits: 0 });
   return bench.run('from_workload', build(frame().mac(sender.mac).ip(sender[f.family], to[f.family])).bytes());
 }
 const tcp = (sender: typeof a, f: Family, flags: string, open: typeof a | undefined = b, data = ''): Outcome =>

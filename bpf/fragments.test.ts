@@ -150,10 +150,10 @@ describe.each(places.map((p) => [p.name, p] as const))('fragments: %s', (_, p) =
     const [first, second] = udp(p, 80);
     expect(run(first!)).toEqual([opened]);
     bench.endpoint({ ifindex: here, ...a, ingress: 2, egress: 2 }); // an empty policy
-    bench.datapath.control.set(0, { generation: bench.datapath.control.get(0)!.generation + 1 });
+    bench.datapath.control.set(0, { generation: bench.datapath.control.get(0)!.generation + 1, audits: 0 });
     expect(run(second!)).toEqual([dropped('DROP_POLICY_DENIED')]);
     bench.endpoint({ ifindex: here, ...a, ingress: guarded, egress: guarded });
-    bench.datapath.control.set(0, { generation: bench.datapath.control.get(0)!.generation + 1 });
+    bench.datapath.control.set(0, { generation: bench.datapath.control.get(0)!.generation + 1, audits: 0 });
   });
 });
 

@@ -92,7 +92,7 @@ describe('from_netdev: answers', () => {
     bench.policy(closed, { defaultAction: 3, intervals: [{ lower: 0, steps: [] }] });
     const seen = masqueraded(f, (base) => base.tcp(port, 443, 'S'));
     bench.endpoint({ ifindex: here, ...a, egress: closed });
-    bench.datapath.control.set(0, { generation: bench.datapath.control.get(0)!.generation + 1 });
+    bench.datapath.control.set(0, { generation: bench.datapath.control.get(0)!.generation + 1, audits: 0 });
     const { verdict, records } = bench.run('from_netdev', answerFrom(f).tcp(443, seen, 'A').bytes());
     expect([verdict, records.at(-1)?.reason]).toEqual(['drop', drop_reason.DROP_POLICY_DENIED]);
   });

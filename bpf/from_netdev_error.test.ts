@@ -106,7 +106,7 @@ describe('from_netdev: errors', () => {
     bench.policy(closed, { defaultAction: action.ACTION_DEFAULT_DENY, intervals: [{ lower: 0, steps: [] }] });
     const { out } = masqueraded(f, (_, base) => base.udp(port, 443));
     bench.endpoint({ ifindex: here, ...a, egress: closed });
-    bench.datapath.control.set(0, { generation: bench.datapath.control.get(0)!.generation + 1 });
+    bench.datapath.control.set(0, { generation: bench.datapath.control.get(0)!.generation + 1, audits: 0 });
     const { verdict, records } = bench.run('from_netdev', errorAbout(f, out).bytes());
     expect([verdict, records.map((record) => record.reason)]).toEqual(['drop', [drop_reason.DROP_POLICY_DENIED]]);
   });

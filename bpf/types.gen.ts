@@ -35,10 +35,12 @@ export interface FlowRecord {
   readonly direction: number;
   readonly is_reply: number;
   readonly observation_point: number;
+  readonly live: number;
 }
 
 export interface Control {
   readonly generation: number;
+  readonly audits: number;
 }
 
 export interface IpcacheKey {
@@ -68,6 +70,8 @@ export interface Endpoint {
   readonly egress_policy: readonly number[];
   readonly mac: Uint8Array;
   readonly host_mac: Uint8Array;
+  readonly ingress_audit: readonly number[];
+  readonly egress_audit: readonly number[];
 }
 
 export interface Policy {
@@ -216,6 +220,7 @@ export const flow_event = {
   FLOW_ACTIVE: 3,
   FLOW_CLOSE: 4,
   FLOW_DROP: 5,
+  FLOW_AUDIT: 6,
 } as const;
 
 export const observation_point = {

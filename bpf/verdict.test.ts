@@ -19,7 +19,7 @@ let port = 1000;
 beforeAll(() => { bench = new Bench(); });
 afterAll(() => { bench.close(); });
 beforeEach(() => {
-  bench.datapath.control.set(0, { generation: 10 });
+  bench.datapath.control.set(0, { generation: 10, audits: 0 });
   bench.prefix(`${host}/32`, 1, { flags: ipcache_flag.IPCACHE_HOST, classId: 2 });
   for (const classId of [0, 2, 3]) for (let word = 0; word < 8; word += 1) setWord(classId, word, 0n);
 });
@@ -136,7 +136,7 @@ describe('the generation', () => {
   test.each(rows.map((row) => [row.name, row] as const))('an endpoint row, %s', (_, { generation, since, now }) => {
     bench.endpoint({ ifindex: here, ...a });
     bench.datapath.endpoints.set(here, { ...bench.datapath.endpoints.get(here)!, since, ingress_policy: [before, after] });
-    bench.datapath.control.set(0, { generation });
+    bench.datapath.control.set(0, { generation, audits: 0 });
     expect(judgedAsIs(80).policy).toBe(now ? after : before);
   });
 
@@ -145,7 +145,7 @@ describe('the generation', () => {
     setWord(3, 0, 1n);
     const peer = [{ identity: 501, class_id: 2 }, { identity: 502, class_id: 3 }];
     bench.datapath.ipcache.set(ipcacheKey(`${host}/32`), { peer, since, ifindex: 0, flags: ipcache_flag.IPCACHE_HOST, node: { word: new Uint8Array(16) } });
-    bench.datapath.control.set(0, { generation });
+    bench.datapath.control.set(0, { generation, audits: 0 });
     port += 1;
     const record = bench.run('to_workload', frame().ip(host, a.ipv4).tcp(port, 80, 'S').bytes()).records[0]!;
     expect([record.source_identity, record.ingress.action, record.generation]).toEqual(now ? [502, allow, generation] : [501, defaultDeny, generation]);

@@ -38,6 +38,14 @@ const records: { name: string; record: Partial<FlowRecord>; flow: Partial<Flow> 
     name: 'dropped by default deny at the destination', record: { event: 5, reason: 133, egress: allow, ingress: defaultDeny },
     flow: { verdict: 2, drop_reason_desc: 133, egress_allowed_by: by('allow-egress'), ingress_denied_by: by('deny-ingress') },
   },
+  {
+    name: 'audited: passed, and would be denied', record: { event: 6, live: 1, reason: 133, ingress: defaultDeny },
+    flow: { verdict: 4, event_type: { type: 5, sub_type: 133 }, ingress_denied_by: by('deny-ingress'), Summary: 'TCP Flags: SYN; forwarded, would be denied' },
+  },
+  {
+    name: 'audited: dropped, and would be allowed', record: { event: 6, live: 5, reason: 0, ingress: allow },
+    flow: { verdict: 4, event_type: { type: 5, sub_type: 0 }, ingress_allowed_by: by('allow-ingress'), Summary: 'TCP Flags: SYN; dropped, would be allowed' },
+  },
   { name: 'a direction that no policy covers names none', record: { egress: { ...allow, policy: 0 } }, flow: {} },
   { name: 'UDP', record: { protocol: 17, tcp_flags: 0 }, flow: { l4: { UDP: { source_port: 40_000, destination_port: 80 } }, Summary: 'UDP' } },
   { name: 'SCTP', record: { protocol: 132, tcp_flags: 0 }, flow: { l4: { SCTP: { source_port: 40_000, destination_port: 80 } }, Summary: 'SCTP' } },

@@ -49,11 +49,10 @@ export function toFlow(record: FlowRecord, lookups: Lookups, number: number): Fl
   const source = ipText(record.saddr.word);
   const destination = ipText(record.daddr.word);
   const l4 = layer4(record);
-  const dropped = record.event === flow_event.FLOW_DROP;
   const isReply = record.is_reply !== 0;
   return {
     time: timestampOfNs(lookups.toUnixNs(record.time_ns)),
-    verdict: dropped ? verdict.dropped : verdict.forwarded,
+    verdict: verdictOf(record.event),
     ethernet: { source: macText(record.smac), destination: macText(record.dmac) },
     IP: { source: source.text, destination: destination.text, ipVersion: source.version === 4 ? 1 : 2 },
     ...(l4 && { l4 }),
@@ -66,10 +65,25 @@ export function toFlow(record: FlowRecord, lookups: Lookups, number: number): Fl
     traffic_direction: record.direction,
     interface: { index: record.ifindex },
     uuid: uuidOf(number),
-    ...(dropped ? dropFields(record) : traceFields(record)),
+    ...eventFields(record),
     ...policyFields(record, timeNs, lookups),
-    Summary: l4 ? summarize(l4) : '',
+    Summary: [l4 ? summarize(l4) : '', auditText(record)].filter((part) => part !== '').join('; '),
   };
+}
+
+/** By the record's event. */
+export const verdictOf = (event: number): number =>
+  (event === flow_event.FLOW_DROP ? verdict.dropped : event === flow_event.FLOW_AUDIT ? verdict.audit : verdict.forwarded);
+
+/** Of an audit: what was done, and what would have been. */
+function auditText({ event, reason, live }: FlowRecord): string {
+  if (event !== flow_event.FLOW_AUDIT) return '';
+  return `${live === flow_event.FLOW_DROP ? 'dropped' : 'forwarded'}, would be ${reason === 0 ? 'allowed' : 'denied'}`;
+}
+
+function eventFields(record: FlowRecord): Partial<Flow> {
+  if (record.event === flow_event.FLOW_AUDIT) return { event_type: { type: eventType.policyVerdict, sub_type: record.reason } };
+  return record.event === flow_event.FLOW_DROP ? dropFields(record) : traceFields(record);
 }
 
 const dropFields = ({ reason }: FlowRecord): Partial<Flow> => ({

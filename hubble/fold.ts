@@ -63,10 +63,11 @@ export class Fold {
   #count(at: number, number: number, tell: Tell): void {
     const { words, bytes } = this.#entries.ring;
     const dropped = bytes[at + field.event] === flow_event.FLOW_DROP;
-    if (!dropped && bytes[at + field.isReply] !== 0) return;
+    const audit = bytes[at + field.event] === flow_event.FLOW_AUDIT;
+    if (!dropped && !audit && bytes[at + field.isReply] !== 0) return;
     const first = at >>> 2;
     const port = words[first + word(field.sport)]! >>> 16;
-    const verdict = (words[first + word(field.protocol)]! & 0xff0000ff) | (dropped ? 0x100 : 0);
+    const verdict = (words[first + word(field.protocol)]! & 0xff0000ff) | (dropped ? 0x100 : audit ? 0x200 : 0);
     const side = words[first + word(field.direction)]! & 0xffff;
     // Addresses, port and verdict tell most kinds apart; equal hashes only cost a decoding.
     const slot = (Math.imul(words[first + word(field.saddr) + 3]! ^ words[first + word(field.saddr) + 1]!, 0x9e3779b1)

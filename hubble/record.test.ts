@@ -15,7 +15,7 @@ const full: FlowRecord = {
   ingress: { bits: 0x3132333435363738n, policy: 0x41424344, interval: 0x45464748, word: 0x4950, action: 2 },
   packets: 0x5152535455565758n, bytes: 0x6162636465666768n, sport: 0x7172, dport: 0x7374, source_identity: 0x81828384, destination_identity: 0x85868788,
   generation: 0x91929394, ifindex: 0x95969798, smac: Uint8Array.of(1, 2, 3, 4, 5, 6), dmac: Uint8Array.of(11, 12, 13, 14, 15, 16),
-  protocol: 0xa1, tcp_flags: 0xa2, event: 0xa3, reason: 0xa4, direction: 0xa5, is_reply: 0xa6, observation_point: 0xa7,
+  protocol: 0xa1, tcp_flags: 0xa2, event: 0xa3, reason: 0xa4, direction: 0xa5, is_reply: 0xa6, observation_point: 0xa7, live: 0xa8,
 };
 
 describe('a record as bytes', () => {

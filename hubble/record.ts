@@ -6,7 +6,7 @@ import type { FlowRecord, Judgement } from '../bpf/types.gen.ts';
 export const field = {
   time: 0, saddr: 8, daddr: 24, egress: 40, ingress: 64, packets: 88, bytes: 96, sport: 104, dport: 106,
   sourceIdentity: 108, destinationIdentity: 112, generation: 116, ifindex: 120, smac: 124, dmac: 130,
-  protocol: 136, tcpFlags: 137, event: 138, reason: 139, direction: 140, isReply: 141, observationPoint: 142,
+  protocol: 136, tcpFlags: 137, event: 138, reason: 139, direction: 140, isReply: 141, observationPoint: 142, live: 143,
 } as const;
 /** Offsets from a judgement's first byte. */
 export const judgementField = { bits: 0, policy: 8, interval: 12, word: 16, action: 18 } as const;
@@ -32,7 +32,7 @@ export function decodeRecord(view: DataView, at: number): FlowRecord {
     source_identity: u32(field.sourceIdentity), destination_identity: u32(field.destinationIdentity), generation: u32(field.generation),
     ifindex: u32(field.ifindex), smac: copy(field.smac, 6), dmac: copy(field.dmac, 6), protocol: byte(field.protocol), tcp_flags: byte(field.tcpFlags),
     event: byte(field.event), reason: byte(field.reason), direction: byte(field.direction), is_reply: byte(field.isReply),
-    observation_point: byte(field.observationPoint),
+    observation_point: byte(field.observationPoint), live: byte(field.live),
   };
 }
 

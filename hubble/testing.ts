@@ -15,7 +15,7 @@ export const recordOf = (changes: Partial<FlowRecord> = {}): FlowRecord => ({
   time_ns: 1_000_000_001n, saddr: { word: ip4(10, 0, 0, 1) }, daddr: { word: ip4(10, 0, 0, 2) }, egress: noJudgement, ingress: noJudgement,
   packets: 1n, bytes: 60n, sport: 40_000, dport: 80, source_identity: 1001, destination_identity: 1002, generation: 1, ifindex: 7,
   smac: Uint8Array.of(2, 0, 0, 0, 0, 1), dmac: Uint8Array.of(2, 0, 0, 0, 0, 2), protocol: 6, tcp_flags: 2, event: 1, reason: 0,
-  direction: 1, is_reply: 0, observation_point: 101, ...changes,
+  direction: 1, is_reply: 0, observation_point: 101, live: 0, ...changes,
 });
 
 /** "shop/web" has 10.0.0.2; everything that denies is "shop/deny", what allows "shop/allow". */
@@ -65,5 +65,5 @@ function encodeRecord(record: FlowRecord, view: DataView): void {
   view.setUint16(field.dport, record.dport, false);
   const u32 = [[field.sourceIdentity, record.source_identity], [field.destinationIdentity, record.destination_identity], [field.generation, record.generation], [field.ifindex, record.ifindex]] as const;
   for (const [at, value] of u32) view.setUint32(at, value, true);
-  copy(field.protocol, Uint8Array.of(record.protocol, record.tcp_flags, record.event, record.reason, record.direction, record.is_reply, record.observation_point));
+  copy(field.protocol, Uint8Array.of(record.protocol, record.tcp_flags, record.event, record.reason, record.direction, record.is_reply, record.observation_point, record.live));
 }

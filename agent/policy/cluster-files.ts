@@ -4,6 +4,7 @@ import { CIDR_GROUP, absentGroups, readCidrGroup } from './cidr-group.ts';
 import { formatPath, parsePath, type Path, type Place, type Problem } from './check.ts';
 import { ignored } from './ignored.ts';
 import { readManifestFiles, type Finding, type Manifest } from './manifests.ts';
+import { checkMode, modeOf } from './mode.ts';
 import type { PolicyCase } from './offline.ts';
 import type { PolicyRef, RuleRef } from './image.ts';
 import { check, isPolicyKind, isPolicyPart } from './validate.ts';
@@ -27,6 +28,7 @@ export function readClusterFiles(paths: readonly string[]): ClusterFiles {
   const findings = [...unread];
   const objects = new Map<string, Manifest>();
   const valid: Manifest[] = [];
+  for (const manifest of manifests.filter(({ kind }) => kind === 'Namespace')) checkMode(manifest.object, (problem) => { report(manifest, [problem], findings); });
   for (const manifest of manifests) {
     if (!isPolicyKind(manifest.kind) && !isPolicyPart(manifest.kind)) continue;
     const sound = checkManifest(manifest, findings);
@@ -70,10 +72,10 @@ function report({ object, locate }: Manifest, problems: readonly Problem[], find
 
 /** Every namespace has the label of its name, as the API server gives it. */
 function namespacesOf(manifests: readonly Manifest[], workloads: readonly Workload[]): PolicyCase['namespaces'] {
-  const labels = new Map<string, Record<string, string>>(workloads.map(({ namespace }) => [namespace, {}]));
+  const own = new Map<string, PolicyCase['namespaces'][string]>(workloads.map(({ namespace }) => [namespace, {}]));
   for (const { kind, object } of manifests) {
     const metadata = object['metadata'] as { name?: unknown; labels?: Record<string, string> | null } | undefined;
-    if (kind === 'Namespace' && typeof metadata?.name === 'string') labels.set(metadata.name, { ...metadata.labels });
+    if (kind === 'Namespace' && typeof metadata?.name === 'string') own.set(metadata.name, { labels: { ...metadata.labels }, mode: modeOf(object) });
   }
-  return Object.fromEntries([...labels].map(([name, own]) => [name, { labels: { 'kubernetes.io/metadata.name': name, ...own } }]));
+  return Object.fromEntries([...own].map(([name, { labels, mode }]) => [name, { labels: { 'kubernetes.io/metadata.name': name, ...labels }, ...(mode === undefined ? {} : { mode }) }]));
 }

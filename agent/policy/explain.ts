@@ -93,7 +93,7 @@ export function explain(input: ExplainInput): Explanation {
 }
 
 const selectingGroups = ({ rules, direction }: ExplainInput, labels: LabelSet): RuleGroup[] => rules.filter((group) =>
-  matches(group.subject, labels) && (group.defaultDeny[direction] || group.rules.some((rule) => rule.direction === direction)));
+  group.mode === 'enforce' && matches(group.subject, labels) && (group.defaultDeny[direction] || group.rules.some((rule) => rule.direction === direction)));
 
 function nearestOf(reasons: readonly RuleReason[]): RuleReason | undefined {
   const allows = reasons.filter((reason) => reason.rule.action === 'allow' && reason.rule.path !== ALLOW_LOCALHOST.ref.path);

@@ -61,13 +61,21 @@ export interface PeerClass {
   readonly row: (policy: MergedPolicy) => readonly bigint[];
 }
 
+/** Keys of an endpoint's merged policies; absent: that direction is not enforced. */
+export interface EndpointPolicies {
+  readonly ingress?: string;
+  readonly egress?: string;
+  /** What they would be with the audited policies; absent: the same. */
+  readonly auditIngress?: string;
+  readonly auditEgress?: string;
+}
+
 export interface PolicyImage {
   readonly policies: ReadonlyMap<string, MergedPolicy>;
   readonly classes: ReadonlyMap<string, PeerClass>;
   /** Identity number -> class key, for every identity given and every prefix below. */
   readonly classOfIdentity: ReadonlyMap<number, string>;
-  /** Endpoint id -> keys of its merged policies; absent = that direction is not enforced. */
-  readonly ofEndpoint: ReadonlyMap<number, { readonly ingress?: string; readonly egress?: string }>;
+  readonly ofEndpoint: ReadonlyMap<number, EndpointPolicies>;
   /** Every prefix that rules name (masked, canonical text) -> its identity. */
   readonly prefixes: ReadonlyMap<string, number>;
 }

@@ -10,7 +10,7 @@ type Json = Readonly<Record<string, unknown>>;
 
 const PROTOCOLS: Readonly<Record<string, number>> = { TCP, UDP, SCTP };
 
-export function readNetworkPolicy(object: Json, policy: PolicyRef): RuleGroup {
+export function readNetworkPolicy(object: Json, policy: PolicyRef): Omit<RuleGroup, 'mode'> {
   const spec = (object['spec'] ?? {}) as Json;
   const subject = makeSelector([
     ...kubernetesRequirements((spec['podSelector'] ?? {}) as LabelSelector, ''),

@@ -6,8 +6,9 @@ import { readCidrGroup } from './cidr-group.ts';
 import { compile } from './compile.ts';
 import { protocolNumber } from './icmp.ts';
 import type { Direction, EndpointInput, IdentityInput, PolicyImage } from './image.ts';
+import type { Mode } from './mode.ts';
 import { longestMatch, parsePrefix, type Prefix } from './prefix.ts';
-import { readRules } from './rules.ts';
+import { policyRef, readRules } from './rules.ts';
 import type { RuleGroup } from './rule.ts';
 import type { Party } from './suggest.ts';
 import { isAllowed, verdict, type Verdict } from './verdict.ts';
@@ -36,7 +37,7 @@ export interface CasePod {
 export interface PolicyCase {
   readonly id: string;
   readonly ipv6: boolean;
-  readonly namespaces: Readonly<Record<string, { readonly labels?: Readonly<Record<string, string>> }>>;
+  readonly namespaces: Readonly<Record<string, { readonly labels?: Readonly<Record<string, string>>; readonly mode?: Mode }>>;
   readonly endpoints: readonly CasePod[];
   readonly policies: readonly Readonly<Record<string, unknown>>[];
   /** Objects of CiliumCIDRGroup. */
@@ -76,7 +77,7 @@ export function makeWorld(input: Omit<PolicyCase, 'id' | 'flows'>): World {
   const identities = [...reservedIdentities(), ...byLabels.values()];
   const endpoints = [...pods.values()];
   const groups = (input.cidrGroups ?? []).map(readCidrGroup);
-  const rules = input.policies.flatMap((policy) => readRules(policy, groups));
+  const rules = input.policies.flatMap((policy) => readRules(policy, groups, input.namespaces[policyRef(policy).namespace]?.mode));
   const image = compile({ rules, identities, endpoints, cidrIdentity: prefixNumbers(), ipv6: input.ipv6 });
   const prefixes = [...image.prefixes.keys()].map((text) => parsePrefix(text)!);
   return { ipv6: input.ipv6, rules, identities, endpoints, pods, image, prefixes, identityOfAddress: new Map() };

@@ -17,7 +17,9 @@ const macBytes = (text: string): Uint8Array => Uint8Array.from(text.split(':').m
 
 /** `node`: the other node that has it. */
 interface PrefixState { readonly peer: Peer; readonly ifindex: number; readonly flags: number; readonly node: string | undefined }
-interface EndpointState { readonly uid: string; readonly ingress: number; readonly egress: number }
+/** Numbers of merged policies. */
+interface Judges { readonly ingress: number; readonly egress: number; readonly ingressAudit: number; readonly egressAudit: number }
+interface EndpointState extends Judges { readonly uid: string }
 
 export interface Applied { readonly generation: number; readonly prefixes: number; readonly endpoints: number }
 
@@ -56,12 +58,14 @@ export class PolicyReconciler {
     const uids = new Map(endpoints.map((row) => [row.ifindex, row.uid]));
     for (const [ifindex, row] of this.#datapath.endpoints.entries()) {
       const which = pending(row.since) ? 0 : 1;
-      const ingress = row.ingress_policy[which]!;
-      const egress = row.egress_policy[which]!;
-      if (pending(row.since)) this.#datapath.endpoints.set(ifindex, { ...row, ingress_policy: [ingress, ingress], egress_policy: [egress, egress], since: now });
-      this.#endpoints.set(ifindex, { uid: uids.get(ifindex) ?? '', ingress, egress });
+      const state: EndpointState = {
+        uid: uids.get(ifindex) ?? '', ingress: row.ingress_policy[which]!, egress: row.egress_policy[which]!,
+        ingressAudit: row.ingress_audit[which]!, egressAudit: row.egress_audit[which]!,
+      };
+      if (pending(row.since)) this.#datapath.endpoints.set(ifindex, { ...row, ...policyFields(state, state), since: now });
+      this.#endpoints.set(ifindex, state);
     }
-    const policies = new Set([...this.#endpoints.values()].flatMap(({ ingress, egress }) => [ingress, egress]));
+    const policies = new Set([...this.#endpoints.values()].flatMap(({ ingress, egress, ingressAudit, egressAudit }) => [ingress, egress, ingressAudit, egressAudit]));
     const classes = new Set([...this.#prefixes.values()].map(({ peer }) => peer.class_id));
     for (const used of [policies, classes]) used.delete(0);
     const saved = (this.#savePath === undefined ? undefined : readJson(this.#savePath)) as SavedNumbers | undefined;
@@ -70,6 +74,9 @@ export class PolicyReconciler {
   }
 
   get generation(): number { return this.#generation; }
+
+  /** Endpoints that audited policies would judge otherwise. */
+  get audits(): number { return [...this.#endpoints.values()].filter(({ ingressAudit, egressAudit }) => ingressAudit + egressAudit > 0).length; }
 
   /**
    * Flips to the given state; resolves when no packet is judged by the one before any more. Calls must not overlap.
@@ -89,7 +96,7 @@ export class PolicyReconciler {
     const gone = [...this.#prefixes.keys()].filter((prefix) => !wanted.has(prefix));
     const changed = this.#writePrefixes(wanted, gone, next);
     const written = this.#writeEndpoints(endpoints, image, next);
-    this.#datapath.control.set(0, { generation: next });
+    this.#datapath.control.set(0, { generation: next, audits: this.audits });
     this.#generation = next;
     await this.#grace();
     for (const prefix of gone) {
@@ -150,9 +157,12 @@ export class PolicyReconciler {
     let written = 0;
     for (const row of rows) {
       const keys = image.ofEndpoint.get(row.id);
-      const state: EndpointState = { uid: row.uid, ingress: this.numbers.policyId(keys?.ingress), egress: this.numbers.policyId(keys?.egress) };
+      const state: EndpointState = {
+        uid: row.uid, ingress: this.numbers.policyId(keys?.ingress), egress: this.numbers.policyId(keys?.egress),
+        ingressAudit: this.numbers.policyId(keys?.auditIngress), egressAudit: this.numbers.policyId(keys?.auditEgress),
+      };
       const old = this.#endpoints.get(row.ifindex);
-      const same = old !== undefined && old.ingress === state.ingress && old.egress === state.egress && old.uid === row.uid;
+      const same = old !== undefined && sameJudges(old, state) && old.uid === row.uid;
       this.#endpoints.set(row.ifindex, state);
       if (same) continue;
       this.#datapath.endpoints.set(row.ifindex, endpointValue(row, old?.uid === row.uid ? old : state, state, next));
@@ -169,10 +179,18 @@ const flagsOf = ({ host, node }: IpcacheRow): number => (host ? ipcache_flag.IPC
 
 const nodeValue = (node: string | undefined): Addr => ({ word: node === undefined ? new Uint8Array(16) : mappedBytes(node) });
 
+const sameJudges = (a: Judges, b: Judges): boolean =>
+  a.ingress === b.ingress && a.egress === b.egress && a.ingressAudit === b.ingressAudit && a.egressAudit === b.egressAudit;
+
+const policyFields = (old: Judges, state: Judges) => ({
+  ingress_policy: [old.ingress, state.ingress], egress_policy: [old.egress, state.egress],
+  ingress_audit: [old.ingressAudit, state.ingressAudit], egress_audit: [old.egressAudit, state.egressAudit],
+});
+
 function endpointValue(row: EndpointRow, old: EndpointState, state: EndpointState, since: number): Endpoint {
   return {
     ipv4: { word: mappedBytes(row.ipv4) }, ipv6: { word: mappedBytes(row.ipv6) }, id: row.id, since,
-    ingress_policy: [old.ingress, state.ingress], egress_policy: [old.egress, state.egress],
+    ...policyFields(old, state),
     mac: macBytes(row.mac), host_mac: macBytes(row.hostMac),
   };
 }

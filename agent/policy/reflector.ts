@@ -6,6 +6,8 @@ import type { Table } from '../store/table.ts';
 import { formatPath } from './check.ts';
 import { absentGroups, namesGroups } from './cidr-group.ts';
 import { CidrGroupSet } from './cidr-group-set.ts';
+import { modeOf, type Mode } from './mode.ts';
+import { NamespaceModes } from './namespace-modes.ts';
 import { clearProblems, reportProblems } from './problem-rows.ts';
 import type { RuleGroup } from './rule.ts';
 import { readRules } from './rules.ts';
@@ -15,13 +17,20 @@ import { check } from './validate.ts';
 
 export const policyKinds: readonly string[] = ['CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy', 'NetworkPolicy'];
 
+const stateOf = { enforce: 'enforced', audit: 'audited', off: 'off' } as const;
+
+/** Whose mode is a policy's default: a clusterwide one has none. */
+const namespaceOf = ({ kind, namespace }: ManifestRow): string => (kind === 'CiliumClusterwideNetworkPolicy' ? '' : namespace);
+
 interface Entry {
   row: ManifestRow;
   /** In force; absent: nothing of it is. */
   groups: readonly RuleGroup[] | undefined;
+  /** Of what is in force. */
+  mode: Mode;
   refused: string | undefined;
   /** What was in force before the last change that the kernel has not taken yet. */
-  previous: readonly RuleGroup[] | undefined;
+  previous: Pick<Entry, 'groups' | 'mode'> | undefined;
   pending: boolean;
   since: string;
 }
@@ -31,6 +40,7 @@ export class PolicySet {
   readonly #policies: Table<PolicyRow>;
   readonly #problems: Table<ProblemRow>;
   readonly #cidrGroups: CidrGroupSet;
+  readonly #modes: NamespaceModes;
   readonly #entries = new Map<string, Entry>();
   readonly #listeners = new Set<() => void>();
   readonly #now: () => Date;
@@ -41,6 +51,7 @@ export class PolicySet {
     this.#policies = policies;
     this.#problems = problems;
     this.#cidrGroups = new CidrGroupSet(manifests, problems);
+    this.#modes = new NamespaceModes(manifests, problems);
     this.#now = now;
     this.#wasSynced = manifests.synced;
     manifests.subscribe(() => { this.#follow(); });
@@ -64,7 +75,7 @@ export class PolicySet {
       const groups = entry.groups ?? [];
       return {
         key, kind: entry.row.kind, namespace: entry.row.namespace, name: entry.row.name,
-        state: entry.refused === undefined ? 'enforced' as const : 'refused' as const,
+        state: entry.refused === undefined ? stateOf[entry.mode] : 'refused' as const,
         ...(entry.refused === undefined ? {} : { message: entry.groups === undefined ? entry.refused : `${entry.refused}; the version before it is still in force` }),
         endpoints: labels.filter((set) => groups.some((group) => matches(group.subject, set))).length,
         rules: groups.reduce((sum, group) => sum + group.rules.length, 0),
@@ -77,7 +88,8 @@ export class PolicySet {
   refuseLatest(message: string, mend?: string): boolean {
     const latest = [...this.#entries.values()].filter((entry) => entry.pending);
     for (const entry of latest) {
-      entry.groups = entry.previous;
+      entry.groups = entry.previous?.groups;
+      entry.mode = entry.previous?.mode ?? entry.mode;
       entry.refused = message;
       entry.pending = false;
       reportProblems(this.#problems, entry.row, [{ path: [], message, ...(mend === undefined ? {} : { mend }) }]);
@@ -89,6 +101,7 @@ export class PolicySet {
     const rows = policyKinds.flatMap((kind) => this.#manifests.by('kind', kind));
     const keys = new Set(rows.map((row) => row.key));
     const regrouped = this.#cidrGroups.follow();
+    const turned = this.#modes.follow();
     let changed = this.#wasSynced !== this.synced;
     this.#wasSynced = this.synced;
     for (const key of [...this.#entries.keys()]) {
@@ -99,7 +112,7 @@ export class PolicySet {
     }
     for (const row of rows) {
       const old = this.#entries.get(row.key);
-      if (old?.row === row && !(regrouped && namesGroups(row.object))) continue;
+      if (old?.row === row && !(regrouped && namesGroups(row.object)) && !turned.has(namespaceOf(row))) continue;
       this.#entries.set(row.key, this.#read(row, old));
       changed = true;
     }
@@ -111,8 +124,8 @@ export class PolicySet {
     const errors = result.problems.filter((problem) => problem.severity === 'error');
     clearProblems(this.#problems, row);
     const since = this.#now().toISOString();
-    const previous = old?.groups;
-    const entry: Entry = { row, groups: previous, refused: undefined, previous, pending: true, since };
+    const mode = modeOf(row.object) ?? this.#modes.of(namespaceOf(row));
+    const entry: Entry = { row, groups: old?.groups, mode: old?.mode ?? mode, refused: undefined, previous: old && { groups: old.groups, mode: old.mode }, pending: true, since };
     const groups = this.#cidrGroups.groups();
     reportProblems(this.#problems, row, [...result.problems, ...(result.valid ? absentGroups(row.object, groups) : [])]);
     const stop = errors[0] ?? result.unsupported[0];
@@ -121,7 +134,8 @@ export class PolicySet {
       if (errors.length === 0) reportProblems(this.#problems, row, result.unsupported);
       return entry;
     }
-    entry.groups = readRules(row.object, groups);
+    entry.groups = readRules(row.object, groups, mode);
+    entry.mode = mode;
     return entry;
   }
 }

@@ -1,6 +1,7 @@
 // One form for the rules of every kind of policy: who is selected, which peers, which ports.
 // rules.ts and kubernetes-network-policy.ts write them; compile.ts and explain.ts read nothing else of a policy.
 import type { Direction, PolicyRef, RuleRef } from './image.ts';
+import type { Mode } from './mode.ts';
 import { parsePrefix, type Prefix } from './prefix.ts';
 import type { Selector } from './selector.ts';
 
@@ -27,6 +28,8 @@ export interface Rule {
 /** One spec of a policy: its rules and what it does to the endpoints that it selects. */
 export interface RuleGroup {
   readonly policy: PolicyRef;
+  /** What is off is no group at all. */
+  readonly mode: Exclude<Mode, 'off'>;
   /** `spec`, `specs[1]` */
   readonly path: string;
   readonly subject: Selector;

@@ -6,6 +6,7 @@ import { entitySelectors } from './entities.ts';
 import type { Direction, PolicyRef, RuleRef } from './image.ts';
 import { ICMP, ICMPV6, SCTP, TCP, UDP, icmpType } from './icmp.ts';
 import { readNetworkPolicy } from './kubernetes-network-policy.ts';
+import { modeOf, type Mode } from './mode.ts';
 import { cidrPeer, labelPeer, portSpecs, type Peer, type PortSpec, type Rule, type RuleGroup } from './rule.ts';
 import {
   formatSelector, makeSelector, requirement, requirementsOf, type LabelSelector, type Requirement, type Selector,
@@ -26,18 +27,23 @@ export function policyRef(object: Json): PolicyRef {
   return { kind, namespace, name: String(metadata['name'] ?? '') };
 }
 
-/** The rules of a policy object of any of the three kinds. A policy for nodes selects no endpoint and has none. */
-export function readRules(object: Json, groups: readonly CidrGroup[]): RuleGroup[] {
+/**
+ * The rules of a policy object of any of the three kinds. A policy for nodes selects no endpoint and has none; one that is off has none either.
+ * `byDefault`: the mode of its namespace.
+ */
+export function readRules(object: Json, groups: readonly CidrGroup[], byDefault: Mode = 'enforce'): RuleGroup[] {
   const policy = policyRef(object);
-  if (policy.kind === 'NetworkPolicy') return [readNetworkPolicy(object, policy)];
+  const mode = modeOf(object) ?? byDefault;
+  if (mode === 'off') return [];
+  if (policy.kind === 'NetworkPolicy') return [{ ...readNetworkPolicy(object, policy), mode }];
   const specs: [string, Json][] = listOf(object['specs']).map((spec, index) => [`specs[${index}]`, spec]);
   if (object['spec'] !== undefined && object['spec'] !== null) specs.unshift(['spec', object['spec'] as Json]);
   return specs
     .filter(([, spec]) => spec['endpointSelector'] !== undefined && spec['endpointSelector'] !== null)
-    .map(([path, spec]) => readSpec(spec, path, policy, groups));
+    .map(([path, spec]) => ({ ...readSpec(spec, path, policy, groups), mode }));
 }
 
-function readSpec(spec: Json, path: string, policy: PolicyRef, groups: readonly CidrGroup[]): RuleGroup {
+function readSpec(spec: Json, path: string, policy: PolicyRef, groups: readonly CidrGroup[]): Omit<RuleGroup, 'mode'> {
   const subject = subjectSelector(spec['endpointSelector'] as LabelSelector, policy.namespace);
   const selectsInit = subject.requirements.some((one) => one.source === 'reserved' && one.key === 'init');
   const scope = { namespace: policy.namespace, selectsInit, groups };

@@ -2,7 +2,7 @@
 // changed are looked at again.
 import { peersWithPort, type PortNumbers } from './bits.ts';
 import { differenceOf } from './difference.ts';
-import type { Direction, EndpointInput, PolicyImage } from './image.ts';
+import type { Direction, EndpointInput, EndpointPolicies } from './image.ts';
 import { concerns, merge, namesPorts } from './merge.ts';
 import { MergedPolicies, type Held } from './merged-policies.ts';
 import { commonNamedPorts, namedPortsOf, type NamedPortTable } from './named-ports.ts';
@@ -20,15 +20,18 @@ interface Group extends Follower {
 }
 
 interface NamedPorts { readonly common: NamedPortTable; readonly withPort: PortNumbers['withPort']; readonly key: string }
-type Policies = { readonly [direction in Direction]?: Held };
-interface Endpoint { readonly input: EndpointInput; policies: Policies }
+/** `would`: with the audited groups, where there are any. */
+interface Policies { readonly is: Held | undefined; readonly would: Held | undefined }
+interface Endpoint { readonly input: EndpointInput; policies: readonly Policies[] }
+/** The groups that are about one direction, and those of them that are enforced. */
+interface Taking { readonly all: readonly Group[]; readonly enforced: readonly Group[]; readonly allText: string; readonly enforcedText: string }
 
 const NO_PORTS: NamedPorts = { common: commonNamedPorts([]), withPort: new Map(), key: '' };
 const samePorts = (a: EndpointInput, b: EndpointInput): boolean => a.namedPorts === b.namedPorts || namedPortsOf(a).key === namedPortsOf(b).key;
 
 export class Subjects {
   readonly merged: MergedPolicies;
-  readonly ofEndpoint: Map<number, { readonly ingress?: string; readonly egress?: string }> & PolicyImage['ofEndpoint'] = new Map();
+  readonly ofEndpoint = new Map<number, EndpointPolicies>();
   readonly #selections: Selections;
   readonly #peerSets: PeerSets;
   readonly #groups = new Map<RuleGroup, Group>();
@@ -96,7 +99,7 @@ export class Subjects {
   }
 
   #enter(input: EndpointInput): void {
-    const endpoint: Endpoint = { input, policies: {} };
+    const endpoint: Endpoint = { input, policies: [] };
     this.#endpoints.set(input.id, endpoint);
     const same = this.#byIdentity.get(input.identity);
     if (same === undefined) this.#byIdentity.set(input.identity, new Set([endpoint]));
@@ -129,16 +132,25 @@ export class Subjects {
     const endpoints = this.#byIdentity.get(identity);
     if (endpoints === undefined) return [];
     const groups = [...this.#ofIdentity.get(identity) ?? []].sort((a, b) => a.position - b.position);
-    const taking = { ingress: groups.filter((entry) => entry.concerns.ingress), egress: groups.filter((entry) => entry.concerns.egress) };
-    const texts = { ingress: textOf(taking.ingress), egress: textOf(taking.egress) };
+    const taking = { ingress: takingOf(groups, 'ingress'), egress: takingOf(groups, 'egress') };
     const before: Held[] = [];
     for (const endpoint of endpoints) {
       before.push(...held(endpoint.policies));
-      const of = (direction: Direction): Held | undefined => this.#policyOf(endpoint.input, taking[direction], texts[direction], direction);
-      endpoint.policies = { ingress: of('ingress'), egress: of('egress') };
-      this.ofEndpoint.set(endpoint.input.id, { ingress: endpoint.policies.ingress?.policy.key, egress: endpoint.policies.egress?.policy.key });
+      const ingress = this.#policiesOf(endpoint.input, taking.ingress, 'ingress');
+      const egress = this.#policiesOf(endpoint.input, taking.egress, 'egress');
+      endpoint.policies = [ingress, egress];
+      this.ofEndpoint.set(endpoint.input.id, {
+        ingress: ingress.is?.policy.key, egress: egress.is?.policy.key, auditIngress: auditKey(ingress), auditEgress: auditKey(egress),
+      });
     }
     return before;
+  }
+
+  #policiesOf(endpoint: EndpointInput, { all, enforced, allText, enforcedText }: Taking, direction: Direction): Policies {
+    return {
+      is: this.#policyOf(endpoint, enforced, enforcedText, direction),
+      would: all.length === enforced.length ? undefined : this.#policyOf(endpoint, all, allText, direction),
+    };
   }
 
   #policyOf(endpoint: EndpointInput, taking: readonly Group[], groups: string, direction: Direction): Held | undefined {
@@ -153,4 +165,13 @@ export class Subjects {
 
 const textOf = (groups: readonly Group[]): string => groups.map(({ serial }) => serial).join();
 
-const held = ({ ingress, egress }: Policies): Held[] => [ingress, egress].filter((one) => one !== undefined);
+function takingOf(groups: readonly Group[], direction: Direction): Taking {
+  const all = groups.filter((entry) => entry.concerns[direction]);
+  const enforced = all.filter(({ group }) => group.mode === 'enforce');
+  return { all, enforced, allText: textOf(all), enforcedText: textOf(enforced) };
+}
+
+/** Where an audited policy changes nothing there is nothing to audit. */
+const auditKey = ({ is, would }: Policies): string | undefined => (would?.policy.key === is?.policy.key ? undefined : would?.policy.key);
+
+const held = (policies: readonly Policies[]): Held[] => policies.flatMap(({ is, would }) => [is, would]).filter((one) => one !== undefined);

@@ -8,7 +8,7 @@ export interface PolicyRow {
   readonly kind: string;
   readonly namespace: string;
   readonly name: string;
-  readonly state: 'enforced' | 'refused';
+  readonly state: 'enforced' | 'audited' | 'off' | 'refused';
   /** Why it was refused; whether an older version of it is still in force. */
   readonly message?: string;
   /** Endpoints that it selects. */

@@ -1,6 +1,7 @@
 // One policy object in, everything that is wrong with it out; an object without errors is safe for rules.ts.
 import { fail, formatPath, isAbsent, isObject, type Path, type Problem, type Report } from './check.ts';
 import { CIDR_GROUP, cidrGroup } from './cidr-group.ts';
+import { checkMode } from './mode.ts';
 import { networkPolicy } from './network-policy-schema.ts';
 import { ciliumPolicy } from './schema.ts';
 import { checkSpec } from './semantics.ts';
@@ -71,6 +72,7 @@ function checkCiliumPolicy(object: Record<string, unknown>, report: Report): voi
 function checkMetadata(object: Record<string, unknown>, report: Report): void {
   const metadata = isObject(object['metadata']) ? object['metadata'] : {};
   if (isAbsent(metadata['name']) || metadata['name'] === '') fail(report, ['metadata'], 'a policy needs a name', 'add metadata: {name: NAME}');
+  if (!isPolicyPart(object['kind'])) checkMode(object, report);
   const clusterwide = object['kind'] === 'CiliumClusterwideNetworkPolicy' || isPolicyPart(object['kind']);
   if (clusterwide && typeof metadata['namespace'] === 'string') {
     report({ path: ['metadata', 'namespace'], severity: 'warning', name: 'ignored-field', message: `a ${String(object['kind'])} has no namespace; it is ignored` });

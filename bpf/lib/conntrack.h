@@ -224,6 +224,7 @@ static __noinline enum drop_reason ct_judge_again(struct work *w, struct ct_entr
 	w->destination = w->ct_key.addr[!origin];
 	o->reason = judge_connection(o->generation, &w->source, &w->destination, entry->policy_key, &w->connection);
 	judgement_to_entry(entry, &w->connection, o->generation, o->reason);
+	o->judged_again = 1;
 	if (o->reason != was)
 		o->event = FLOW_CHANGE;
 	return o->reason;

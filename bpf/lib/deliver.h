@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Last step: judge the packet at both ends, tell of it, and hand it on. Every path to a workload comes through here. */
 #pragma once
+#include "audit.h"
 #include "conntrack.h"
 #include "fragment.h"
 #include "maps.h"
@@ -13,15 +14,20 @@
 static __noinline enum drop_reason judge_packet(struct __sk_buff *skb, struct work *w)
 {
 	struct observation *o = &w->observation;
+	int related;
 
 	o->generation = current_generation();
-	if (!w->packet.icmp_error || parse_inner(skb, &w->packet, &w->inner) || !conntrack_judge_related(w))
+	related = w->packet.icmp_error && !parse_inner(skb, &w->packet, &w->inner) && conntrack_judge_related(w);
+	if (!related)
 		conntrack_judge(w, skb->len);
 	if (o->event) {
 		if (!o->point && !o->reason)
 			o->point = w->to.ifindex ? TO_ENDPOINT : w->to.host ? TO_HOST : w->to.remote && overlay_ifindex() ? TO_OVERLAY : TO_NETWORK;
 		write_record(w);
 	}
+	/* What is about a connection goes as that does. */
+	if ((o->event || o->judged_again) && !related && audits())
+		audit_packet(o->reason);
 	count(o->reason ? COUNTER_DROPPED : COUNTER_FORWARDED);
 	return o->reason;
 }

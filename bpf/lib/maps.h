@@ -69,6 +69,15 @@ static __always_inline __u32 current_generation(void)
 	return control ? control->generation : 0;
 }
 
+/* Whether any endpoint has audited policies. */
+static __always_inline __u32 audits(void)
+{
+	__u32 key = 0;
+	struct control *control = bpf_map_lookup_elem(&control_words, &key);
+
+	return control ? control->audits : 0;
+}
+
 /* The VXLAN device; 0: other nodes are reached by plain routes. */
 static __always_inline __u32 overlay_ifindex(void)
 {

@@ -42,7 +42,7 @@ static __noinline int write_record(const struct work *w)
 	r->direction = o->direction;
 	r->is_reply = o->is_reply;
 	r->observation_point = o->point;
-	r->pad = 0;
+	r->live = o->live;
 	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
 	return 0;
 }

@@ -60,6 +60,7 @@ enum flow_event {
 	FLOW_ACTIVE = 3,	/* still passing, once per interval */
 	FLOW_CLOSE = 4,		/* FIN or RST seen */
 	FLOW_DROP = 5,		/* this packet was dropped */
+	FLOW_AUDIT = 6,		/* audited policies would have judged otherwise; beside the record of what was done, if one was due */
 };
 
 /* Hubble's numbers (flow.TraceObservationPoint): where a packet that passed went. */
@@ -87,7 +88,7 @@ struct flow_record {
 	__u64 time_ns;		/* CLOCK_MONOTONIC */
 	struct addr saddr;
 	struct addr daddr;
-	struct judgement egress;	/* by the policies of the connection's source endpoint */
+	struct judgement egress;	/* by the policies of the connection's source endpoint; FLOW_AUDIT: with the audited ones */
 	struct judgement ingress;	/* by the policies of the connection's destination endpoint */
 	__u64 packets;		/* of the connection, both ways, since its first record */
 	__u64 bytes;
@@ -102,11 +103,11 @@ struct flow_record {
 	__u8 protocol;
 	__u8 tcp_flags;
 	__u8 event;		/* enum flow_event */
-	__u8 reason;		/* enum drop_reason */
+	__u8 reason;		/* enum drop_reason; FLOW_AUDIT: the one that would be */
 	__u8 direction;		/* enum direction: the judgement that denied, else where it was seen */
 	__u8 is_reply;
 	__u8 observation_point;	/* enum observation_point, when not dropped */
-	__u8 pad;
+	__u8 live;		/* FLOW_AUDIT: enum flow_event of what was done; FLOW_DROP: dropped, else passed */
 };
 
 enum counter {
@@ -184,6 +185,8 @@ struct endpoint {
 	__u32 egress_policy[2];
 	__u8 mac[6];		/* of the workload's own interface */
 	__u8 host_mac[6];	/* of the host side */
+	__u32 ingress_audit[2];	/* what it would be with the audited policies; 0: the same */
+	__u32 egress_audit[2];
 };
 
 /* 64 bytes, one cache line. Its ports are disjoint intervals of the keys (protocol << 16) | port, ICMP: type as the port; interval 0
@@ -221,7 +224,7 @@ struct class_line {
 
 struct control {
 	__u32 generation;	/* read once per packet; flips a prepared set of rows live */
-	__u32 pad;
+	__u32 audits;		/* endpoints with an audit of their own; 0: nobody looks */
 };
 
 /* A connection: the lower (address, port) first, so that both directions find the same row. ICMP echo: the id as both ports. */

@@ -35,6 +35,8 @@ struct observation {
 	enum direction direction;
 	enum observation_point point;
 	int is_reply;
+	enum flow_event live;	/* of FLOW_AUDIT: what was done */
+	int judged_again;	/* the generation has moved since its connection was judged */
 };
 
 struct work {

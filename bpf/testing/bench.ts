@@ -66,7 +66,7 @@ export class Bench {
     const egress = end.egress ?? 0;
     this.datapath.endpoints.set(end.ifindex, {
       ipv4: { word: mappedBytes(end.ipv4) }, ipv6: { word: mappedBytes(end.ipv6) }, id: end.ifindex, since: 0,
-      ingress_policy: [ingress, ingress], egress_policy: [egress, egress],
+      ingress_policy: [ingress, ingress], egress_policy: [egress, egress], ingress_audit: [0, 0], egress_audit: [0, 0],
       mac: bytes(end.mac), host_mac: bytes('02:00:00:00:00:fe'),
     });
     this.prefix(`${end.ipv4}/32`, end.identity ?? 1000 + end.ifindex, { ifindex: end.ifindex, classId: end.classId ?? 0 });

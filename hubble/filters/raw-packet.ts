@@ -2,9 +2,9 @@
 // number. What each means on a flow stands in packet.ts, endpoint.ts and names.ts; raw.test.ts holds the two together.
 import { flow_event, observation_point } from '../../bpf/types.gen.ts';
 import type { Entries } from '../entries.ts';
-import { flagBits, protocolNumber } from '../flow.ts';
+import { flagBits, protocolNumber, verdictOf } from '../flow.ts';
 import { field } from '../record.ts';
-import { eventType, verdict, type EventTypeFilter } from '../types.ts';
+import { eventType, type EventTypeFilter } from '../types.ts';
 import { numberOfUuid } from '../uuid.ts';
 import { isIpv4At } from './raw-address.ts';
 import type { RawCompilers, RawPredicate } from './raw.ts';
@@ -45,7 +45,13 @@ function events(values: readonly EventTypeFilter[], { ring: { bytes } }: Entries
     (!want.type || want.type === type) && (!want.match_sub_type || (want.sub_type ?? 0) === subType));
   const drops = Uint8Array.from({ length: 256 }, (_, reason) => (holds(eventType.drop, reason) ? 1 : 0));
   const traces = Uint8Array.from({ length: 256 }, (_, point) => (holds(eventType.trace, point === observation_point.TO_ENDPOINT ? 0 : point) ? 1 : 0));
-  return (at) => (bytes[at + field.event] === flow_event.FLOW_DROP ? drops[bytes[at + field.reason]!] : traces[bytes[at + field.observationPoint]!]) === 1;
+  const audits = Uint8Array.from({ length: 256 }, (_, reason) => (holds(eventType.policyVerdict, reason) ? 1 : 0));
+  return (at) => {
+    const event = bytes[at + field.event];
+    if (event === flow_event.FLOW_DROP) return drops[bytes[at + field.reason]!] === 1;
+    if (event === flow_event.FLOW_AUDIT) return audits[bytes[at + field.reason]!] === 1;
+    return traces[bytes[at + field.observationPoint]!] === 1;
+  };
 }
 
 /** A sum of `1 << bit`; undefined when it names a flag that records do not have. */
@@ -70,7 +76,7 @@ export const packetRaw: RawCompilers = {
     const masks = values.map((value) => maskOf(value as Readonly<Record<string, boolean | undefined>>)).filter((mask) => mask !== undefined);
     return (at) => bytes[at + field.protocol] === protocolNumber.TCP && masks.some((mask) => (bytes[at + field.tcpFlags]! & mask) === mask);
   },
-  verdict: (values, entries) => byByte(field.event, (value) => values.includes(value === flow_event.FLOW_DROP ? verdict.dropped : verdict.forwarded))(entries),
+  verdict: (values, entries) => byByte(field.event, (value) => values.includes(verdictOf(value)))(entries),
   drop_reason_desc: (values, { ring: { bytes } }) => {
     const wanted = new Set(values);
     return (at) => bytes[at + field.event] === flow_event.FLOW_DROP && wanted.has(bytes[at + field.reason]!);
