@@ -16,6 +16,7 @@ import { manifestTable, problemTable } from './directory/tables.ts';
 import { EndpointReconciler } from './endpoint/reconciler.ts';
 import { saveEndpoints } from './endpoint/saved.ts';
 import { endpointTable } from './endpoint/tables.ts';
+import { Audits } from './flow/audits.ts';
 import { Names } from './flow/lookups.ts';
 import { readFlows } from './flow/source.ts';
 import { IdentityAllocator, isLocalIdentity } from './identity/allocator.ts';
@@ -75,6 +76,8 @@ export interface Agent {
   readonly options: AgentOptions;
   readonly tables: Tables;
   readonly observer: Observer;
+  /** What audited policies would have done. */
+  readonly audits: Audits;
   readonly datapath: Datapath;
   readonly policies: PolicySet;
   readonly policy: PolicyReconciler;
@@ -142,8 +145,8 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   ensureOverlay(netlink, instance, cluster, underlayMtu, datapath, hooks);
   if (cluster !== undefined) joinCluster(cluster, options, netlink, tables, allocator, undo);
 
-  const observer = await openHubble(options, tables, datapath, policy, undo);
   const policies = new PolicySet(tables.manifests, tables.policies, tables.problems);
+  const { observer, audits } = await openHubble(options, tables, datapath, policy, policies, undo);
   const hosts = reconcileHosts(tables.endpoints, tables['remote-endpoints'], instance);
   undo.push(hosts.stop);
   const workloads = new WorkloadReconciler({
@@ -171,7 +174,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     workloads.close();
   });
 
-  const agent: Agent = { options, tables, observer, datapath, policies, policy, enforcement, attachMode, sweeper, startedAt: new Date(), stop };
+  const agent: Agent = { options, tables, observer, audits, datapath, policies, policy, enforcement, attachMode, sweeper, startedAt: new Date(), stop };
   undo.push(await serveApi(instance.apiSocket, verbsOf(agent)));
   undo.push(reflectPods(tables.manifests, tables.pods, tables.problems,
     { allowRoot: options.allowRoot, ...(cluster === undefined ? {} : { placement: cluster }) }));
@@ -200,17 +203,21 @@ function joinCluster(member: Membership, { ranges, log }: AgentOptions, netlink:
   undo.push(publishNode(member, ranges, netdevs, endpoints));
 }
 
-async function openHubble({ instance, cluster }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, undo: Undo): Promise<Observer> {
+async function openHubble({ instance, cluster }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits'>> {
   const nodeName = cluster?.node ?? hostname();
   const names = new Names(tables.endpoints, tables['remote-endpoints'], tables.identities, policy.numbers, nodeName);
   undo.push(() => { names.close(); });
   const observer = new Observer({ nodeName, version, lookups: names.lookups });
+  const audits = new Audits(names.lookups, (key) => policies.isAudited(key));
   undo.push(readFlows(datapath, {
     before: () => { names.look(); },
-    records: (slots) => { observer.records(slots); },
+    records: (slots) => {
+      observer.records(slots);
+      audits.records(slots);
+    },
     lost: (count) => { observer.lost('PERF_EVENT_RING_BUFFER', count); },
     upkeep: () => { names.upkeep((nowNs) => observer.oldestNs(nowNs)); },
   }));
   undo.push(await serveHubble(observer, instance.hubbleSocket));
-  return observer;
+  return { observer, audits };
 }

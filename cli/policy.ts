@@ -1,9 +1,10 @@
-// weir policy: the verbs that need no agent. Files of policies are checked; cases are answered offline.
+// weir policy: files of policies are checked, cases are answered offline; verbs in files of their own register here.
 import { Option, type Command } from 'commander';
 import { answerSelector, answerValid, type SelectorCase, type ValidCase } from '../agent/policy/cases.ts';
 import { lintPolicies } from '../agent/policy/files.ts';
 import { formatFinding } from '../agent/policy/manifests.ts';
 import { answers, printLines } from './policy-cases.ts';
+import { register as registerAudit } from './policy-audit.ts';
 import { register as registerDiff } from './policy-diff.ts';
 import { register as registerVerdict } from './policy-verdict.ts';
 import { printObject, printable } from './print.ts';
@@ -42,6 +43,7 @@ export function register(program: Command): void {
       else validateFiles(paths, options);
     });
 
+  registerAudit(policy);
   registerVerdict(policy);
   registerDiff(policy);
 

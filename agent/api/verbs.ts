@@ -8,6 +8,7 @@ import { podOf } from '../workload/by-hand.ts';
 import { bpfPolicy } from './bpf-policy.ts';
 import { connectionsOf } from './bpf-ct.ts';
 import { explainFlow } from './explain.ts';
+import { auditReport } from './policy-audit.ts';
 import type { Verb } from './server.ts';
 
 /** Rows that one answer may have. */
@@ -23,6 +24,7 @@ export function verbsOf(agent: Agent): Readonly<Record<string, Verb>> {
     'db show': ({ table }) => tableOf(agent, table).show(),
     'db list': () => Object.values(tables).map((table) => ({ table: table.name, rows: table.size, revision: table.revision, synced: table.synced })),
     'explain': (parameters) => explainFlow(agent, parameters),
+    'policy audit': ({ name }) => auditReport(agent, name),
     'bpf policy': () => bpfPolicy(agent),
     'bpf ct': () => datapath.conntrack.entries(maxRows).map(([key, entry]) => {
       const from = entry.origin & 1;
@@ -69,15 +71,19 @@ function tableOf(agent: Agent, name: unknown) {
   return found;
 }
 
+function countBy<Row>(rows: readonly Row[], word: (row: Row) => string, from: Readonly<Record<string, number>>): Record<string, number> {
+  const counts: Record<string, number> = { ...from };
+  for (const row of rows) counts[word(row)] = (counts[word(row)] ?? 0) + 1;
+  return counts;
+}
+
 function statusOf(agent: Agent): Record<string, unknown> {
   const { tables, datapath, options, policy, observer } = agent;
-  const phases: Record<string, number> = {};
-  for (const { phase } of tables.workloads.rows()) phases[phase] = (phases[phase] ?? 0) + 1;
   return {
     instance: options.instance.name, pid: process.pid, startedAt: agent.startedAt.toISOString(), directory: options.dir ?? null,
     attach: agent.attachMode, generation: policy.generation, ranges: options.ranges,
-    workloads: phases, endpoints: { ready: tables.endpoints.rows().filter((row) => row.state === 'ready').length, all: tables.endpoints.size },
-    policies: { enforced: tables.policies.rows().filter((row) => row.state === 'enforced').length, refused: tables.policies.rows().filter((row) => row.state === 'refused').length },
+    workloads: countBy(tables.workloads.rows(), ({ phase }) => phase, {}), endpoints: { ready: tables.endpoints.rows().filter((row) => row.state === 'ready').length, all: tables.endpoints.size },
+    policies: countBy(tables.policies.rows(), ({ state }) => state, { enforced: 0, audited: 0, off: 0, refused: 0 }),
     identities: tables.identities.size,
     nodes: tables.nodes.rows().map(({ name, health, local, tunnel }) => ({ name, health, local, tunnel })),
     problems: tables.problems.rows().map(({ source, field, message, mend, severity }) => ({ severity, at: `${source.file}:${source.line}:${source.column}`, field, message, mend })),

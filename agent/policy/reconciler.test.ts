@@ -64,7 +64,7 @@ describe('PolicyReconciler', () => {
     const after = reconciler.numbers.policyId('b');
     expect(after).not.toBe(before);
     expect(bench.datapath.endpoints.get(77)).toMatchObject({ since: generation, ingress_policy: [before, after], egress_policy: [0, 0] });
-    expect(bench.datapath.control.get(0)).toEqual({ generation });
+    expect(bench.datapath.control.get(0)).toEqual({ generation, audits: 0 });
     expect(reconciler.numbers.policyOf(before)?.key).toBe('a');
   });
 

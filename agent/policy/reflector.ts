@@ -67,6 +67,12 @@ export class PolicySet {
 
   groups(): RuleGroup[] { return [...this.#entries.values()].flatMap((entry) => entry.groups ?? []); }
 
+  /** Whether `Kind/namespace/name` is only audited. */
+  isAudited(key: string): boolean {
+    const entry = this.#entries.get(key);
+    return entry?.mode === 'audit' && entry.groups !== undefined;
+  }
+
   /** The kernel enforces what `groups` gave. */
   accept(endpoints: readonly EndpointRow[]): void {
     const labels = endpoints.map((row) => labelSet(row.labels));

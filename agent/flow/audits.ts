@@ -1,0 +1,136 @@
+// What audited policies would have done, counted from the audit records: by policy, endpoint, peer, port and both verdicts.
+// `weir policy audit-report` prints it. Since this agent started, and only of policies that are audited still.
+import { protocolName } from '../policy/icmp.ts';
+import type { Direction, PolicyRef } from '../policy/image.ts';
+import { action, direction as directions, flow_event, type FlowRecord } from '../../bpf/types.gen.ts';
+import { ipText } from '../../hubble/address.ts';
+import { endpointOf, protocolNumber, type Lookups } from '../../hubble/flow.ts';
+import { decodeRecord, field, headerBytes, slotBytes } from '../../hubble/record.ts';
+
+export interface AuditRow {
+  readonly policy: PolicyRef;
+  readonly endpoint: string;
+  readonly direction: Direction;
+  readonly peer: string;
+  readonly port: string;
+  readonly is: 'allowed' | 'denied';
+  readonly wouldBe: 'allowed' | 'denied';
+  /** Connections; packets where they are dropped. */
+  count: number;
+  readonly firstSeen: string;
+  lastSeen: string;
+}
+
+const mostRows = 4_096;
+/** Kinds of records that are remembered by their bytes: then all are forgotten, and named anew. */
+const mostKinds = 4_096;
+const icmp = new Set<number>([protocolNumber.ICMPv4, protocolNumber.ICMPv6]);
+
+const policyKey = ({ kind, namespace, name }: PolicyRef): string => `${kind}/${namespace}/${name}`;
+
+export class Audits {
+  readonly #lookups: Lookups;
+  readonly #isAudited: (key: string) => boolean;
+  readonly #rows = new Map<string, AuditRow>();
+  readonly #kinds = new Map<string, readonly AuditRow[]>();
+  #changedNs = 0;
+  #uncounted = 0;
+
+  /** `isAudited`: of `Kind/namespace/name`, now. */
+  constructor(lookups: Lookups, isAudited: (key: string) => boolean) {
+    this.#lookups = lookups;
+    this.#isAudited = isAudited;
+  }
+
+  /** Records that found the table full. */
+  get uncounted(): number { return this.#uncounted; }
+
+  rows(): AuditRow[] {
+    for (const [key, { policy }] of [...this.#rows]) {
+      if (this.#isAudited(policyKey(policy))) continue;
+      this.#rows.delete(key);
+      this.#kinds.clear();
+    }
+    return [...this.#rows.values()].sort((a, b) => b.count - a.count);
+  }
+
+  /** Each behind its header, as the kernel's ring has them. */
+  records(slots: Uint8Array): void {
+    for (let at = headerBytes; at < slots.length; at += slotBytes) {
+      if (slots[at + field.event] === flow_event.FLOW_AUDIT) this.#count(slots, at);
+    }
+  }
+
+  #count(slots: Uint8Array, at: number): void {
+    const record = decodeRecord(new DataView(slots.buffer, slots.byteOffset), at);
+    const changedNs = this.#lookups.changedNs();
+    if (changedNs !== this.#changedNs || this.#kinds.size >= mostKinds) this.#kinds.clear();
+    this.#changedNs = changedNs;
+    const bytes = Buffer.from(slots.buffer, slots.byteOffset + at);
+    const { sport, dport, protocol, reason, direction, is_reply: isReply, live } = record;
+    const kind = [bytes.toString('latin1', field.saddr, field.packets), isReply ? sport : dport, protocol, reason, direction, isReply, live === flow_event.FLOW_DROP].join(' ');
+    const seen = new Date(Number(this.#lookups.toUnixNs(record.time_ns) / 1_000_000n)).toISOString();
+    let rows = this.#kinds.get(kind);
+    if (rows === undefined) {
+      rows = this.#rowsOf(record, seen);
+      if (rows.length > 0) this.#kinds.set(kind, rows);
+    }
+    // A connection that goes on or ends was counted when it began.
+    const first = live !== flow_event.FLOW_ACTIVE && live !== flow_event.FLOW_CLOSE;
+    for (const row of rows) {
+      if (first || row.count === 0) row.count += 1;
+      row.lastSeen = seen;
+    }
+  }
+
+  #rowsOf(record: FlowRecord, seen: string): AuditRow[] {
+    const found: AuditRow[] = [];
+    for (const side of sidesOf(record)) {
+      const timeNs = Number(record.time_ns);
+      const policies = this.#lookups.policies(record[side], side, timeNs).filter((policy) => this.#isAudited(policyKey(policy)));
+      // The packet's ends, turned to those of its connection.
+      const isSource = (side === 'egress') !== (record.is_reply !== 0);
+      const ends = [this.#nameOf(record.saddr.word, record.source_identity, timeNs), this.#nameOf(record.daddr.word, record.destination_identity, timeNs)];
+      const [endpoint, peer] = isSource ? [ends[0]!, ends[1]!] : [ends[1]!, ends[0]!];
+      for (const { kind, namespace, name } of policies) {
+        const row = this.#row({
+          policy: { kind, namespace, name }, endpoint, direction: side, peer, port: portOf(record),
+          is: record.live === flow_event.FLOW_DROP ? 'denied' : 'allowed', wouldBe: record.reason === 0 ? 'allowed' : 'denied',
+          count: 0, firstSeen: seen, lastSeen: seen,
+        });
+        if (row !== undefined) found.push(row);
+      }
+    }
+    return found;
+  }
+
+  #row(row: AuditRow): AuditRow | undefined {
+    const key = [policyKey(row.policy), row.endpoint, row.direction, row.peer, row.port, row.is].join(' ');
+    const known = this.#rows.get(key);
+    if (known !== undefined) return known;
+    if (this.#rows.size >= mostRows) {
+      this.#uncounted += 1;
+      return undefined;
+    }
+    this.#rows.set(key, row);
+    return row;
+  }
+
+  #nameOf(address: Uint8Array, identity: number, timeNs: number): string {
+    const { text } = ipText(address);
+    const end = endpointOf(text, identity, timeNs, this.#lookups);
+    if (end.pod_name !== undefined) return `${end.namespace ?? ''}/${end.pod_name}`;
+    const reserved = end.labels?.find((label) => label.startsWith('reserved:'));
+    return reserved === undefined ? text : `${text} (${reserved.slice('reserved:'.length)})`;
+  }
+}
+
+/** Those that would deny; where it would be allowed, the one that denies now. */
+function sidesOf(record: FlowRecord): Direction[] {
+  if (record.reason === 0) return [record.direction === directions.DIRECTION_EGRESS ? 'egress' : 'ingress'];
+  return (['egress', 'ingress'] as const).filter((side) => record[side].action === action.ACTION_DENY || record[side].action === action.ACTION_DEFAULT_DENY);
+}
+
+function portOf({ protocol, sport, dport, is_reply: isReply }: FlowRecord): string {
+  return icmp.has(protocol) ? protocolName(protocol) : `${isReply ? sport : dport}/${protocolName(protocol)}`;
+}
