@@ -18,6 +18,7 @@ import { saveEndpoints } from './endpoint/saved.ts';
 import { endpointTable } from './endpoint/tables.ts';
 import { Audits } from './flow/audits.ts';
 import { Names } from './flow/lookups.ts';
+import { followRules, RuleCounts } from './flow/rule-counts.ts';
 import { readFlows } from './flow/source.ts';
 import { IdentityAllocator, isLocalIdentity } from './identity/allocator.ts';
 import { cidrLabels } from './identity/labels.ts';
@@ -78,6 +79,7 @@ export interface Agent {
   readonly observer: Observer;
   /** What audited policies would have done. */
   readonly audits: Audits;
+  readonly ruleCounts: RuleCounts;
   readonly datapath: Datapath;
   readonly policies: PolicySet;
   readonly policy: PolicyReconciler;
@@ -146,7 +148,9 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   if (cluster !== undefined) joinCluster(cluster, options, netlink, tables, allocator, undo);
 
   const policies = new PolicySet(tables.manifests, tables.policies, tables.problems);
+  const ruleCounts = new RuleCounts(datapath, policy.numbers);
   const { observer, audits } = await openHubble(options, tables, datapath, policy, policies, undo);
+  undo.push(followRules(ruleCounts, tables.policies, log));
   const hosts = reconcileHosts(tables.endpoints, tables['remote-endpoints'], instance);
   undo.push(hosts.stop);
   const workloads = new WorkloadReconciler({
@@ -174,7 +178,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     workloads.close();
   });
 
-  const agent: Agent = { options, tables, observer, audits, datapath, policies, policy, enforcement, attachMode, sweeper, startedAt: new Date(), stop };
+  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, enforcement, attachMode, sweeper, startedAt: new Date(), stop };
   undo.push(await serveApi(instance.apiSocket, verbsOf(agent)));
   undo.push(reflectPods(tables.manifests, tables.pods, tables.problems,
     { allowRoot: options.allowRoot, ...(cluster === undefined ? {} : { placement: cluster }) }));

@@ -1,6 +1,7 @@
 // Packet tables of from_workload: what a workload sends, in both families.
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { counter, drop_reason, flow_event, ipcache_flag } from './types.gen.ts';
+import { droppedIn } from '../agent/datapath/maps.ts';
+import { drop_reason, flow_event, ipcache_flag } from './types.gen.ts';
 import { Bench, here } from './testing/bench.ts';
 import { checksumsHold, frame, protocol, tag, type Frame } from './testing/packet.ts';
 
@@ -69,9 +70,9 @@ const table = [...families.flatMap((f) => rows.map((row) => ({ ...row, f }))), .
 
 describe('from_workload', () => {
   test.each(table.map((row) => [`${row.f.family}: ${row.name}`, row] as const))('%s', (_, row) => {
-    const before = bench.datapath.counter(counter.COUNTER_DROPPED);
+    const before = droppedIn(bench.datapath.drops());
     const { verdict, packet, records } = bench.run('from_workload', row.packet(row.f).bytes());
-    expect(bench.datapath.counter(counter.COUNTER_DROPPED) - before).toBe(row.verdict === 'drop' ? 1n : 0n);
+    expect(droppedIn(bench.datapath.drops()) - before).toBe(row.verdict === 'drop' ? 1 : 0);
     const told = records.map((record) => ({ event: record.event, reason: record.reason }));
     expect(verdict).toBe(row.verdict);
     if (row.reason !== undefined) {

@@ -49,6 +49,7 @@ function send(workload: typeof a, f: Family, build: (base: Frame) => Frame): Out
 const unasked = { bits: 0n, policy: 0, interval: 0, word: 0, action: 0 };
 /** A living connection as far as its ports are concerned. */
 const unjudged = {
+  counted_packets: 0n, counted_bytes: 0n,
   seen: 0, recorded: 0, packets: 1n, bytes: 1n, egress: unasked, ingress: unasked, generation: 0, source_identity: 0, destination_identity: 0,
   policy_key: 0, owner: 0, ifindex: [0, 0], origin: 0, state: ct_state.CT_ESTABLISHED, reason: 0, flags: 0,
 };

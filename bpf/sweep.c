@@ -2,6 +2,7 @@
 /* Run by the agent, on no packet (agent/datapath/sweeper.ts): takes away connections that are over, with their masquerading rows, and gives
  * the quota back. The frame holds keys of conntrack, read by the agent before: each is looked at again here, so that none that a packet has
  * revived meanwhile is lost. Its state is on the stack: before 6.0 a packet may interrupt a test run, and the work row would be its. */
+#include "lib/count.h"
 #include "lib/nat.h"
 
 /* An end that was local and is no more: nobody can use the connection. */
@@ -57,6 +58,9 @@ static __noinline int sweep_one(struct __sk_buff *skb, __u32 at)
 	sweep_nat(&key, entry->origin);
 	if (!ct_is_done(&key, entry) || bpf_map_delete_elem(&conntrack, &key))
 		return 0;
+	/* What came since its last record. After a flip its numbers may mean other rules. The row is gone, its memory not before this program ends (RCU). */
+	if (entry->packets != entry->counted_packets && !entry->reason && entry->generation == current_generation())
+		count_judgements(&entry->egress, &entry->ingress, entry->packets - entry->counted_packets, entry->bytes - entry->counted_bytes);
 	used = bpf_map_lookup_elem(&usage, &owner);
 	if (used)
 		__sync_fetch_and_add(&used->connections, -1);

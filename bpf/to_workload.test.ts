@@ -1,6 +1,7 @@
 // Packet tables of to_workload: what the host's stack sends to a workload, in both families. Nothing is ever rewritten here.
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { action, counter, direction, drop_reason, flow_event, ipcache_flag } from './types.gen.ts';
+import { droppedIn } from '../agent/datapath/maps.ts';
+import { action, direction, drop_reason, flow_event, ipcache_flag } from './types.gen.ts';
 import { Bench, here } from './testing/bench.ts';
 import { frame, protocol, tag, type Frame } from './testing/packet.ts';
 
@@ -77,9 +78,9 @@ describe('to_workload', () => {
   test.each(table.map((row) => [`${row.f.family}: ${row.name}`, row] as const))('%s', (_, row) => {
     if (row.before !== undefined) expect(bench.run('from_workload', row.before(row.f).mac(a.mac).bytes()).verdict).toBe('pass');
     const sent = row.packet(row.f).bytes();
-    const before = bench.datapath.counter(counter.COUNTER_DROPPED);
+    const before = droppedIn(bench.datapath.drops());
     const { verdict, packet, records } = bench.run('to_workload', sent);
-    expect(bench.datapath.counter(counter.COUNTER_DROPPED) - before).toBe(row.verdict === 'drop' ? 1n : 0n);
+    expect(droppedIn(bench.datapath.drops()) - before).toBe(row.verdict === 'drop' ? 1 : 0);
     expect(verdict).toBe(row.verdict);
     expect(packet).toEqual(sent);
     const told = records.map((record) => ({ event: record.event, reason: record.reason, direction: record.direction, ifindex: record.ifindex }));

@@ -122,6 +122,8 @@ export interface CtEntry {
   readonly destination_identity: number;
   readonly policy_key: number;
   readonly owner: number;
+  readonly counted_packets: bigint;
+  readonly counted_bytes: bigint;
 }
 
 export interface Usage {
@@ -171,6 +173,24 @@ export interface Netdev {
 export interface Overlay {
   readonly ifindex: number;
   readonly port: number;
+}
+
+export interface DropCount {
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
+export interface RuleKey {
+  readonly bits: bigint;
+  readonly policy: number;
+  readonly word: number;
+  readonly action: number;
+}
+
+export interface RuleCount {
+  readonly packets: bigint;
+  readonly bytes: bigint;
+  readonly last_ns: bigint;
 }
 
 export const direction = {
@@ -234,8 +254,8 @@ export const observation_point = {
 export const counter = {
   COUNTER_RECORDS_LOST: 0,
   COUNTER_FORWARDED: 1,
-  COUNTER_DROPPED: 2,
-  COUNTER_CT_REFUSED: 3,
+  COUNTER_CT_REFUSED: 2,
+  COUNTER_RULES_UNCOUNTED: 3,
   COUNTERS: 4,
 } as const;
 
@@ -257,6 +277,8 @@ export const limit = {
   FRAGMENT_SLOTS_NODE: 4096,
   FRAGMENT_SECONDS: 30,
   MAX_NETDEVS: 64,
+  MAX_DROP_COUNTS: 1024,
+  MAX_RULE_COUNTS: 16384,
   RING_BYTES: 8388608,
   POLICY_STEPS: 32,
   ROOT_BOUNDS: 10,

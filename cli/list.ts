@@ -1,4 +1,4 @@
-// endpoint, identity, ipcache, node, policy, db, bpf: what an agent holds, row by row.
+// endpoint, identity, ipcache, node, db, bpf: what an agent holds, row by row.
 import type { Command } from 'commander';
 import { callAgent } from '../agent/api/client.ts';
 import { ConfigError } from '../agent/errors.ts';
@@ -15,7 +15,6 @@ const nouns: readonly Noun[] = [
   { name: 'ipcache', table: 'ipcache', keys: ['prefix'], columns: ['prefix', 'identity', 'origin', 'host', 'node'], summary: 'which identity is behind which address' },
   { name: 'node', table: 'nodes', keys: ['name', 'ipv4', 'ipv6'], columns: ['name', 'health', 'ipv4', 'ipv6', 'ranges', 'tunnel', 'endpoints'], summary: 'the nodes of the cluster, and how they are reached',
     shape: (row) => ({ ...row, ranges: Object.values(row['ranges'] as object) }) },
-  { name: 'policy', table: 'policies', keys: ['key', 'name'], columns: ['kind', 'namespace', 'name', 'state', 'endpoints', 'rules', 'message'], summary: 'policies and what became of them' },
 ];
 
 export function register(program: Command): void {
@@ -51,6 +50,7 @@ function registerNoun(program: Command, noun: Noun): void {
 const views = [
   { name: 'policy', columns: ['endpoint', 'direction', 'policy', 'from', 'to', 'rules'], summary: 'the compiled policies, interval by interval' },
   { name: 'ct', columns: ['protocol', 'source', 'sourcePort', 'destination', 'destinationPort', 'state', 'packets', 'bytes', 'revoked'], summary: 'the connections that are tracked' },
+  { name: 'drops', columns: ['reason', 'direction', 'packets', 'bytes'], summary: 'what was dropped, and why' },
   { name: 'quota', columns: ['endpoint', 'held', 'quota', 'refused'], summary: 'whose connections fill the table, and how many each may have' },
   { name: 'ipcache', columns: ['prefix', 'identity', 'class', 'ifindex', 'host', 'node'], summary: 'the ipcache as the kernel has it' },
 ];

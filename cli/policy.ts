@@ -6,6 +6,7 @@ import { formatFinding } from '../agent/policy/manifests.ts';
 import { answers, printLines } from './policy-cases.ts';
 import { register as registerAudit } from './policy-audit.ts';
 import { register as registerDiff } from './policy-diff.ts';
+import { register as registerList } from './policy-list.ts';
 import { register as registerVerdict } from './policy-verdict.ts';
 import { printObject, printable } from './print.ts';
 
@@ -43,6 +44,7 @@ export function register(program: Command): void {
       else validateFiles(paths, options);
     });
 
+  registerList(policy);
   registerAudit(policy);
   registerVerdict(policy);
   registerDiff(policy);

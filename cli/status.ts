@@ -11,6 +11,7 @@ interface Status {
   readonly nodes: readonly { readonly name: string; readonly health: string; readonly local: boolean; readonly tunnel: string }[];
   readonly problems: readonly { readonly at: string; readonly field: string; readonly message: string; readonly mend?: string }[];
   readonly packets: Readonly<Record<'forwarded' | 'dropped', number>>;
+  readonly drops: readonly { readonly reason: string; readonly direction: string; readonly packets: number }[];
   readonly connections: { readonly held: number; readonly most: number; readonly refused: number; readonly endpoints: readonly { readonly endpoint: string; readonly held: number; readonly quota: number; readonly refused: number }[] };
   readonly flows: { readonly capacity: number; readonly kept: number; readonly seen: number; readonly perSecond: number; readonly lost: Readonly<Record<string, number>> };
   readonly memoryBytes: number;
@@ -22,8 +23,14 @@ const pressure = 0.8;
 const pressing = ({ endpoints }: Status['connections']): string =>
   endpoints.filter(({ held, quota }) => held >= pressure * quota).map(({ endpoint, held, quota }) => `, ${endpoint} has ${held} of its ${quota}`).join('');
 
+/** Reasons that are named; ./weir bpf drops has all. */
+const topReasons = 3;
+
+const topDrops = (drops: Status['drops']): string => (drops.length === 0 ? ''
+  : `: ${drops.slice(0, topReasons).map(({ reason, direction, packets }) => `${packets} ${reason}${direction === 'unknown' ? '' : ` (${direction})`}`).join(', ')}${drops.length > topReasons ? ', ...' : ''}`);
+
 /** For people: a line each, with words for the numbers. */
-function told({ instance, pid, startedAt, directory, attach, generation, ranges, workloads, endpoints, policies, identities, nodes, problems, packets, connections, flows, memoryBytes }: Status): Row {
+function told({ instance, pid, startedAt, directory, attach, generation, ranges, workloads, endpoints, policies, identities, nodes, problems, packets, drops, connections, flows, memoryBytes }: Status): Row {
   return {
     agent: `${instance}, process ${pid}, since ${startedAt}`,
     directory: directory ?? 'none',
@@ -34,7 +41,7 @@ function told({ instance, pid, startedAt, directory, attach, generation, ranges,
     ...(nodes.length === 0 ? {} : { node: nodes.filter(({ local }) => local).map(({ name, tunnel }) => `${name}, ${tunnel === 'vxlan' ? 'VXLAN' : 'plain routes'} to the others`).join(),
       peers: nodes.filter(({ local }) => !local).map(({ name, health }) => `${name} ${health}`).join(', ') || 'none yet' }),
     policies: `${policies.enforced} enforced, ${policies.refused} refused${policies.audited === 0 ? '' : `, ${policies.audited} audited`}${policies.off === 0 ? '' : `, ${policies.off} off`}`,
-    packets: `${packets.forwarded} forwarded, ${packets.dropped} dropped`,
+    packets: `${packets.forwarded} forwarded, ${packets.dropped} dropped${topDrops(drops)}`,
     connections: `${connections.held} of at most ${connections.most}, ${connections.refused} refused${pressing(connections)}`,
     flows: `${flows.seen} seen, ${flows.perSecond.toFixed(1)} a second, the last ${flows.kept} of at most ${flows.capacity} kept, ${Object.values(flows.lost).reduce((sum, count) => sum + count, 0)} lost`,
     memory: `${Math.round(memoryBytes / 1e6)} MB`,

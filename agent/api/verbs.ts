@@ -1,14 +1,17 @@
 // Everything that the command line may ask an agent.
 import type { Agent } from '../agent.ts';
+import { dropText } from '../../hubble/print/words.ts';
+import { droppedIn } from '../datapath/maps.ts';
 import { ConfigError } from '../errors.ts';
 import { prefixOfKey, textOf } from '../ipcache/address.ts';
-import { counter, ct_state, ipcache_flag } from '../../bpf/types.gen.ts';
+import { counter, ct_state, direction as directions, ipcache_flag } from '../../bpf/types.gen.ts';
 import { protocolName } from '../policy/icmp.ts';
 import { podOf } from '../workload/by-hand.ts';
 import { bpfPolicy } from './bpf-policy.ts';
 import { connectionsOf } from './bpf-ct.ts';
 import { explainFlow } from './explain.ts';
 import { auditReport } from './policy-audit.ts';
+import { listPolicies, policyDetails } from './policy-rules.ts';
 import type { Verb } from './server.ts';
 
 /** Rows that one answer may have. */
@@ -24,6 +27,8 @@ export function verbsOf(agent: Agent): Readonly<Record<string, Verb>> {
     'db show': ({ table }) => tableOf(agent, table).show(),
     'db list': () => Object.values(tables).map((table) => ({ table: table.name, rows: table.size, revision: table.revision, synced: table.synced })),
     'explain': (parameters) => explainFlow(agent, parameters),
+    'policy list': () => listPolicies(agent),
+    'policy get': ({ name }) => policyDetails(agent, name),
     'policy audit': ({ name }) => auditReport(agent, name),
     'bpf policy': () => bpfPolicy(agent),
     'bpf ct': () => datapath.conntrack.entries(maxRows).map(([key, entry]) => {
@@ -34,6 +39,7 @@ export function verbsOf(agent: Agent): Readonly<Record<string, Verb>> {
         packets: entry.packets, bytes: entry.bytes, generation: entry.generation, revoked: entry.reason !== 0,
       };
     }),
+    'bpf drops': () => dropRows(agent),
     'bpf quota': () => connectionsOf(agent).endpoints,
     'bpf ipcache': () => datapath.ipcache.entries(maxRows).map(([key, value]) => ({
       prefix: prefixOfKey(key), identity: value.peer[1]!.identity, class: value.peer[1]!.class_id, ifindex: value.ifindex, host: (value.flags & ipcache_flag.IPCACHE_HOST) !== 0,
@@ -65,6 +71,9 @@ const swap = (ports: readonly number[] | Uint8Array, index: number): number => {
   return (bytes[index * 2]! << 8) | bytes[index * 2 + 1]!;
 };
 
+const dropRows = ({ datapath }: Agent) => datapath.drops().map(({ reason, direction, packets, bytes }) =>
+  ({ reason: dropText(reason), direction: nameOf(directions, direction).replace('DIRECTION_', '').toLowerCase(), packets, bytes }));
+
 function tableOf(agent: Agent, name: unknown) {
   const found = Object.values(agent.tables).find((table) => table.name === name);
   if (found === undefined) throw new ConfigError(`no table ${String(name)}`, `one of: ${Object.values(agent.tables).map((table) => table.name).join(', ')}`);
@@ -87,7 +96,8 @@ function statusOf(agent: Agent): Record<string, unknown> {
     identities: tables.identities.size,
     nodes: tables.nodes.rows().map(({ name, health, local, tunnel }) => ({ name, health, local, tunnel })),
     problems: tables.problems.rows().map(({ source, field, message, mend, severity }) => ({ severity, at: `${source.file}:${source.line}:${source.column}`, field, message, mend })),
-    packets: { forwarded: datapath.counter(counter.COUNTER_FORWARDED), dropped: datapath.counter(counter.COUNTER_DROPPED) },
+    packets: { forwarded: datapath.counter(counter.COUNTER_FORWARDED), dropped: droppedIn(datapath.drops()) },
+    drops: dropRows(agent),
     connections: connectionsOf(agent),
     flows: { lostInKernel: datapath.counter(counter.COUNTER_RECORDS_LOST), ...observer.stats },
     memoryBytes: process.memoryUsage().rss,

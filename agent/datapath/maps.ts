@@ -1,9 +1,9 @@
 // The loaded programs with their maps, typed by the generated interfaces: what the reconcilers of all features write to.
 import { attachType } from '../kernel/bpf.ts';
 import { codecOf, type Codec } from '../kernel/codec.ts';
-import { BpfMap, mapMemory, perCpuSum, possibleCpus } from '../kernel/map.ts';
+import { BpfMap, mapMemory, perCpuSums, possibleCpus } from '../kernel/map.ts';
 import { loadObject, type LoadedMap, type LoadedObject } from '../kernel/object.ts';
-import { limit, type Bounds, type Control, type CtEntry, type CtKey, type Endpoint, type FlowRecord, type FragmentKey, type FragmentValue, type IpcacheKey,
+import { direction as directions, drop_reason, limit, type Bounds, type Control, type CtEntry, type CtKey, type Endpoint, type FlowRecord, type FragmentKey, type FragmentValue, type IpcacheKey,
   type IpcacheValue, type NatKey, type NatValue, type Netdev, type Overlay, type Policy, type Step } from '../../bpf/types.gen.ts';
 
 export interface Datapath {
@@ -29,6 +29,10 @@ export interface Datapath {
   readonly flowRecord: Codec<FlowRecord>;
   /** Over all CPUs; `which` of enum counter. */
   readonly counter: (which: number) => bigint;
+  /** Packets that were dropped, by reason and direction; the most first. */
+  readonly drops: () => readonly DropCount[];
+  /** struct rule_key -> struct rule_count. */
+  readonly ruleCounts: LoadedMap;
 }
 
 const number: Codec<number> = {
@@ -36,6 +40,17 @@ const number: Codec<number> = {
   encode: (value) => new Uint8Array(new Uint32Array([value]).buffer),
   decode: (view, offset) => view.getUint32(offset, true),
 };
+
+export interface DropCount { readonly reason: number; readonly direction: number; readonly packets: number; readonly bytes: number }
+
+const dropCounts = (map: LoadedMap, cpus: number): DropCount[] => Object.values(drop_reason)
+  .flatMap((reason) => Object.values(directions).map((direction) => {
+    const [packets, bytes] = perCpuSums(map, reason << 2 | direction, cpus);
+    return { reason, direction, packets: Number(packets), bytes: Number(bytes) };
+  }))
+  .filter(({ packets }) => packets > 0).sort((a, b) => b.packets - a.packets);
+
+export const droppedIn = (drops: readonly DropCount[]): number => drops.reduce((sum, { packets }) => sum + packets, 0);
 
 export interface DatapathOptions {
   /** Maps are kept there and found again. */
@@ -73,6 +88,8 @@ export function loadDatapath(objectPath: string, { pinDir, connections = limit.M
     usage: new DataView(mapMemory(map('usage'), limit.MAX_ENDPOINTS)),
     flows: map('flows'),
     flowRecord: layout<FlowRecord>('flow_record'),
-    counter: (which) => perCpuSum(map('counters'), which, cpus),
+    counter: (which) => perCpuSums(map('counters'), which, cpus)[0]!,
+    drops: () => dropCounts(map('drops'), cpus),
+    ruleCounts: map('rule_counts'),
   };
 }

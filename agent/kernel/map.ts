@@ -53,11 +53,15 @@ export function possibleCpus(): number {
   return Number(last) + 1;
 }
 
-/** One row of a per-CPU map, added up over all of `cpus`; values are __u64. */
-export function perCpuSum(map: LoadedMap, key: number, cpus: number): bigint {
-  const values = new BigUint64Array(cpus);
-  if (!mapLookup(map.fd, new Uint8Array(new Uint32Array([key]).buffer), new Uint8Array(values.buffer), map.name)) return 0n;
-  return values.reduce((sum, value) => sum + value, 0n);
+/** One row of a per-CPU map, added up over all of `cpus`; it is made of __u64. */
+export function perCpuSums(map: LoadedMap, key: number, cpus: number): bigint[] {
+  const fields = map.valueSize / 8;
+  const sums = Array.from({ length: fields }, () => 0n);
+  const values = new BigUint64Array(cpus * fields);
+  if (mapLookup(map.fd, new Uint8Array(new Uint32Array([key]).buffer), new Uint8Array(values.buffer), map.name)) {
+    values.forEach((value, index) => { sums[index % fields]! += value; });
+  }
+  return sums;
 }
 
 /**

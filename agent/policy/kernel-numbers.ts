@@ -45,6 +45,12 @@ export class KernelNumbers {
   /** The policy that a flow record names, also for a while after it was retired. */
   policyOf(id: number): MergedPolicy | undefined { return this.#byId.get(id); }
 
+  /** Whether programs may judge by this number. */
+  isInUse(id: number): boolean {
+    const key = this.#byId.get(id)?.key;
+    return (key !== undefined && this.#placements.get(key)?.id === id) || (this.#inForce?.policies.has(id) ?? false);
+  }
+
   save(): SavedNumbers {
     return { policies: [...this.#placements].map(([key, { id }]) => [key, id]), classes: [...this.#classes] };
   }

@@ -193,6 +193,8 @@ static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from
 	entry->recorded = entry->seen;
 	entry->packets = 1;
 	entry->bytes = length;
+	entry->counted_packets = 1;
+	entry->counted_bytes = length;
 	entry->policy_key = policy_key(&w->packet);
 	entry->owner = w->connection.owner;
 	entry->origin = from;
@@ -205,6 +207,8 @@ static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from
 	w->to = w->connection.destination;
 	o->packets = 1;
 	o->bytes = length;
+	o->fresh_packets = 1;
+	o->fresh_bytes = length;
 	o->event = FLOW_NEW;
 	return DROP_NONE;
 }
@@ -278,6 +282,10 @@ static __always_inline void ct_pass(struct work *w, struct ct_entry *entry, __u8
 	entry->recorded = now;
 	o->packets = entry->packets;
 	o->bytes = entry->bytes;
+	o->fresh_packets = o->packets - entry->counted_packets;
+	o->fresh_bytes = o->bytes - entry->counted_bytes;
+	entry->counted_packets = o->packets;
+	entry->counted_bytes = o->bytes;
 }
 
 /* Finds or opens the connection of the packet; DROP_NONE: it may pass, to w->to. */

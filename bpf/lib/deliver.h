@@ -3,6 +3,7 @@
 #pragma once
 #include "audit.h"
 #include "conntrack.h"
+#include "count.h"
 #include "fragment.h"
 #include "maps.h"
 #include "nat.h"
@@ -24,11 +25,16 @@ static __noinline enum drop_reason judge_packet(struct __sk_buff *skb, struct wo
 		if (!o->point && !o->reason)
 			o->point = w->to.ifindex ? TO_ENDPOINT : w->to.host ? TO_HOST : w->to.remote && overlay_ifindex() ? TO_OVERLAY : TO_NETWORK;
 		write_record(w);
+		if (!related)
+			count_rules(w);
 	}
+	if (o->reason)
+		count_drop(o);
+	else
+		count(COUNTER_FORWARDED);
 	/* What is about a connection goes as that does. */
 	if ((o->event || o->judged_again) && !related && audits())
 		audit_packet(o->reason);
-	count(o->reason ? COUNTER_DROPPED : COUNTER_FORWARDED);
 	return o->reason;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Every map. User space writes all but conntrack, nat, fragments, counters and flows, and of usage the quota. */
+/* Every map. User space writes all but conntrack, nat, fragments, counters, drops, rule_counts and flows, and of usage the quota. */
 #pragma once
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -28,6 +28,8 @@ MAP(usage, BPF_MAP_TYPE_ARRAY, __u32, struct usage, MAX_ENDPOINTS, BPF_F_MMAPABL
 MAP(fragments, BPF_MAP_TYPE_HASH, struct fragment_key, struct fragment_value, MAX_FRAGMENTS, BPF_F_NO_PREALLOC);
 MAP(netdevs, BPF_MAP_TYPE_HASH, __u32, struct netdev, MAX_NETDEVS, BPF_F_NO_PREALLOC);
 MAP(overlays, BPF_MAP_TYPE_ARRAY, __u32, struct overlay, 1, 0);
+MAP(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct drop_count, MAX_DROP_COUNTS, 0);
+MAP(rule_counts, BPF_MAP_TYPE_HASH, struct rule_key, struct rule_count, MAX_RULE_COUNTS, BPF_F_NO_PREALLOC);
 MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, COUNTERS, 0);
 
 struct {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Flow records: one ring, drained by the agent on a timer, so nobody is woken per packet. */
 #pragma once
+#include "count.h"
 #include "maps.h"
 #include "packet.h"
 #include "verdict.h"
@@ -63,6 +64,6 @@ static __noinline int drop_unjudged(struct work *w, enum direction direction, en
 	if (to)
 		w->connection.destination_identity = to->peer[(__s32)(o->generation - to->since) >= 0].identity;
 	write_record(w);
-	count(COUNTER_DROPPED);
+	count_drop(o);
 	return TC_ACT_SHOT;
 }

@@ -113,9 +113,31 @@ struct flow_record {
 enum counter {
 	COUNTER_RECORDS_LOST = 0,	/* flow records that found the ring full */
 	COUNTER_FORWARDED = 1,		/* packets */
-	COUNTER_DROPPED = 2,		/* packets */
-	COUNTER_CT_REFUSED = 3,		/* new connections beyond an endpoint's quota, or with the table full */
+	COUNTER_CT_REFUSED = 2,		/* new connections beyond an endpoint's quota, or with the table full */
+	COUNTER_RULES_UNCOUNTED = 3,	/* judgements that rule_counts had no room for */
 	COUNTERS = 4,
+};
+
+/* Key: reason << 2 | direction, of enum drop_reason and enum direction. */
+struct drop_count {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* What took part in a judgement: as struct judgement says it. */
+struct rule_key {
+	__u64 bits;
+	__u32 policy;
+	__u16 word;
+	__u8 action;
+	__u8 pad;
+};
+
+/* Counted when a record is due, and by the sweeper what came since the last one. */
+struct rule_count {
+	__u64 packets;
+	__u64 bytes;
+	__u64 last_ns;		/* CLOCK_MONOTONIC */
 };
 
 /* How much fits; what goes beyond is refused whole by user space. */
@@ -137,6 +159,8 @@ enum limit {
 	FRAGMENT_SLOTS_NODE = 4096,	/* of the node's devices */
 	FRAGMENT_SECONDS = 30,	/* as long as Linux waits (ipfrag_time); RFC 8200, 4.5: 60 s at most */
 	MAX_NETDEVS = 64,
+	MAX_DROP_COUNTS = 1024,	/* 256 reasons, 4 directions */
+	MAX_RULE_COUNTS = 16384,
 	RING_BYTES = 8388608,
 	POLICY_STEPS = 32,	/* steps that one interval may have */
 	ROOT_BOUNDS = 10,	/* of a policy, in its own row */
@@ -285,6 +309,8 @@ struct ct_entry {
 	__u32 destination_identity;
 	__u32 policy_key;	/* (protocol << 16) | port as the policy saw the first packet */
 	__u32 owner;		/* id of the endpoint whose quota it counts against */
+	__u64 counted_packets;	/* of `packets` and `bytes`: what rules were counted for */
+	__u64 counted_bytes;
 };
 
 /* Key: an endpoint's id. The connections that count against its quota: those it opens, and those that come to it from no endpoint here. */

@@ -35,6 +35,9 @@ struct observation {
 	enum direction direction;
 	enum observation_point point;
 	int is_reply;
+	__u32 length;		/* of the frame */
+	__u64 fresh_packets;	/* of the connection since its rules were counted */
+	__u64 fresh_bytes;
 	enum flow_event live;	/* of FLOW_AUDIT: what was done */
 	int judged_again;	/* the generation has moved since its connection was judged */
 };
@@ -72,6 +75,7 @@ static __always_inline struct work *begin(struct __sk_buff *skb, __be16 *ether_t
 		return 0;
 	__builtin_memset(&w->packet, 0, sizeof(w->packet));
 	__builtin_memset(&w->observation, 0, sizeof(w->observation));
+	w->observation.length = skb->len;
 	*ether_type = 0;
 	if (data + sizeof(*eth) <= (void *)(long)skb->data_end) {
 		mac_copy(w->packet.smac, eth->h_source);

@@ -1,4 +1,5 @@
 // Random frames through from_workload, each compared with the model: verdict, reason, record, counter and the frame that comes out.
+import { droppedIn } from '../../agent/datapath/maps.ts';
 import type { EndpointRow } from '../../agent/endpoint/tables.ts';
 import { RESERVED } from '../../agent/identity/reserved.ts';
 import type { IpcacheRow } from '../../agent/ipcache/tables.ts';
@@ -6,7 +7,7 @@ import { identityOf, makeWorld, type World } from '../../agent/policy/offline.ts
 import { makeRandom } from '../../agent/policy/random-cases.ts';
 import { PolicyReconciler } from '../../agent/policy/reconciler.ts';
 import { verdict } from '../../agent/policy/verdict.ts';
-import { counter, drop_reason, flow_event } from '../types.gen.ts';
+import { drop_reason, flow_event } from '../types.gen.ts';
 import { Bench, here } from './bench.ts';
 import { Model, type Expected } from './model.ts';
 import { randomFrame, type Scene } from './random-frames.ts';
@@ -73,12 +74,12 @@ export class Fuzz {
 
   /** What differs. */
   #send(frame: Uint8Array, expected: Expected): object | undefined {
-    const dropped = (): bigint => this.#bench.datapath.counter(counter.COUNTER_DROPPED);
+    const dropped = (): number => droppedIn(this.#bench.datapath.drops());
     const before = dropped();
     const { verdict: got, packet, records } = this.#bench.run('from_workload', frame);
     const last = records.at(-1);
     const reason = last?.event === flow_event.FLOW_DROP ? last.reason : 0;
-    const counted = Number(dropped() - before);
+    const counted = dropped() - before;
     if (got !== expected.verdict || reason !== expected.reason || counted !== Number(got === 'drop')) return { verdict: got, reason, counted };
     if (expected.silent && records.length > 0) return { records: records.length };
     if (got === 'pass' && Buffer.compare(packet, frame) !== 0) return { changed: Buffer.from(packet).toString('hex') };
