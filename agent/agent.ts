@@ -212,7 +212,7 @@ async function openHubble({ instance, cluster }: AgentOptions, tables: Tables, d
   const names = new Names(tables.endpoints, tables['remote-endpoints'], tables.identities, policy.numbers, nodeName);
   undo.push(() => { names.close(); });
   const observer = new Observer({ nodeName, version, lookups: names.lookups });
-  const audits = new Audits(names.lookups, (key) => policies.isAudited(key));
+  const audits = new Audits(names.lookups, (key) => policies.auditedSince(key));
   undo.push(readFlows(datapath, {
     before: () => { names.look(); },
     records: (slots) => {

@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
 import type { AuditReport } from '../agent/api/policy-audit.ts';
+import type { ListedPolicy, PolicyDetails } from '../agent/api/policy-rules.ts';
 import { Cluster, pod, policy } from './cluster.ts';
 import { idle, server, type Answer, type Probe } from './programs.ts';
 
@@ -19,7 +20,7 @@ const standing = {
     { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'default' } },
     pod('db', server(5432, 5433)), pod('open', server(8080)), pod('shop', idle), pod('intruder', idle),
   ],
-  'db.yaml': policy('db', { ...subject('db'), ingress: [{ ...from('shop'), ...tcp(5432) }] }),
+  'db.yaml': policy('db', { ...subject('db'), ingress: [{ ...from('shop'), ...tcp(5432) }, { ...from('nobody'), ...tcp(5433) }] }),
 };
 
 let cluster: Cluster;
@@ -116,6 +117,31 @@ test("an intruder's drop, explained; the suggestion audited, then enforced", asy
   await becomes(name, 'enforced');
   expect(reach()).toEqual({ ...before, 'intruder -> db:5432': both('open') });
   expect(cluster.weir('policy', 'audit-report', name)).toMatchObject({ code: 1, error: expect.stringMatching(/is enforced, not audited\n {2}audit it by the annotation policy\.weir\.io\/mode: audit/) });
+});
+
+test('each rule with what it decided; one that never did is seen', () => {
+  reach();
+  const { ruleCounts, ...row } = cluster.json<PolicyDetails>('policy', 'get', 'default/db');
+  expect(row).toMatchObject({ state: 'enforced', endpoints: 1, rules: 2 });
+  expect(ruleCounts.map(({ rule, action, packets, lastHit }) => [rule, action, packets > 0, lastHit !== undefined])).toEqual([
+    ['spec.ingress[0]', 'allow', true, true], ['spec.ingress[1]', 'allow', false, false], ['default deny, ingress', 'deny', true, true],
+  ]);
+  expect(ruleCounts.map(({ at }) => at)).toEqual(ruleCounts.map(() => expect.stringMatching(/db\.yaml:\d+$/)));
+  expect(new Set(ruleCounts.map(({ at }) => at)).size).toBe(3);
+  // A connection that was opened, answered and closed is several packets, a SYN and more.
+  expect(ruleCounts[0]!.packets).toBeGreaterThan(4);
+  expect(cluster.weir('policy', 'get', 'default/db').out).toMatch(/spec\.ingress\[1\] +allow +0 +0 +never/);
+  const [listed] = cluster.json<ListedPolicy[]>('policy', 'list').filter(({ name }) => name === 'db');
+  expect(listed!.packets).toBe(ruleCounts.reduce((sum, { packets }) => sum + packets, 0));
+});
+
+test('drops by reason', () => {
+  const drops = (): number => cluster.json<{ reason: string; direction: string; packets: number; bytes: number }[]>('bpf', 'drops')
+    .find(({ reason, direction }) => reason === 'Policy denied' && direction === 'ingress')?.packets ?? 0;
+  const counted = drops();
+  cluster.probe('default/shop', families.map((family): Probe => ({ kind: 'tcp', to: cluster.address('default/db')[family], port: 5433 })));
+  expect(drops()).toBeGreaterThanOrEqual(counted + 2);
+  expect(cluster.weir('status').out).toMatch(/ dropped: \d+ Policy denied \(ingress\)/);
 });
 
 test('an agent that is killed and started again goes on auditing', async () => {

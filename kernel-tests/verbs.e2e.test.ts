@@ -73,7 +73,7 @@ afterAll(async () => {
 
 /** A verb that prints a table, and the same rows as JSON and as YAML. */
 const listings: { words: string; table: RegExp; before?: () => void }[] = [
-  { words: 'status', table: /policies +2 enforced, 1 refused/ },
+  { words: 'status', table: /policies +2 enforced, 1 refused[^]* dropped: \d+ Policy denied \(ingress\)/ },
   { words: 'endpoint list', table: /^ *ID +KEY +IDENTITY +IPV4 +IPV6/ },
   { words: 'endpoint get shop/client', table: /labels +k8s:app=client\n/ },
   { words: 'identity list', table: /k8s:io.cilium.k8s.policy.serviceaccount=seller/ },
@@ -81,12 +81,14 @@ const listings: { words: string; table: RegExp; before?: () => void }[] = [
   { words: 'ipcache list', table: /0\.0\.0\.0\/0 +9 +world/ },
   { words: 'ipcache get ::/0', table: /identity +10/ },
   { words: 'policy list', table: /CiliumNetworkPolicy +shop +later +refused.*toFQDNs/ },
-  { words: 'policy get web', table: /state +enforced/ },
+  { words: 'policy get web', table: /state +enforced, selects 2 endpoints, since [^]*spec\.ingress\[0\] +allow +[1-9]\d* +\d+ +\S+Z +\S+:\d+\n[^]*default deny, ingress +deny +[1-9]/ },
+  { words: 'policy audit-report', table: /^no policy is audited\n/ },
   { words: 'policy get later', table: /state +refused/ },
   { words: 'db list', table: /policies +3 / },
   ...['manifests', 'problems', 'pods', 'workloads', 'endpoints', 'identities', 'ipcache', 'policies', 'node-addresses', 'netdevs'].map((name) => ({ words: `db show ${name}`, table: /^ *[A-Z]/ })),
   { words: 'bpf policy', table: /shop\/web-\S+ +ingress +\d+ +the first .*allow web spec\.ingress\[0\]/ },
   { words: 'bpf ct', table: /TCP +10\.\S+ +\d+ +10\.\S+ +8080/, before: () => { connect(); } },
+  { words: 'bpf drops', table: /Policy denied +ingress +[1-9]\d* +\d+\n/ },
   { words: 'bpf quota', table: /shop\/client +\d+ +\d+ +0\n/ },
   { words: 'bpf ipcache', table: /::\/0 +10 / },
   { words: 'workload list', table: /^NAMESPACE +NAME +PHASE +RESTARTS +WHY/ },
@@ -253,7 +255,7 @@ test('an instance that does not run is named with the command that starts it', (
 });
 
 test('the help of every verb shows an example', async () => {
-  const commandsOf = (help: string): string[] => [...(help.split('\nCommands:\n')[1]?.split('\n\n')[0] ?? '').matchAll(/^ {2}([a-z]+)/gm)].map(([, name]) => name!).filter((name) => name !== 'help');
+  const commandsOf = (help: string): string[] => [...(help.split('\nCommands:\n')[1]?.split('\n\n')[0] ?? '').matchAll(/^ {2}([a-z-]+)/gm)].map(([, name]) => name!).filter((name) => name !== 'help');
   const walk = async (path: readonly string[]): Promise<string[]> => {
     const { code, out } = await typed(...path, '--help');
     expect([path.join(' '), code, out]).toEqual([path.join(' '), 0, expect.stringMatching(/\nExample:\n {2}(sudo )?\.\/weir/)]);

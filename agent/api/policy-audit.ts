@@ -7,7 +7,7 @@ import type { PolicyRow } from '../policy/tables.ts';
 export interface AuditReport {
   readonly since: string;
   /** `rows`: the busiest first; empty: nothing would change. */
-  readonly policies: readonly { readonly policy: string; readonly kind: string; readonly endpoints: number; readonly since: string; readonly rows: readonly Omit<AuditRow, 'policy'>[] }[];
+  readonly policies: readonly { readonly policy: string; readonly kind: string; readonly endpoints: number; readonly since: string; readonly rows: readonly Omit<AuditRow, 'policy' | 'version'>[] }[];
   /** Records that the table of counters had no room for. */
   readonly uncounted: number;
 }
@@ -24,7 +24,7 @@ export function policiesNamed(policies: readonly PolicyRow[], name: string): rea
 export function auditReport({ audits, tables, policies, startedAt }: Pick<Agent, 'audits' | 'tables' | 'policies' | 'startedAt'>, name: unknown): AuditReport {
   const wanted = typeof name === 'string' ? policiesNamed(tables.policies.rows(), name) : tables.policies.rows();
   // A refused change of an audited policy: its last good version is.
-  const audited = wanted.filter(({ key }) => policies.isAudited(key));
+  const audited = wanted.filter(({ key }) => policies.auditedSince(key) !== undefined);
   if (typeof name === 'string' && audited.length === 0) {
     throw new ConfigError(`${displayName(wanted[0]!)} is ${wanted[0]!.state}, not audited`, 'audit it by the annotation policy.weir.io/mode: audit');
   }
@@ -33,7 +33,7 @@ export function auditReport({ audits, tables, policies, startedAt }: Pick<Agent,
     since: startedAt.toISOString(), uncounted: audits.uncounted,
     policies: audited.map(({ key, kind, namespace, name: own, endpoints, since }) => ({
       policy: displayName({ namespace, name: own }), kind, endpoints, since,
-      rows: rows.filter(({ policy }) => `${policy.kind}/${policy.namespace}/${policy.name}` === key).map(({ policy: _, ...row }) => row),
+      rows: rows.filter(({ policy }) => `${policy.kind}/${policy.namespace}/${policy.name}` === key).map(({ policy: _, version: __, ...row }) => row),
     })),
   };
 }

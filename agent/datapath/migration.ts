@@ -114,6 +114,8 @@ function completer(datapath: Datapath, { absent }: Moves, endpoints: readonly En
   const at = (name: string): number => inRow!.get(name)!;
   const idOf = new Map(endpoints.flatMap(({ id, ipv4, ipv6 }) => [ipv4, ipv6].map((address) => [Buffer.from(mappedBytes(address)).toString('hex'), id] as const)));
   const times = ['seen', 'recorded'].filter((name) => absent.includes(name)).map(at);
+  // What a version counted that did not say so is not counted again.
+  const counts = ([['counted_packets', 'packets'], ['counted_bytes', 'bytes']] as const).filter(([name]) => absent.includes(name));
   return (key, row) => {
     const view = new DataView(row.buffer);
     const end = (index: number): number | undefined => idOf.get(Buffer.from(key.buffer, inKey!.get('addr')! + 16 * index, 16).toString('hex'));
@@ -121,6 +123,7 @@ function completer(datapath: Datapath, { absent }: Moves, endpoints: readonly En
     const owner = end(origin) ?? end(1 - origin) ?? 0;
     for (const time of times) view.setUint32(time, ticksNow(), true);
     view.setUint32(at('owner'), owner, true);
+    for (const [counted, all] of counts) view.setBigUint64(at(counted), view.getBigUint64(at(all), true), true);
     return owner;
   };
 }

@@ -7,7 +7,7 @@ import { Audits } from './audits.ts';
 const allow = { ...noJudgement, bits: 1n, policy: 3, action: 1 };
 const deny = { ...allow, action: 2 };
 const audit = (changes: Partial<FlowRecord>): FlowRecord => recordOf({ event: 6, live: 1, reason: 181, ingress: deny, ...changes });
-const auditsOf = (audited: (key: string) => boolean = () => true): Audits => new Audits(lookups, audited);
+const auditsOf = (versionOf: (key: string) => string | undefined = () => 'one'): Audits => new Audits(lookups, versionOf);
 
 const rows: readonly { name: string; records: FlowRecord[]; found: unknown[][] }[] = [
   { name: 'no audit', records: [recordOf(), recordOf({ event: 5, reason: 133 })], found: [] },
@@ -31,18 +31,21 @@ describe('audits', () => {
   });
 
   test('policies that took part and are enforced are not to blame', () => {
-    const audits = auditsOf((key) => !key.endsWith('/deny-ingress'));
+    const audits = auditsOf((key) => (key.endsWith('/deny-ingress') ? undefined : 'one'));
     audits.records(slotsOf(audit({ egress: deny })));
     expect(told(audits).map(([name]) => name)).toEqual(['deny-egress']);
   });
 
   test('a policy that is audited no more has no rows, and counts from the start when it is again', () => {
-    let audited = true;
-    const audits = auditsOf(() => audited);
+    let version: string | undefined = 'one';
+    const audits = auditsOf(() => version);
     audits.records(slotsOf(audit({}), audit({})));
-    audited = false;
+    version = undefined;
     expect(told(audits)).toEqual([]);
-    audited = true;
+    version = 'two';
+    audits.records(slotsOf(audit({})));
+    expect(told(audits).map((row) => row.at(-1))).toEqual([1]);
+    version = 'three';
     audits.records(slotsOf(audit({})));
     expect(told(audits).map((row) => row.at(-1))).toEqual([1]);
   });

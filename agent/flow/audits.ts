@@ -1,5 +1,5 @@
 // What audited policies would have done, counted from the audit records: by policy, endpoint, peer, port and both verdicts.
-// `weir policy audit-report` prints it. Since this agent started, and only of policies that are audited still.
+// `weir policy audit-report` prints it. Since this agent started, and only of the versions of policies that are audited now.
 import { protocolName } from '../policy/icmp.ts';
 import type { Direction, PolicyRef } from '../policy/image.ts';
 import { action, direction as directions, flow_event, type FlowRecord } from '../../bpf/types.gen.ts';
@@ -8,6 +8,8 @@ import { endpointOf, protocolNumber, type Lookups } from '../../hubble/flow.ts';
 import { decodeRecord, field, headerBytes, slotBytes } from '../../hubble/record.ts';
 
 export interface AuditRow {
+  /** Of the policy: rows of another one go. */
+  readonly version: string;
   readonly policy: PolicyRef;
   readonly endpoint: string;
   readonly direction: Direction;
@@ -30,27 +32,23 @@ const policyKey = ({ kind, namespace, name }: PolicyRef): string => `${kind}/${n
 
 export class Audits {
   readonly #lookups: Lookups;
-  readonly #isAudited: (key: string) => boolean;
+  readonly #versionOf: (key: string) => string | undefined;
   readonly #rows = new Map<string, AuditRow>();
   readonly #kinds = new Map<string, readonly AuditRow[]>();
   #changedNs = 0;
   #uncounted = 0;
 
-  /** `isAudited`: of `Kind/namespace/name`, now. */
-  constructor(lookups: Lookups, isAudited: (key: string) => boolean) {
+  /** `versionOf`: of `Kind/namespace/name`; undefined: it is not audited. */
+  constructor(lookups: Lookups, versionOf: (key: string) => string | undefined) {
     this.#lookups = lookups;
-    this.#isAudited = isAudited;
+    this.#versionOf = versionOf;
   }
 
   /** Records that found the table full. */
   get uncounted(): number { return this.#uncounted; }
 
   rows(): AuditRow[] {
-    for (const [key, { policy }] of [...this.#rows]) {
-      if (this.#isAudited(policyKey(policy))) continue;
-      this.#rows.delete(key);
-      this.#kinds.clear();
-    }
+    for (const [key, row] of [...this.#rows]) if (!this.#isCurrent(row)) this.#rows.delete(key);
     return [...this.#rows.values()].sort((a, b) => b.count - a.count);
   }
 
@@ -71,7 +69,7 @@ export class Audits {
     const kind = [bytes.toString('latin1', field.saddr, field.packets), isReply ? sport : dport, protocol, reason, direction, isReply, live === flow_event.FLOW_DROP].join(' ');
     const seen = new Date(Number(this.#lookups.toUnixNs(record.time_ns) / 1_000_000n)).toISOString();
     let rows = this.#kinds.get(kind);
-    if (rows === undefined) {
+    if (rows === undefined || !rows.every((row) => this.#isCurrent(row))) {
       rows = this.#rowsOf(record, seen);
       if (rows.length > 0) this.#kinds.set(kind, rows);
     }
@@ -87,14 +85,17 @@ export class Audits {
     const found: AuditRow[] = [];
     for (const side of sidesOf(record)) {
       const timeNs = Number(record.time_ns);
-      const policies = this.#lookups.policies(record[side], side, timeNs).filter((policy) => this.#isAudited(policyKey(policy)));
+      const policies = this.#lookups.policies(record[side], side, timeNs).flatMap((policy) => {
+        const version = this.#versionOf(policyKey(policy));
+        return version === undefined ? [] : [{ policy, version }];
+      });
       // The packet's ends, turned to those of its connection.
       const isSource = (side === 'egress') !== (record.is_reply !== 0);
       const ends = [this.#nameOf(record.saddr.word, record.source_identity, timeNs), this.#nameOf(record.daddr.word, record.destination_identity, timeNs)];
       const [endpoint, peer] = isSource ? [ends[0]!, ends[1]!] : [ends[1]!, ends[0]!];
-      for (const { kind, namespace, name } of policies) {
+      for (const { policy: { kind, namespace, name }, version } of policies) {
         const row = this.#row({
-          policy: { kind, namespace, name }, endpoint, direction: side, peer, port: portOf(record),
+          version, policy: { kind, namespace, name }, endpoint, direction: side, peer, port: portOf(record),
           is: record.live === flow_event.FLOW_DROP ? 'denied' : 'allowed', wouldBe: record.reason === 0 ? 'allowed' : 'denied',
           count: 0, firstSeen: seen, lastSeen: seen,
         });
@@ -104,11 +105,13 @@ export class Audits {
     return found;
   }
 
+  #isCurrent({ policy, version }: AuditRow): boolean { return this.#versionOf(policyKey(policy)) === version; }
+
   #row(row: AuditRow): AuditRow | undefined {
     const key = [policyKey(row.policy), row.endpoint, row.direction, row.peer, row.port, row.is].join(' ');
     const known = this.#rows.get(key);
-    if (known !== undefined) return known;
-    if (this.#rows.size >= mostRows) {
+    if (known?.version === row.version) return known;
+    if (known === undefined && this.#rows.size >= mostRows) {
       this.#uncounted += 1;
       return undefined;
     }

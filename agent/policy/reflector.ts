@@ -67,10 +67,10 @@ export class PolicySet {
 
   groups(): RuleGroup[] { return [...this.#entries.values()].flatMap((entry) => entry.groups ?? []); }
 
-  /** Whether `Kind/namespace/name` is only audited. */
-  isAudited(key: string): boolean {
+  /** Of `Kind/namespace/name`: since when it is audited as it is; undefined: it is not. */
+  auditedSince(key: string): string | undefined {
     const entry = this.#entries.get(key);
-    return entry?.mode === 'audit' && entry.groups !== undefined;
+    return entry?.mode === 'audit' && entry.groups !== undefined ? entry.since : undefined;
   }
 
   /** The kernel enforces what `groups` gave. */
