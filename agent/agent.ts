@@ -4,7 +4,8 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { objectPath } from '../bpf/build.ts';
 import { toFlow } from '../hubble/flow.ts';
-import { Observer, serveHubble } from '../hubble/observer.ts';
+import { Observer } from '../hubble/observer.ts';
+import type { HubbleOptions } from '../hubble/options.ts';
 import { endpointsFolder, forget, manifestsFolder, open, removeFolders, type Opened } from './adoption.ts';
 import { serveApi } from './api/server.ts';
 import { verbsOf } from './api/verbs.ts';
@@ -17,6 +18,7 @@ import { EndpointReconciler } from './endpoint/reconciler.ts';
 import { saveEndpoints } from './endpoint/saved.ts';
 import { endpointTable } from './endpoint/tables.ts';
 import { lookupsOf } from './flow/lookups.ts';
+import { serveFlows } from './flow/serve.ts';
 import { readFlows } from './flow/source.ts';
 import { IdentityAllocator, isLocalIdentity } from './identity/allocator.ts';
 import { cidrLabels } from './identity/labels.ts';
@@ -51,6 +53,7 @@ export interface AgentOptions {
   readonly allowRoot: boolean;
   /** As the kernel can, unless it is given. */
   readonly attachMode?: AttachMode;
+  readonly hubble?: HubbleOptions;
   readonly log: (line: string) => void;
 }
 
@@ -126,7 +129,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   undo.push(reflectNode(netlink, tables['node-addresses'], tables.netdevs));
   undo.push(reconcileNetdevs(tables.netdevs, datapath, hooks, log));
 
-  const observer = await openHubble(instance, tables, datapath, policy, undo);
+  const observer = await openHubble(options, tables, datapath, policy, undo);
   const policies = new PolicySet(tables.manifests, tables.policies, tables.problems);
   const hosts = reconcileHosts(tables.endpoints, instance);
   undo.push(hosts.stop);
@@ -168,13 +171,13 @@ function takeOver({ endpoints, identities }: NonNullable<Opened['adopted']>, { i
   tables.pods.write(podsByHand(join(instance.stateDir, 'pods')).filter((pod) => allowRoot || !asRoot(pod)));
 }
 
-async function openHubble(instance: Instance, tables: Tables, datapath: Datapath, policy: PolicyReconciler, undo: Undo): Promise<Observer> {
+async function openHubble({ instance, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, undo: Undo): Promise<Observer> {
   const nodeName = hostname();
   const observer = new Observer({ capacity: flowCapacity, nodeName, version });
   const lookups = lookupsOf(tables.endpoints, tables.identities, policy, nodeName);
   const flows = readFlows(datapath, (record) => { observer.record(toFlow(record, lookups)); },
     (count) => { observer.lost('PERF_EVENT_RING_BUFFER', Number(count)); });
   undo.push(flows.stop);
-  undo.push(await serveHubble(observer, instance.hubbleSocket));
+  undo.push(await serveFlows(observer, instance, tables, hubble, log));
   return observer;
 }

@@ -8,7 +8,7 @@ import { describe, expect, test } from '@jest/globals';
 import { Command } from 'commander';
 import { messageOf } from '../agent/errors.ts';
 import { Observer, serveHubble } from '../hubble/observer.ts';
-import { flowOf } from '../hubble/testing.ts';
+import { flowOf, servedOf } from '../hubble/testing.ts';
 import { register } from './observe.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -117,7 +117,7 @@ describe('from a server', () => {
     const folder = mkdtempSync(join(tmpdir(), 'observe-'));
     const socket = join(folder, 'hubble.sock');
     const observer = new Observer({ nodeName: 'node1', version: '0.1.0' });
-    const close = await serveHubble(observer, socket);
+    const { close } = await serveHubble(servedOf(observer), { socketPath: socket, log: () => undefined });
     try {
       for (let n = 1; n <= 30; n += 1) observer.record(flowOf(n, { event_type: { type: 4, sub_type: 0 }, is_reply: { value: false } }));
       const ask = (...args: string[]): Promise<Outcome> => run(['--server', `unix://${socket}`, ...args], null);

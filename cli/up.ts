@@ -10,6 +10,7 @@ import type { Instance } from '../agent/instance.ts';
 import type { AttachMode } from '../agent/kernel/attach.ts';
 import type { Ranges } from '../agent/node/addresses.ts';
 import { runningAgent } from '../agent/node/lock.ts';
+import { hubbleFlags, hubbleOf, type HubbleWords } from './hubble-flags.ts';
 import { chosenInstance, instanceFlag, instanceOption } from './options.ts';
 import { printError } from './print.ts';
 import { Screen } from './screen.ts';
@@ -17,14 +18,14 @@ import { Screen } from './screen.ts';
 /** The agent with all its libraries: loaded by the verbs that need it, so that the others start fast. */
 const loadAgent = async () => import('../agent/agent.ts');
 
-interface UpOptions { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode }
+interface UpOptions extends HubbleWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode }
 
 const startTimeoutMs = 60_000;
 const stopTimeoutMs = 30_000;
 const pollMs = 50;
 
 export function register(program: Command): void {
-  program.command('up').description('runs the workloads of a directory under its policies, until Ctrl-C').argument('<dir>', 'a directory of Kubernetes YAML')
+  hubbleFlags(program.command('up')).description('runs the workloads of a directory under its policies, until Ctrl-C').argument('<dir>', 'a directory of Kubernetes YAML')
     .option('-d, --detach', 'in the background; ./weir down ends it').option('--allow-root', 'workloads may run as uid 0 (still without any capability)')
     .option('--ipv4-range <prefix>', 'addresses of the workloads').option('--ipv6-range <prefix>', 'addresses of the workloads')
     .addOption(new Option('--attach <mode>', 'how programs are attached (as the kernel can)').choices(['tcx', 'clsact'])).addOption(instanceOption())
@@ -56,7 +57,7 @@ async function up(dir: string, options: UpOptions): Promise<void> {
   const ended = endAsked();
   const screen = new Screen(process.stdout, dir, options.instance);
   const agentOptions: AgentOptions = {
-    instance: chosenInstance(options), ranges: await rangesOf(options), dir, allowRoot: options.allowRoot === true,
+    instance: chosenInstance(options), ranges: await rangesOf(options), dir, allowRoot: options.allowRoot === true, hubble: hubbleOf(options),
     ...(options.attach === undefined ? {} : { attachMode: options.attach }), log: (line) => { screen.log(line); },
   };
   const agent = await startAgent(agentOptions).catch((error: unknown) => {

@@ -1,5 +1,9 @@
-// Records, flows and look-ups that tests start from.
+// Records, flows, look-ups and servers that tests start from.
+import { AgentEvents } from './agent-events.ts';
 import type { Lookups } from './flow.ts';
+import type { Observer } from './observer.ts';
+import { Peers } from './peer.ts';
+import type { Served } from './serve.ts';
 import type { FlowRecord, Judgement } from '../bpf/types.gen.ts';
 import type { Flow } from './types.ts';
 
@@ -34,3 +38,6 @@ export const flowOf = (n: number, changes: Partial<Flow> = {}): Flow => ({
   time: { seconds: 1_700_000_000 + n, nanos: 0 }, uuid: `u-${n}`, verdict: 1, node_name: 'node1', IP: { source: '10.0.0.1', destination: '10.0.0.2', ipVersion: 1 },
   source: { identity: 1001, namespace: 'shop', pod_name: 'client' }, destination: { identity: 1002, namespace: 'shop', pod_name: 'web' }, ...changes,
 });
+
+/** What an agent would serve, with nothing but flows in it. */
+export const servedOf = (observer: Observer): Served => ({ observer, events: new AgentEvents(observer.nodeName, observer.now), peers: new Peers() });
