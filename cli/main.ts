@@ -5,6 +5,7 @@ import { printError } from './print.ts';
 import { register as registerList } from './list.ts';
 import { register as registerObserve } from './observe.ts';
 import { register as registerPolicy } from './policy.ts';
+import { register as registerRelay } from './relay.ts';
 import { register as registerStatus } from './status.ts';
 import { register as registerUp } from './up.ts';
 import { register as registerWorkload } from './workload.ts';
@@ -17,7 +18,7 @@ const program = new Command('weir')
   .configureHelp({ sortSubcommands: true })
   .addHelpText('after', '\nExample:\n  sudo ./weir up examples/shop\n  sudo ./weir observe --verdict DROPPED --follow');
 
-for (const register of [registerUp, registerPolicy, registerStatus, registerList, registerObserve, registerWorkload]) register(program);
+for (const register of [registerUp, registerPolicy, registerStatus, registerList, registerObserve, registerRelay, registerWorkload]) register(program);
 
 /** Wrong usage reads as every other error does: what is wrong, then what to do. Subcommands do not inherit this. */
 function strict(command: Command, path: string): void {
