@@ -2,6 +2,8 @@
 import { Command, CommanderError } from 'commander';
 import { version } from '../agent/version.ts';
 import { printError } from './print.ts';
+import { register as registerHubble } from './hubble.ts';
+import { register as registerHubbleList } from './hubble-list.ts';
 import { register as registerList } from './list.ts';
 import { register as registerObserve } from './observe.ts';
 import { register as registerPolicy } from './policy.ts';
@@ -18,7 +20,7 @@ const program = new Command('weir')
   .configureHelp({ sortSubcommands: true })
   .addHelpText('after', '\nExample:\n  sudo ./weir up examples/shop\n  sudo ./weir observe --verdict DROPPED --follow');
 
-for (const register of [registerUp, registerPolicy, registerStatus, registerList, registerObserve, registerRelay, registerWorkload]) register(program);
+for (const register of [registerUp, registerPolicy, registerStatus, registerList, registerObserve, registerHubbleList, registerHubble, registerRelay, registerWorkload]) register(program);
 
 /** Wrong usage reads as every other error does: what is wrong, then what to do. Subcommands do not inherit this. */
 function strict(command: Command, path: string): void {

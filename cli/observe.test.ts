@@ -69,7 +69,7 @@ const flags: { name: string; args: string[]; raw: string[] }[] = [
 
 const refused: { name: string; args: string[]; says: RegExp }[] = [
   { name: 'an unknown flag', args: ['--nope', '3'], says: /^unknown flag: --nope$/ },
-  { name: 'another kind of event', args: ['nope'], says: /only flows/ },
+  { name: 'another kind of event', args: ['nope'], says: /only flows, agent-events, debug-events/ },
   { name: 'first and last', args: ['--first', '1', '--last', '1'], says: /--first and --last cannot be combined/ },
   { name: 'first and follow', args: ['--first', '1', '-f'], says: /--first and --follow/ },
   { name: 'last and all', args: ['--all', '--last', '1'], says: /--last and --all/ },
@@ -125,7 +125,7 @@ describe('from a server', () => {
       expect((await ask('--last', '1', '--print-node-name')).out).toMatch(/ \[node1\]: shop\/client \(ID:1001\) -> shop\/web \(ID:1002\) to-endpoint FORWARDED \(\)\n$/);
       expect((await ask('--uuid', 'u-7', '-o', 'json', '--all')).out).toContain('"uuid":"u-7"');
       expect(await ask('--http-status', '9+')).toMatchObject({ rc: 1, err: expect.stringMatching(/invalid status code prefix/) });
-      const following = ask('--follow');
+      const following = ask('--follow', '--reconnect', '0s');
       await new Promise((resolve) => setTimeout(resolve, 200));
       close();
       expect(await following).toMatchObject({ rc: 1, err: expect.stringMatching(/went away/) });

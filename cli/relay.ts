@@ -65,7 +65,7 @@ async function relay(words: RelayWords): Promise<() => void> {
     if (serverName !== undefined && certificates === undefined) throw new ConfigError(`--peer-service ${words.peerService}: TLS wants --peer-tls-ca`);
     unfollow = followPeers(address, serverName === undefined ? grpc.credentials.createInsecure() : certificates!.client(), nodes, retryMs, log);
   }
-  log(`relay of ${peers === undefined ? 'the nodes that an agent tells of' : `${peers.length} nodes`} at ${words.listen}`);
+  log(`relay of ${peers === undefined ? 'the nodes that an agent tells of' : `${peers.length} ${peers.length === 1 ? 'node' : 'nodes'}`} at ${words.listen}`);
   return () => { stop(); unfollow(); nodes.close(); server.forceShutdown(); closeListener(); certificates?.close(); };
 }
 
