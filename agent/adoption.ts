@@ -1,8 +1,10 @@
 // How an agent begins: on what one before left in the kernel when it died, or clean. A record in the state folder says under
-// which layout and options that one ran; without it, or with others, nothing is adopted and everything goes first.
+// which layout and options that one ran; without it, or with other options, nothing is adopted and everything goes first. Other
+// maps are an upgrade (upgrade.ts).
 import { existsSync, mkdirSync, readdirSync, readlinkSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { objectPath } from '../bpf/build.ts';
+import { limit } from '../bpf/types.gen.ts';
 import type { AgentOptions } from './agent.ts';
 import { Hooks, removePins } from './datapath/hooks.ts';
 import { layoutOf } from './datapath/layout.ts';
@@ -20,6 +22,7 @@ import { cgroupFolder, ensureMounts } from './node/check.ts';
 import { gatewayInterfaces, ownInterfaces, removeGateway } from './node/gateway.ts';
 import { PolicyReconciler } from './policy/reconciler.ts';
 import { readJson, writeJson } from './store/file.ts';
+import { upgrade } from './upgrade.ts';
 import { cleanupWorkloads } from './workload/reconciler.ts';
 
 interface AgentRecord {
@@ -28,10 +31,12 @@ interface AgentRecord {
   readonly network: string;
   readonly attach: AttachMode | 'auto';
   readonly maps: readonly string[];
+  /** Rows of its conntrack table. */
+  readonly connections?: number;
 }
 
 const recordPath = (instance: Instance): string => join(instance.stateDir, 'agent.json');
-const numbersPath = (instance: Instance): string => join(instance.stateDir, 'numbers.json');
+export const numbersPath = (instance: Instance): string => join(instance.stateDir, 'numbers.json');
 export const endpointsFolder = (instance: Instance): string => join(instance.stateDir, 'endpoints');
 
 export const manifestsFolder = (instance: Instance): string => join(instance.stateDir, 'manifests');
@@ -41,6 +46,8 @@ export interface Opened {
   readonly hooks: Hooks;
   readonly attachMode: AttachMode;
   readonly policy: PolicyReconciler;
+  /** To be called after each flip. */
+  readonly applied: () => Promise<void>;
   /** Absent after a clean start: the endpoints that live on, and the identity that the kernel has for each prefix. */
   readonly adopted?: { readonly endpoints: readonly EndpointRow[]; readonly identities: ReadonlyMap<string, number> };
 }
@@ -51,11 +58,15 @@ export interface Opened {
  */
 export async function open(options: AgentOptions, netlink: Netlink, owns: () => void): Promise<Opened> {
   const { instance, ranges, log } = options;
-  const wanted = { layout: layoutOf(objectPath), network: readlinkSync('/proc/self/ns/net'), attach: options.attachMode ?? 'auto' } as const;
+  const wanted = { layout: layoutOf(objectPath), network: readlinkSync('/proc/self/ns/net'), attach: options.attachMode ?? 'auto',
+    connections: options.connections ?? limit.MAX_CONNECTIONS } as const;
   checkRanges(netlink, ranges, ownInterfaces(netlink, instance));
   ensureMounts();
+  const keep = (): void => { writeJson(recordPath(instance), { ...wanted, maps: pinnedMaps(instance) } satisfies AgentRecord); };
   let reason = whyClean(instance, ranges, wanted);
   if (reason === undefined) {
+    const { layout, connections } = readRecord(instance)!;
+    if (layout !== wanted.layout || connections !== wanted.connections) return upgrade(options, netlink, keep);
     try {
       const opened = adopt(options, netlink);
       log(`takes over ${opened.adopted?.endpoints.length} endpoints from an agent that had died`);
@@ -72,13 +83,14 @@ export async function open(options: AgentOptions, netlink: Netlink, owns: () => 
   owns();
   keepRanges(instance, ranges);
   const opened = load(options, netlink);
-  const maps = readdirSync(instance.pinDir, { withFileTypes: true }).filter((entry) => !entry.isDirectory()).map((entry) => entry.name);
-  writeJson(recordPath(instance), { ...wanted, maps } satisfies AgentRecord);
+  keep();
   return opened;
 }
 
 /** From here on a kill -9 is followed by a clean start: what is half removed cannot be adopted. */
 export const forget = (instance: Instance): void => { rmSync(recordPath(instance), { force: true }); };
+
+const pinnedMaps = (instance: Instance): string[] => readdirSync(instance.pinDir, { withFileTypes: true }).filter((entry) => !entry.isDirectory()).map((entry) => entry.name);
 
 const readRecord = (instance: Instance): AgentRecord | undefined => readJson(recordPath(instance)) as AgentRecord | undefined;
 
@@ -90,7 +102,6 @@ function whyClean(instance: Instance, ranges: Ranges, wanted: Omit<AgentRecord, 
   if (kept.ipv4 !== ranges.ipv4 || kept.ipv6 !== ranges.ipv6) return `it has addresses of ${kept.ipv4} and ${kept.ipv6}`;
   if (before.attach !== wanted.attach) return `its programs are attached otherwise (--attach ${before.attach})`;
   if (before.network !== wanted.network) return 'it ran in another network namespace';
-  if (before.layout !== wanted.layout) return 'its maps have the layout of another version';
   const missing = before.maps.find((name) => !existsSync(join(instance.pinDir, name)));
   return missing === undefined ? undefined : `its map ${missing} is gone`;
 }
@@ -98,9 +109,10 @@ function whyClean(instance: Instance, ranges: Ranges, wanted: Omit<AgentRecord, 
 function load(options: AgentOptions, netlink: Netlink): Opened {
   const { instance } = options;
   mkdirSync(instance.pinDir, { recursive: true, mode: 0o700 });
-  const datapath = loadDatapath(objectPath, instance.pinDir);
+  const datapath = loadDatapath(objectPath, { pinDir: instance.pinDir, ...(options.connections === undefined ? {} : { connections: options.connections }) });
   const attachMode = options.attachMode ?? detectAttachMode(datapath.object.programs.get('from_workload')!);
-  return { datapath, attachMode, hooks: new Hooks(netlink, attachMode, datapath.object, instance), policy: new PolicyReconciler(datapath, numbersPath(instance)) };
+  return { datapath, attachMode, hooks: new Hooks(netlink, attachMode, datapath.object, instance), policy: new PolicyReconciler(datapath, numbersPath(instance)),
+    applied: () => Promise.resolve() };
 }
 
 function adopt(options: AgentOptions, netlink: Netlink): Opened {
@@ -110,14 +122,19 @@ function adopt(options: AgentOptions, netlink: Netlink): Opened {
     const all = links(netlink);
     const endpoints = standing(readEndpoints(endpointsFolder(instance)), all, new Map(opened.datapath.endpoints.entries()));
     const identities = opened.policy.adopt(endpoints);
-    const kept = new Set([...gatewayInterfaces(instance), ...endpoints.map((row) => row.interfaceName)]);
-    for (const { name } of all) if (name.startsWith(instance.interfacePrefix) && !kept.has(name)) deleteLink(netlink, name);
-    opened.hooks.sweep(new Set(links(netlink).map((link) => link.index)));
+    sweepLinks(netlink, instance, endpoints, opened.hooks);
     return { ...opened, adopted: { endpoints, identities } };
   } catch (error) {
     opened.datapath.object.close();
     throw error;
   }
+}
+
+/** Takes away the interfaces of what was being started or ended, and the pins of links whose interface is gone. */
+export function sweepLinks(netlink: Netlink, instance: Instance, endpoints: readonly EndpointRow[], hooks: Hooks): void {
+  const kept = new Set([...gatewayInterfaces(instance), ...endpoints.map((row) => row.interfaceName)]);
+  for (const { name } of links(netlink)) if (name.startsWith(instance.interfacePrefix) && !kept.has(name)) deleteLink(netlink, name);
+  hooks.sweep(new Set(links(netlink).map((link) => link.index)));
 }
 
 /** What an agent that died left, all of it: its workloads, interfaces and pins. */
@@ -133,7 +150,8 @@ export async function removeLeftovers(instance: Instance, netlink: Netlink): Pro
 /** The folders of the instance, and their parents when no other instance is left in them. */
 export function removeFolders(instance: Instance): void {
   rmSync(instance.stateDir, { recursive: true, force: true });
-  for (const folder of [join(instance.pinDir, 'links'), instance.pinDir, cgroupFolder(instance.cgroup)]) removeEmpty(folder);
+  const inPins = existsSync(instance.pinDir) ? readdirSync(instance.pinDir, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => join(instance.pinDir, name)) : [];
+  for (const folder of [...inPins, instance.pinDir, cgroupFolder(instance.cgroup)]) removeEmpty(folder);
   for (const folder of [instance.stateDir, instance.pinDir, cgroupFolder(instance.cgroup)]) removeEmpty(dirname(folder));
 }
 

@@ -11,6 +11,7 @@ import { serveApi } from './api/server.ts';
 import { verbsOf } from './api/verbs.ts';
 import { Enforcement } from './datapath/enforcement.ts';
 import { removePins } from './datapath/hooks.ts';
+import { sweepConnections, type Sweeper } from './datapath/sweeper.ts';
 import type { Datapath } from './datapath/maps.ts';
 import { reflectDirectory } from './directory/reflector.ts';
 import { manifestTable, problemTable } from './directory/tables.ts';
@@ -54,6 +55,8 @@ export interface AgentOptions {
   /** As the kernel can, unless it is given. */
   readonly attachMode?: AttachMode;
   readonly hubble?: HubbleOptions;
+  /** Rows of the conntrack table; MAX_CONNECTIONS unless it is given. */
+  readonly connections?: number;
   readonly log: (line: string) => void;
 }
 
@@ -72,6 +75,7 @@ export interface Agent {
   readonly policy: PolicyReconciler;
   readonly enforcement: Enforcement;
   readonly attachMode: AttachMode;
+  readonly sweeper: Sweeper;
   readonly startedAt: Date;
   /** Ends the workloads and removes everything that the agent made on this machine. */
   readonly stop: () => Promise<void>;
@@ -116,7 +120,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const { instance, ranges, log } = options;
   const netlink = new Netlink();
   undo.push(() => { closeSync(netlink.fd); });
-  const { datapath, hooks, attachMode, policy, adopted } = await open(options, netlink, owns);
+  const { datapath, hooks, attachMode, policy, adopted, applied } = await open(options, netlink, owns);
   undo.push(() => { datapath.object.close(); });
   const tables = makeTables();
   const allocator = new IdentityAllocator(tables.identities);
@@ -127,6 +131,8 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const gateway = ensureGateway(netlink, instance, ranges);
   undo.push(() => { removeGateway(netlink, instance, ranges); });
   undo.push(reflectNode(netlink, tables['node-addresses'], tables.netdevs));
+  const sweeper = sweepConnections(datapath, tables.endpoints, log);
+  undo.push(sweeper.stop);
   undo.push(reconcileNetdevs(tables.netdevs, datapath, hooks, log));
 
   const observer = await openHubble(options, tables, datapath, policy, undo);
@@ -144,7 +150,12 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   undo.push(() => { endpoints.stop(); });
   const enforcement = new Enforcement({
     policies, endpoints: tables.endpoints, identities: tables.identities, allocator, nodeAddresses: tables['node-addresses'], ipcache: tables.ipcache,
-    reconciler: policy, ...(adopted === undefined ? {} : { adopted: [...adopted.identities.keys()] }), open: (row) => { endpoints.open(row); }, log,
+    reconciler: policy, ...(adopted === undefined ? {} : { adopted: [...adopted.identities.keys()] }),
+    applied: async () => {
+      await applied();
+      sweeper.begin();
+    },
+    open: (row) => { endpoints.open(row); }, log,
   });
   undo.push(() => enforcement.stop());
   undo.push(async () => {
@@ -152,7 +163,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     workloads.close();
   });
 
-  const agent: Agent = { options, tables, observer, datapath, policies, policy, enforcement, attachMode, startedAt: new Date(), stop };
+  const agent: Agent = { options, tables, observer, datapath, policies, policy, enforcement, attachMode, sweeper, startedAt: new Date(), stop };
   undo.push(await serveApi(instance.apiSocket, verbsOf(agent)));
   undo.push(reflectPods(tables.manifests, tables.pods, tables.problems, options));
   if (options.dir !== undefined) {

@@ -83,12 +83,11 @@ int both_ends(struct __sk_buff *skb)
 	return pair ? judge_connection(current_generation(), &pair->source, &pair->destination, key_of(pair), &connection) : 0;
 }
 
-/* All of an established packet's way that depends on its flow: ipcache, conntrack, counter, the destination's endpoint. */
+/* All of an established packet's way that depends on its flow: conntrack row, counters, the destination's endpoint. */
 SEC("tc")
 int established(struct __sk_buff *skb)
 {
 	struct pair *pair = pick_pair();
-	struct ipcache_value *to;
 	__be16 ether_type;
 	struct work *w = begin(skb, &ether_type);
 
@@ -100,8 +99,33 @@ int established(struct __sk_buff *skb)
 	w->packet.dport = pair->dport;
 	w->packet.protocol = IPPROTO_TCP;
 	w->packet.tcp_flags = TCP_ACK;
-	to = ipcache_lookup(&w->packet.daddr);
-	if (!to || judge_packet(skb, w))
+	if (judge_packet(skb, w))
 		return TC_ACT_SHOT;
-	return bpf_map_lookup_elem(&endpoints, &to->ifindex) ? TC_ACT_OK : TC_ACT_SHOT;
+	return bpf_map_lookup_elem(&endpoints, &w->to.ifindex) ? TC_ACT_OK : TC_ACT_SHOT;
+}
+
+/* A connection that is new, judged and remembered, and taken away again: without its record, for which the ring has no room by then. */
+SEC("tc")
+int opened(struct __sk_buff *skb)
+{
+	struct pair *pair = pick_pair();
+	__be16 ether_type;
+	struct work *w = begin(skb, &ether_type);
+	struct usage *used;
+
+	if (!pair || !w)
+		return 0;
+	w->packet.saddr = pair->source;
+	w->packet.daddr = pair->destination;
+	w->packet.sport = bpf_get_prandom_u32();
+	w->packet.dport = pair->dport;
+	w->packet.protocol = IPPROTO_TCP;
+	w->packet.tcp_flags = TCP_SYN;
+	if (judge_packet(skb, w))
+		return TC_ACT_SHOT;
+	bpf_map_delete_elem(&conntrack, &w->ct_key);
+	used = bpf_map_lookup_elem(&usage, &w->connection.owner);
+	if (used)
+		__sync_fetch_and_add(&used->connections, -1);
+	return TC_ACT_OK;
 }

@@ -1,12 +1,14 @@
 // A loaded datapath with as many identities and policies as asked for, compiled and written as the agent does it, and random
 // pairs of addresses in it, each allowed, for the programs of judge.c.
+import { setQuota } from '../agent/datapath/usage.ts';
 import { loadDatapath, type Datapath } from '../agent/datapath/maps.ts';
 import type { EndpointRow } from '../agent/endpoint/tables.ts';
 import { ipcacheKey, mappedBytes } from '../agent/ipcache/address.ts';
 import type { IpcacheRow } from '../agent/ipcache/tables.ts';
-import { mapMemory } from '../agent/kernel/map.ts';
+import { withMemory } from '../agent/kernel/map.ts';
 import { mapUpdate } from '../agent/kernel/bpf.ts';
 import { openRing, type Ring } from '../agent/kernel/ring.ts';
+import { linesOf, stepsOf } from '../agent/policy/kernel-rows.ts';
 import { makeWorld } from '../agent/policy/offline.ts';
 import { makeRandom } from '../agent/policy/random-cases.ts';
 import { PolicyReconciler } from '../agent/policy/reconciler.ts';
@@ -16,6 +18,8 @@ import { judgePath } from './build.ts';
 /** As in judge.c. */
 export const mostPairs = 16_384;
 const pairBytes = 48;
+/** struct policy, bounds, step. */
+const rowBytes = { policy: 64, line: 64, step: 16 } as const;
 
 /** `policies` objects of `rulesEach` rules each; those with the same subject become one merged policy. `tiers`: a second label, so that there are
  * up to `subjects` x `tiers` classes. */
@@ -23,7 +27,7 @@ export interface Size { readonly identities: number; readonly policies: number; 
 
 const rulesEach = 4;
 const portsEach = 4;
-const mostLocal = 4_000;
+const mostLocal = 8_192;
 const namespace = 'default';
 const firstIfindex = 100;
 
@@ -57,6 +61,7 @@ export class World {
   private constructor(size: Size) {
     this.#size = size;
     this.datapath = loadDatapath(judgePath);
+    setQuota(this.datapath.usage, limit.MAX_CONNECTIONS);
     this.#ring = openRing(this.datapath.flows.fd, limit.RING_BYTES);
     const pods = Array.from({ length: size.identities }, (_, index) => ({ name: `p${index}`, namespace, labels: labelsOf(index, size) }));
     const world = makeWorld({ ipv6: true, namespaces: {}, endpoints: pods, policies: Array.from({ length: size.policies }, (_, index) => policyOf(index, size)) });
@@ -80,9 +85,15 @@ export class World {
 
   /** Random local destinations, a rule of theirs, a random source that it allows. */
   choosePairs(count: number): void {
+    withMemory(this.datapath.object.maps.get('pairs')!, mostPairs, (memory) => { this.#writePairs(memory, count); });
+    const word = (value: number): Uint8Array => new Uint8Array(new Uint32Array([value]).buffer);
+    mapUpdate(this.datapath.object.maps.get('pair_mask')!.fd, word(0), word(count - 1), 'pair_mask');
+  }
+
+  #writePairs(memory: ArrayBuffer, count: number): void {
     const random = makeRandom(1);
-    const view = new DataView(mapMemory(this.datapath.object.maps.get('pairs')!, mostPairs));
-    const bytes = new Uint8Array(view.buffer);
+    const view = new DataView(memory);
+    const bytes = new Uint8Array(memory);
     for (let pair = 0; pair < count; pair += 1) {
       const at = pair * pairBytes;
       const to = random.below(this.#endpoints.length);
@@ -96,8 +107,6 @@ export class World {
       view.setUint32(at + 36, this.#reconciler.numbers.policyId(this.#image.ofEndpoint.get(this.#endpoints[to]!.id)?.ingress), true);
       view.setUint32(at + 40, this.#reconciler.numbers.classId(this.#image.classOfIdentity.get(this.#identities[from]!)!), true);
     }
-    const word = (value: number): Uint8Array => new Uint8Array(new Uint32Array([value]).buffer);
-    mapUpdate(this.datapath.object.maps.get('pair_mask')!.fd, word(0), word(count - 1), 'pair_mask');
   }
 
   /** One of the policies whose subject is this endpoint. */
@@ -126,6 +135,12 @@ export class World {
   }
 
   get merged(): number { return this.#image.policies.size; }
+  /** What the rows of one merged policy take, on average. */
+  get policyBytes(): number {
+    const bytes = [...this.#image.policies.values()].map((policy) => rowBytes.policy + linesOf(policy.intervals.length) * rowBytes.line + stepsOf(policy) * rowBytes.step);
+    return bytes.reduce((sum, one) => sum + one, 0) / bytes.length;
+  }
+  get locals(): number { return this.#endpoints.length; }
   get classes(): number { return this.#image.classes.size; }
 
   drain(): void { while (this.#ring.drain(() => {}, 100_000) > 0); }

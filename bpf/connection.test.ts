@@ -15,7 +15,7 @@ let bench: Bench;
 let port = 30_000;
 beforeAll(() => {
   bench = new Bench();
-  bench.datapath.policies.set(closed, { first_interval: 0, intervals: 0, column: 0, default_action: action.ACTION_DEFAULT_DENY });
+  bench.policy(closed, { defaultAction: action.ACTION_DEFAULT_DENY, intervals: [{ lower: 0, steps: [] }] });
 });
 afterAll(() => { bench.close(); });
 

@@ -1,6 +1,7 @@
 // Packet tables of IP fragments, in both families: what a workload sends and what the host's stack sends to one.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { action, drop_reason, flow_event, ipcache_flag } from './types.gen.ts';
+import { sweepFragments } from '../agent/datapath/sweeper.ts';
+import { action, drop_reason, flow_event, ipcache_flag, limit } from './types.gen.ts';
 import { Bench, here } from './testing/bench.ts';
 import { cut } from './testing/fragments.ts';
 import { frame, protocol, type Frame } from './testing/packet.ts';
@@ -26,7 +27,7 @@ let port = 2000;
 let id = 100;
 beforeAll(() => {
   bench = new Bench();
-  bench.datapath.classRows[0] = 1n;
+  bench.classWord(0, 0, 1n);
   bench.policy(guarded, { defaultAction: action.ACTION_DEFAULT_DENY, intervals: [
     { lower: 0, steps: [] }, ...at(protocol.icmp, 8, action.ACTION_ALLOW), ...at(protocol.tcp, 80, action.ACTION_ALLOW),
     ...at(protocol.udp, 80, action.ACTION_ALLOW).slice(0, 1), ...at(protocol.udp, 81, action.ACTION_DENY), ...at(protocol.icmp6, 128, action.ACTION_ALLOW),
@@ -185,6 +186,24 @@ describe.each(places.filter((p) => p.key === 'ipv6').map((p) => [p.name, p] as c
     const [first, second] = cut(base(p).icmp(type, { about: Buffer.alloc(64) }).bytes(), [40], id);
     expect(run(first!, second!)).toEqual([dropped('DROP_FORBIDDEN_ICMPV6_MESSAGE'), orphan]);
   });
+});
+
+test('a workload that sends very many pieces pushes out none of another, and the sweeper takes them after 30 s', async () => {
+  const p = places[0]!;
+  const { fragments } = bench.datapath;
+  for (const [key] of fragments.entries()) fragments.delete(key);
+  const into = places[1]!;
+  const waiting = udp(into, 80);
+  expect(send(into, waiting[0]!)).toEqual(opened);
+  for (let count = 0; count < 2_000; count += 1) {
+    id += 1;
+    expect(send(p, udp(p, 80)[0]!)[0]).toBe('passed');
+  }
+  expect(send(into, waiting[1]!)).toEqual(silent);
+  expect(fragments.entries().length).toBe(limit.FRAGMENT_SLOTS + 1);
+  expect(await sweepFragments(bench.datapath)).toBe(0);
+  for (const [key, value] of fragments.entries()) fragments.set(key, { ...value, time_ns: value.time_ns - 31_000_000_000n });
+  expect([await sweepFragments(bench.datapath), fragments.entries().length]).toEqual([limit.FRAGMENT_SLOTS + 1, 0]);
 });
 
 test.each(['ipv4', 'ipv6'] as const)('%s: the source address is verified before a piece is remembered', (key) => {

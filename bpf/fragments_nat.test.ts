@@ -102,7 +102,7 @@ describe.each(table)('masqueraded pieces: %s', (_, { f, k, cuts }) => {
     back(cut(answered(f, k, seenPort(f, k)), cuts, id));
     const pieces = cut(answered(f, k, 22), cuts, id);
     expect(back(pieces).map(({ verdict, packet, records }) => [verdict, packet, records])).toEqual(pieces.map((piece) => ['next', piece, []]));
-    expect(bench.datapath.fragments.entries().some(([key]) => key.direction === 0 && key.id === (f.key === 'ipv4' ? id & 0xffff : id))).toBe(false);
+    expect(bench.datapath.fragments.entries().some(([key, value]) => key.direction === 0 && value.id === (f.key === 'ipv4' ? id & 0xffff : id))).toBe(false);
   });
 });
 

@@ -79,7 +79,6 @@ int from_workload(struct __sk_buff *skb)
 	__u32 ifindex = skb->ifindex;
 	struct endpoint *end = bpf_map_lookup_elem(&endpoints, &ifindex);
 	enum drop_reason reason;
-	struct ipcache_value *to;
 	__be16 ether_type;
 	struct work *w = begin(skb, &ether_type);
 	struct packet *p;
@@ -108,13 +107,9 @@ int from_workload(struct __sk_buff *skb)
 	if (reason)
 		return drop_unjudged(w, DIRECTION_EGRESS, reason);
 
-	to = ipcache_lookup(&p->daddr);
-	if (!to)
-		return drop_unjudged(w, DIRECTION_EGRESS, DROP_EP_NOT_READY);
-	w->observation.point = to->ifindex ? TO_ENDPOINT : to->flags & IPCACHE_HOST ? TO_HOST : TO_NETWORK;
 	if (judge_packet(skb, w))
 		return TC_ACT_SHOT;
-	if (to->ifindex)
-		return hand_to_workload(skb, w, to->ifindex);
-	return to->flags & IPCACHE_HOST ? TC_ACT_OK : hand_to_network(skb, w);
+	if (w->to.ifindex)
+		return hand_to_workload(skb, w, w->to.ifindex);
+	return w->to.host ? TC_ACT_OK : hand_to_network(skb, w);
 }

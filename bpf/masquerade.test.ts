@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { mappedBytes } from '../agent/ipcache/address.ts';
 import { ct_state, direction, drop_reason, flow_event, limit, observation_point } from './types.gen.ts';
-import { Bench, here, type Outcome } from './testing/bench.ts';
+import { Bench, here, ticksAgo, type Outcome } from './testing/bench.ts';
 import { node, Outside } from './testing/outside.ts';
 import { checksumsHold, fieldsOf, frame, protocol, type Frame } from './testing/packet.ts';
 
@@ -49,8 +49,8 @@ function send(workload: typeof a, f: Family, build: (base: Frame) => Frame): Out
 const unasked = { bits: 0n, policy: 0, interval: 0, word: 0, action: 0 };
 /** A living connection as far as its ports are concerned. */
 const unjudged = {
-  last_seen_ns: 0n, last_record_ns: 0n, packets: 1n, bytes: 1n, egress: unasked, ingress: unasked, generation: 0, source_identity: 0, destination_identity: 0,
-  policy_key: 0, origin: 0, state: ct_state.CT_ESTABLISHED, reason: 0,
+  seen: 0, recorded: 0, packets: 1n, bytes: 1n, egress: unasked, ingress: unasked, generation: 0, source_identity: 0, destination_identity: 0,
+  policy_key: 0, owner: 0, ifindex: [0, 0], origin: 0, state: ct_state.CT_ESTABLISHED, reason: 0, flags: 0,
 };
 
 const inRange = (value: number): boolean => value >= limit.NAT_PORT_FIRST && value < limit.NAT_PORT_FIRST + limit.NAT_PORT_COUNT;
@@ -93,7 +93,7 @@ describe('masquerading', () => {
   test.each(families.flatMap((f) => held.map((row, index) => ({ ...row, title: `${f.family}: every port towards a server held by connections ${row.name}: ${row.verdict}`, f, to: 700 + index }))))('$title', (row) => {
     const { f, to } = row;
     const [remote, local, inside] = [f.remote, node[f.key], b[f.key]].map((address) => ({ word: mappedBytes(address) }));
-    const seen = process.hrtime.bigint() - BigInt(row.minutesAgo) * 60_000_000_000n; // CLOCK_MONOTONIC, as bpf_ktime_get_ns
+    const seen = ticksAgo(row.minutesAgo * 60);
     for (let slot = 0; slot < limit.NAT_PORT_COUNT; slot += 1) {
       const own = 1 + slot;
       bench.datapath.nat.set(
@@ -102,7 +102,7 @@ describe('masquerading', () => {
       );
       // The lower address stands first.
       const key = { addr: [inside!, remote!], port: Uint8Array.from([own >> 8, own & 255, to >> 8, to & 255]), protocol: row.protocol };
-      if (!row.forgotten) bench.datapath.conntrack.set(key, { ...unjudged, last_seen_ns: seen, state: row.state, packets: row.packets });
+      if (!row.forgotten) bench.datapath.conntrack.set(key, { ...unjudged, seen, state: row.state, packets: row.packets });
     }
     const ask = (base: Frame, server: number): Frame => (row.protocol === protocol.udp ? base.udp(port, server) : base.tcp(port, server, 'S'));
     const { verdict, records } = send(a, f, (base) => ask(base, to));

@@ -27,7 +27,7 @@ beforeAll(() => {
   bench = new Bench();
   bench.prefix(`${host.ipv4}/32`, 1, { flags: ipcache_flag.IPCACHE_HOST });
   bench.prefix(`${host.ipv6}/128`, 1, { flags: ipcache_flag.IPCACHE_HOST });
-  bench.datapath.classRows[0] = bit;
+  bench.classWord(0, 0, bit);
   bench.policy(guarded, { defaultAction: action.ACTION_DEFAULT_DENY, intervals: [
     { lower: 0, steps: [] }, ...only(protocol.icmp, 8, action.ACTION_ALLOW), ...only(protocol.tcp, 80, action.ACTION_ALLOW).slice(0, 1),
     ...only(protocol.tcp, 81, action.ACTION_DENY), ...only(protocol.icmp6, 128, action.ACTION_ALLOW),

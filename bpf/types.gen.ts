@@ -70,22 +70,28 @@ export interface Endpoint {
 }
 
 export interface Policy {
-  readonly first_interval: number;
+  readonly room: readonly number[];
+  readonly first_line: readonly number[];
+  readonly first_step: number;
+  readonly first_bit: number;
   readonly intervals: number;
-  readonly column: number;
+  readonly levels: number;
   readonly default_action: number;
 }
 
-export interface Interval {
-  readonly lower: number;
-  readonly first_step: number;
+export interface Bounds {
+  readonly room: readonly number[];
 }
 
 export interface Step {
   readonly mask: bigint;
+  readonly next: number;
   readonly word: number;
   readonly action: number;
-  readonly last: number;
+}
+
+export interface ClassLine {
+  readonly word: readonly bigint[];
 }
 
 export interface CtKey {
@@ -95,19 +101,28 @@ export interface CtKey {
 }
 
 export interface CtEntry {
-  readonly last_seen_ns: bigint;
-  readonly last_record_ns: bigint;
+  readonly seen: number;
+  readonly recorded: number;
   readonly packets: bigint;
   readonly bytes: bigint;
-  readonly egress: Judgement;
-  readonly ingress: Judgement;
   readonly generation: number;
-  readonly source_identity: number;
-  readonly destination_identity: number;
-  readonly policy_key: number;
+  readonly ifindex: readonly number[];
   readonly origin: number;
   readonly state: number;
   readonly reason: number;
+  readonly flags: number;
+  readonly egress: Judgement;
+  readonly ingress: Judgement;
+  readonly source_identity: number;
+  readonly destination_identity: number;
+  readonly policy_key: number;
+  readonly owner: number;
+}
+
+export interface Usage {
+  readonly connections: number;
+  readonly quota: number;
+  readonly refused: bigint;
 }
 
 export interface NatKey {
@@ -125,18 +140,19 @@ export interface NatValue {
 }
 
 export interface FragmentKey {
-  readonly saddr: Addr;
-  readonly daddr: Addr;
-  readonly id: number;
   readonly ifindex: number;
-  readonly protocol: number;
+  readonly slot: number;
   readonly direction: number;
 }
 
 export interface FragmentValue {
   readonly time_ns: bigint;
+  readonly saddr: Addr;
+  readonly daddr: Addr;
+  readonly id: number;
   readonly sport: number;
   readonly dport: number;
+  readonly wire_protocol: number;
   readonly protocol: number;
   readonly icmp_type: number;
   readonly icmp_code: number;
@@ -201,24 +217,34 @@ export const counter = {
   COUNTER_RECORDS_LOST: 0,
   COUNTER_FORWARDED: 1,
   COUNTER_DROPPED: 2,
-  COUNTERS: 3,
+  COUNTER_CT_REFUSED: 3,
+  COUNTERS: 4,
 } as const;
 
 export const limit = {
-  MAX_POLICIES: 4096,
-  MAX_INTERVALS: 65536,
+  MAX_POLICIES: 8192,
+  MAX_BOUND_LINES: 8192,
   MAX_STEPS: 131072,
-  MAX_CLASSES: 4096,
-  ROW_WORDS: 512,
-  MAX_ENDPOINTS: 4096,
-  MAX_PREFIXES: 131072,
-  MAX_CONNECTIONS: 131072,
-  MAX_NAT: 131072,
-  MAX_FRAGMENTS: 8192,
+  MAX_CLASSES: 16384,
+  ROW_WORDS: 256,
+  LINE_WORDS: 8,
+  MAX_ENDPOINTS: 16384,
+  MAX_PREFIXES: 262144,
+  MAX_CONNECTIONS: 262144,
+  MAX_NAT: 524288,
+  SWEEP_KEYS: 64,
+  SWEEP_FIRST: 16,
+  MAX_FRAGMENTS: 65536,
+  FRAGMENT_SLOTS: 256,
+  FRAGMENT_SLOTS_NODE: 4096,
+  FRAGMENT_SECONDS: 30,
   MAX_NETDEVS: 64,
   RING_BYTES: 8388608,
   POLICY_STEPS: 32,
-  SEARCH_DEPTH: 14,
+  ROOT_BOUNDS: 10,
+  LINE_BOUNDS: 16,
+  POLICY_LEVELS: 3,
+  POLICY_INTERVALS: 16384,
   NAT_PORT_FIRST: 61000,
   NAT_PORT_COUNT: 4536,
 } as const;
@@ -231,4 +257,24 @@ export const ct_state = {
   CT_NEW: 0,
   CT_ESTABLISHED: 1,
   CT_CLOSING: 2,
+  CT_HALF_CLOSED: 3,
+} as const;
+
+export const ct_timeout = {
+  CT_TIMEOUT_SHORTEST: 10,
+  CT_TIMEOUT_TCP_CLOSING: 10,
+  CT_TIMEOUT_NEW: 30,
+  CT_TIMEOUT_SHORT_EXCHANGE: 30,
+  CT_TIMEOUT_ICMP: 30,
+  CT_TIMEOUT_TCP_NEW: 60,
+  CT_TIMEOUT_REVOKED: 60,
+  CT_TIMEOUT_TCP_HALF_CLOSED: 120,
+  CT_TIMEOUT_ESTABLISHED: 180,
+  CT_TIMEOUT_SCTP_ESTABLISHED: 210,
+  CT_TIMEOUT_TCP_ESTABLISHED: 8000,
+} as const;
+
+export const ct_flag = {
+  CT_HOST: 1,
+  CT_FIN: 4,
 } as const;

@@ -2,6 +2,7 @@
 /* The object that the agent loads: one program per hook, all on the same maps. */
 #include "from_netdev.c"
 #include "from_workload.c"
+#include "sweep.c"
 #include "to_workload.c"
 
 char weir_license[] SEC("license") = "Dual BSD/GPL";

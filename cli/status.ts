@@ -13,12 +13,19 @@ interface Status {
   readonly endpoints: Readonly<Record<'ready' | 'all', number>>; readonly policies: Readonly<Record<'enforced' | 'refused', number>>; readonly identities: number;
   readonly problems: readonly { readonly at: string; readonly field: string; readonly message: string; readonly mend?: string }[];
   readonly packets: Readonly<Record<'forwarded' | 'dropped', number>>;
+  readonly connections: { readonly held: number; readonly most: number; readonly refused: number; readonly endpoints: readonly { readonly endpoint: string; readonly held: number; readonly quota: number; readonly refused: number }[] };
   readonly flows: { readonly capacity: number; readonly kept: number; readonly seen: number; readonly perSecond: number; readonly lost: Readonly<Record<string, number>> };
   readonly memoryBytes: number;
 }
 
+/** From this part of its quota on an endpoint is named. */
+const pressure = 0.8;
+
+const pressing = ({ endpoints }: Status['connections']): string =>
+  endpoints.filter(({ held, quota }) => held >= pressure * quota).map(({ endpoint, held, quota }) => `, ${endpoint} has ${held} of its ${quota}`).join('');
+
 /** For people: a line each, with words for the numbers. */
-function told({ instance, pid, startedAt, directory, attach, generation, ranges, workloads, endpoints, policies, identities, problems, packets, flows, memoryBytes }: Status): Row {
+function told({ instance, pid, startedAt, directory, attach, generation, ranges, workloads, endpoints, policies, identities, problems, packets, connections, flows, memoryBytes }: Status): Row {
   return {
     agent: `${instance}, process ${pid}, since ${startedAt}`,
     directory: directory ?? 'none',
@@ -28,6 +35,7 @@ function told({ instance, pid, startedAt, directory, attach, generation, ranges,
     endpoints: `${endpoints.ready} of ${endpoints.all} ready, ${identities} identities`,
     policies: `${policies.enforced} enforced, ${policies.refused} refused`,
     packets: `${packets.forwarded} forwarded, ${packets.dropped} dropped`,
+    connections: `${connections.held} of at most ${connections.most}, ${connections.refused} refused${pressing(connections)}`,
     flows: `${flows.seen} seen, ${flows.perSecond.toFixed(1)} a second, the last ${flows.kept} of at most ${flows.capacity} kept, ${Object.values(flows.lost).reduce((sum, count) => sum + count, 0)} lost`,
     memory: `${Math.round(memoryBytes / 1e6)} MB`,
     problems: problems.length === 0 ? 'none' : problems.map(({ at, field, message, mend }) => `${at}: ${field === '' ? '' : `${field}: `}${message}${mend === undefined ? '' : ` (${mend})`}`),

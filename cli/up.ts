@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Option, type Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { AgentOptions } from '../agent/agent.ts';
 import { ConfigError } from '../agent/errors.ts';
 import type { Instance } from '../agent/instance.ts';
@@ -18,7 +18,7 @@ import { Screen } from './screen.ts';
 /** The agent with all its libraries: loaded by the verbs that need it, so that the others start fast. */
 const loadAgent = async () => import('../agent/agent.ts');
 
-interface UpOptions extends HubbleWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode }
+interface UpOptions extends HubbleWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode; readonly conntrackEntries?: number }
 
 const startTimeoutMs = 60_000;
 const stopTimeoutMs = 30_000;
@@ -28,6 +28,7 @@ export function register(program: Command): void {
   hubbleFlags(program.command('up')).description('runs the workloads of a directory under its policies, until Ctrl-C').argument('<dir>', 'a directory of Kubernetes YAML')
     .option('-d, --detach', 'in the background; ./weir down ends it').option('--allow-root', 'workloads may run as uid 0 (still without any capability)')
     .option('--ipv4-range <prefix>', 'addresses of the workloads').option('--ipv6-range <prefix>', 'addresses of the workloads')
+    .option('--conntrack-entries <n>', 'connections that are tracked at the same time (262144)', entriesOf)
     .addOption(new Option('--attach <mode>', 'how programs are attached (as the kernel can)').choices(['tcx', 'clsact'])).addOption(instanceOption())
     .addHelpText('after', '\nExample:\n  sudo ./weir up examples/shop')
     .action(async (dir: string, options: UpOptions) => { await (options.detach === true ? upDetached(options) : up(dir, options)); });
@@ -35,6 +36,15 @@ export function register(program: Command): void {
   program.command('down').description('ends an agent and removes everything it made, also after a kill -9').addOption(instanceOption())
     .addHelpText('after', '\nExample:\n  sudo ./weir down')
     .action(async (options: Pick<UpOptions, 'instance'>) => { await down(options); });
+}
+
+const leastEntries = 1_024;
+const mostEntries = 1 << 24;
+
+function entriesOf(text: string): number {
+  const entries = Number(text);
+  if (!/^\d+$/.test(text) || entries < leastEntries || entries > mostEntries) throw new InvalidArgumentError(`It is a number from ${leastEntries} to ${mostEntries}.`);
+  return entries;
 }
 
 function requireRoot(): void {
@@ -58,7 +68,8 @@ async function up(dir: string, options: UpOptions): Promise<void> {
   const screen = new Screen(process.stdout, dir, options.instance);
   const agentOptions: AgentOptions = {
     instance: chosenInstance(options), ranges: await rangesOf(options), dir, allowRoot: options.allowRoot === true, hubble: hubbleOf(options),
-    ...(options.attach === undefined ? {} : { attachMode: options.attach }), log: (line) => { screen.log(line); },
+    ...(options.attach === undefined ? {} : { attachMode: options.attach }), ...(options.conntrackEntries === undefined ? {} : { connections: options.conntrackEntries }),
+    log: (line) => { screen.log(line); },
   };
   const agent = await startAgent(agentOptions).catch((error: unknown) => {
     printError(error);

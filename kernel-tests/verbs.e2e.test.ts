@@ -72,7 +72,7 @@ afterAll(async () => {
 });
 
 /** A verb that prints a table, and the same rows as JSON and as YAML. */
-const listings: { words: string; table: RegExp }[] = [
+const listings: { words: string; table: RegExp; before?: () => void }[] = [
   { words: 'status', table: /policies +2 enforced, 1 refused/ },
   { words: 'endpoint list', table: /^ *ID +KEY +IDENTITY +IPV4 +IPV6/ },
   { words: 'endpoint get shop/client', table: /labels +k8s:app=client\n/ },
@@ -86,15 +86,20 @@ const listings: { words: string; table: RegExp }[] = [
   { words: 'db list', table: /policies +3 / },
   ...['manifests', 'problems', 'pods', 'workloads', 'endpoints', 'identities', 'ipcache', 'policies', 'node-addresses', 'netdevs'].map((name) => ({ words: `db show ${name}`, table: /^ *[A-Z]/ })),
   { words: 'bpf policy', table: /shop\/web-\S+ +ingress +\d+ +the first .*allow web spec\.ingress\[0\]/ },
-  { words: 'bpf ct', table: /TCP +10\.\S+ +\d+ +10\.\S+ +8080/ },
+  { words: 'bpf ct', table: /TCP +10\.\S+ +\d+ +10\.\S+ +8080/, before: () => { connect(); } },
+  { words: 'bpf quota', table: /shop\/client +\d+ +\d+ +0\n/ },
   { words: 'bpf ipcache', table: /::\/0 +10 / },
   { words: 'workload list', table: /^NAMESPACE +NAME +PHASE +RESTARTS +WHY/ },
   { words: 'explain', table: /shop\/intruder -> shop\/web-\S+ 8080\/TCP, ingress of shop\/web-\S+: denied by default/ },
   { words: 'check', table: /programs load +ok/ },
 ];
 
-describe.each(listings)('$words', ({ words: line, table }) => {
+/** A connection that is over is swept away soon. */
+const connect = (): void => { cluster.probe('shop/client', [{ kind: 'tcp', to: cluster.address(replicas()[0]!.key).ipv4, port: 8080 }]); };
+
+describe.each(listings)('$words', ({ words: line, table, before }) => {
   test('a table, JSON and YAML of the same', async () => {
+    before?.();
     const agent = line === 'check' ? [] : ['--instance', cluster.instance.name];
     const [text, json, yaml] = await Promise.all([[], ['-o', 'json'], ['-o', 'yaml']].map((form) => typed(...words(line), ...agent, ...form))) as [Run, Run, Run];
     expect([text, json, yaml].map(({ code, error }) => [code, error])).toEqual([[0, ''], [0, ''], [0, '']]);

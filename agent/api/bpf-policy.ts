@@ -3,13 +3,12 @@ import type { Agent } from '../agent.ts';
 import type { Datapath } from '../datapath/maps.ts';
 import { icmpTypeName, protocolName } from '../policy/icmp.ts';
 import type { MergedPolicy } from '../policy/image.ts';
+import { lowerOf, stepsAt } from '../policy/kernel-rows.ts';
 import { rulesOf } from '../policy/verdict.ts';
-import { action, limit } from '../../bpf/types.gen.ts';
+import { action, limit, type Step } from '../../bpf/types.gen.ts';
 
 export interface BpfPolicyRow { readonly endpoint: string; readonly direction: string; readonly policy: number; readonly from: string; readonly to: string; readonly rules: string }
 
-const noStep = 0xffffffff;
-const stepBytes = 16;
 const actionName = new Map<number, string>([[action.ACTION_ALLOW, 'allow'], [action.ACTION_DENY, 'deny'], [action.ACTION_DEFAULT_DENY, 'default deny']]);
 
 export function bpfPolicy(agent: Agent): BpfPolicyRow[] {
@@ -24,28 +23,19 @@ export function bpfPolicy(agent: Agent): BpfPolicyRow[] {
 function intervalsOf(datapath: Datapath, id: number, names: MergedPolicy | undefined): { from: string; to: string; rules: string }[] {
   if (id === 0) return [{ from: 'the first', to: 'the last', rules: 'not enforced' }];
   const policy = datapath.policies.get(id)!;
-  const lower = (index: number): number => datapath.intervals[(policy.first_interval + index) * 2]!;
-  return Array.from({ length: policy.intervals }, (_, index) => ({
-    from: lower(index) === 0 ? 'the first' : keyText(lower(index)),
-    to: index + 1 === policy.intervals ? 'the last' : keyText(lower(index + 1) - 1),
-    rules: stepsOf(datapath, datapath.intervals[(policy.first_interval + index) * 2 + 1]!, names) || actionName.get(policy.default_action) || '?',
+  const lowers = Array.from({ length: policy.intervals }, (_, index) => lowerOf(datapath, policy, index));
+  return lowers.map((lower, index) => ({
+    from: index === 0 ? 'the first' : keyText(lower),
+    to: index + 1 === policy.intervals ? 'the last' : keyText(lowers[index + 1]! - 1),
+    rules: stepsAt(datapath, policy, index).filter((step) => step.mask !== 0n).map((step) => stepText(step, names)).join('; ') || actionName.get(policy.default_action) || '?',
   }));
 }
 
-function stepsOf(datapath: Datapath, first: number, names: MergedPolicy | undefined): string {
-  const found: string[] = [];
-  if (first === noStep) return '';
-  for (let step = first; step < first + limit.POLICY_STEPS; step += 1) {
-    const at = step * stepBytes;
-    const mask = datapath.steps.getBigUint64(at, true);
-    const word = datapath.steps.getUint16(at + 8, true);
-    const does = actionName.get(datapath.steps.getUint8(at + 10)) ?? '?';
-    const rules = names === undefined ? [] : rulesOf(names, word, mask);
-    found.push(...(rules.length === 0 ? [`${does} bits ${mask.toString(16)} of word ${word}`]
-      : rules.map((rule) => [does, rule.policy.name, rule.path].filter((text) => text !== '').join(' '))));
-    if (datapath.steps.getUint8(at + 11) === 1) break;
-  }
-  return found.join('; ');
+function stepText({ mask, word, action: number }: Step, names: MergedPolicy | undefined): string {
+  const does = actionName.get(number) ?? '?';
+  const rules = names === undefined ? [] : rulesOf(names, word, mask);
+  if (rules.length === 0) return `${does} bits ${mask.toString(16)} of word ${word}`;
+  return rules.map((rule) => [does, rule.policy.name, rule.path].filter((text) => text !== '').join(' ')).join('; ');
 }
 
 function keyText(key: number): string {

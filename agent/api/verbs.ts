@@ -6,6 +6,7 @@ import { counter, ct_state } from '../../bpf/types.gen.ts';
 import { protocolName } from '../policy/icmp.ts';
 import { podOf } from '../workload/by-hand.ts';
 import { bpfPolicy } from './bpf-policy.ts';
+import { connectionsOf } from './bpf-ct.ts';
 import { explainFlow } from './explain.ts';
 import type { Verb } from './server.ts';
 
@@ -31,6 +32,7 @@ export function verbsOf(agent: Agent): Readonly<Record<string, Verb>> {
         packets: entry.packets, bytes: entry.bytes, generation: entry.generation, revoked: entry.reason !== 0,
       };
     }),
+    'bpf quota': () => connectionsOf(agent).endpoints,
     'bpf ipcache': () => datapath.ipcache.entries(maxRows).map(([key, value]) => ({
       prefix: prefixOfKey(key), identity: value.peer[1]!.identity, class: value.peer[1]!.class_id, ifindex: value.ifindex, host: value.flags !== 0,
     })),
@@ -78,6 +80,7 @@ function statusOf(agent: Agent): Record<string, unknown> {
     identities: tables.identities.size,
     problems: tables.problems.rows().map(({ source, field, message, mend, severity }) => ({ severity, at: `${source.file}:${source.line}:${source.column}`, field, message, mend })),
     packets: { forwarded: datapath.counter(counter.COUNTER_FORWARDED), dropped: datapath.counter(counter.COUNTER_DROPPED) },
+    connections: connectionsOf(agent),
     flows: { lostInKernel: datapath.counter(counter.COUNTER_RECORDS_LOST), ...observer.stats },
     memoryBytes: process.memoryUsage().rss,
   };

@@ -1,6 +1,6 @@
 // The one loop from tables to the kernel: whenever policies, identities, endpoints or addresses change, everything is compiled
 // again and flipped live as one generation. What cannot be programmed is refused with its reason; the rest goes on.
-import { messageOf } from '../errors.ts';
+import { ConfigError, messageOf } from '../errors.ts';
 import { cidrLabels } from '../identity/labels.ts';
 import type { IdentityAllocator } from '../identity/allocator.ts';
 import { reservedIdentities } from '../identity/reserved.ts';
@@ -25,6 +25,8 @@ export interface EnforcementOptions {
   readonly reconciler: PolicyReconciler;
   /** The prefixes with an identity from before a restart; absent: the kernel enforces nothing yet. */
   readonly adopted?: readonly string[];
+  /** Called after each flip, before what it allows is opened. */
+  readonly applied: () => Promise<void>;
   /** An endpoint whose policy is in the kernel now and that has not been opened yet. */
   readonly open: (row: EndpointRow) => void;
   readonly log: (line: string) => void;
@@ -102,10 +104,11 @@ export class Enforcement {
       // To this agent every policy is a late change; what the one before enforces is better than none of them.
       if (this.#image === undefined && this.#options.adopted !== undefined) throw error;
       // Too large: what changed last is refused, what was in force stays.
-      if (!policies.refuseLatest(messageOf(error))) throw error;
+      if (!policies.refuseLatest(messageOf(error), error instanceof ConfigError ? error.mend : undefined)) throw error;
       this.#dirty = true;
       return;
     }
+    await this.#options.applied();
     this.#image = image;
     policies.accept(rows);
     ipcache.replace(prefixes);

@@ -16,13 +16,27 @@ export class Hooks {
   readonly #mode: AttachMode;
   readonly #programs: LoadedObject['programs'];
   readonly #folder: string;
+  /** What is to be attached once the maps say what they have to; absent: at once. */
+  #held: Map<string, () => void> | undefined;
 
-  constructor(netlink: Netlink, mode: AttachMode, object: LoadedObject, instance: Instance) {
+  /** `held`: nothing is attached before `release`; programs that are there go on. */
+  constructor(netlink: Netlink, mode: AttachMode, object: LoadedObject, instance: Instance, held = false) {
     this.#netlink = netlink;
     this.#mode = mode;
     this.#programs = object.programs;
     this.#folder = join(instance.pinDir, 'links');
     mkdirSync(this.#folder, { recursive: true });
+    if (held) this.#held = new Map();
+  }
+
+  /** Attaches what was held, one after the other; what fails is tried again by the next call. */
+  release(): void {
+    const held = this.#held ?? new Map<string, () => void>();
+    for (const [path, attachHeld] of held) {
+      attachHeld();
+      held.delete(path);
+    }
+    this.#held = undefined;
   }
 
   attachWorkload(to: Interface): void { this.#attach(to, workloadHooks); }
@@ -37,13 +51,19 @@ export class Hooks {
 
   #attach(to: Interface, hooks: typeof workloadHooks): void {
     for (const [hook, program] of hooks) {
-      const programFd = this.#programs.get(program)!;
-      attach(this.#netlink, this.#mode, { ...this.#attachment(to, hook, program), programFd });
+      const attachment = { ...this.#attachment(to, hook, program), programFd: this.#programs.get(program)! };
+      const now = (): void => { attach(this.#netlink, this.#mode, attachment); };
+      if (this.#held === undefined) now();
+      else this.#held.set(attachment.pinPath, now);
     }
   }
 
   #detach(from: Interface, hooks: typeof workloadHooks): void {
-    for (const [hook, program] of hooks) detach(this.#netlink, this.#mode, this.#attachment(from, hook, program));
+    for (const [hook, program] of hooks) {
+      const attachment = this.#attachment(from, hook, program);
+      this.#held?.delete(attachment.pinPath);
+      detach(this.#netlink, this.#mode, attachment);
+    }
   }
 
   #attachment(to: Interface, hook: Hook, program: string) {

@@ -1,11 +1,10 @@
 // The loaded programs with their maps, typed by the generated interfaces: what the reconcilers of all features write to.
-import { cpus } from 'node:os';
 import { attachType } from '../kernel/bpf.ts';
 import { codecOf, type Codec } from '../kernel/codec.ts';
-import { BpfMap, mapMemory, perCpuSum } from '../kernel/map.ts';
+import { BpfMap, mapMemory, perCpuSum, possibleCpus } from '../kernel/map.ts';
 import { loadObject, type LoadedMap, type LoadedObject } from '../kernel/object.ts';
-import { limit, type Control, type CtEntry, type CtKey, type Endpoint, type FlowRecord, type FragmentKey, type FragmentValue, type IpcacheKey, type IpcacheValue,
-  type NatKey, type NatValue, type Netdev, type Policy } from '../../bpf/types.gen.ts';
+import { limit, type Bounds, type Control, type CtEntry, type CtKey, type Endpoint, type FlowRecord, type FragmentKey, type FragmentValue, type IpcacheKey,
+  type IpcacheValue, type NatKey, type NatValue, type Netdev, type Policy, type Step } from '../../bpf/types.gen.ts';
 
 export interface Datapath {
   readonly object: LoadedObject;
@@ -13,15 +12,18 @@ export interface Datapath {
   readonly endpoints: BpfMap<number, Endpoint>;
   readonly ipcache: BpfMap<IpcacheKey, IpcacheValue>;
   readonly policies: BpfMap<number, Policy>;
+  readonly bounds: BpfMap<number, Bounds>;
+  readonly steps: BpfMap<number, Step>;
   readonly conntrack: BpfMap<CtKey, CtEntry>;
   readonly nat: BpfMap<NatKey, NatValue>;
   readonly fragments: BpfMap<FragmentKey, FragmentValue>;
   readonly netdevs: BpfMap<number, Netdev>;
-  /** [lower, first_step] pairs. */
-  readonly intervals: Uint32Array;
-  /** 16 bytes each: struct step. */
-  readonly steps: DataView;
-  readonly classRows: BigUint64Array;
+  /** struct class_line, for `withMemory`. */
+  readonly classRows: LoadedMap;
+  /** How many rows the conntrack table may have. */
+  readonly connections: number;
+  /** 16 bytes each: struct usage, by endpoint id. */
+  readonly usage: DataView;
   readonly flows: LoadedMap;
   readonly flowRecord: Codec<FlowRecord>;
   /** Over all CPUs; `which` of enum counter. */
@@ -34,30 +36,41 @@ const number: Codec<number> = {
   decode: (view, offset) => view.getUint32(offset, true),
 };
 
-/** Loads build/weir.o; with `pinDir`, maps are kept there and found again. */
-export function loadDatapath(objectPath: string, pinDir?: string): Datapath {
+export interface DatapathOptions {
+  /** Maps are kept there and found again. */
+  readonly pinDir?: string;
+  /** How many the conntrack table holds; MAX_CONNECTIONS unless it is given. */
+  readonly connections?: number;
+}
+
+/** Loads build/weir.o. */
+export function loadDatapath(objectPath: string, { pinDir, connections = limit.MAX_CONNECTIONS }: DatapathOptions = {}): Datapath {
   const object = loadObject(objectPath, {
     ...(pinDir === undefined ? {} : { pinDir }),
+    maxEntries: { conntrack: connections, nat: 2 * connections },
     unpinned: ['work_rows'],
     attachTypes: { from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress },
   });
   const map = (name: string): LoadedMap => object.maps.get(name)!;
   const layout = <Row>(name: string): Codec<Row> => codecOf<Row>(object.btf.struct(name));
+  const cpus = possibleCpus();
   return {
     object,
     control: new BpfMap(map('control_words'), number, layout<Control>('control')),
     endpoints: new BpfMap(map('endpoints'), number, layout<Endpoint>('endpoint')),
     ipcache: new BpfMap(map('ipcache'), layout<IpcacheKey>('ipcache_key'), layout<IpcacheValue>('ipcache_value')),
     policies: new BpfMap(map('policies'), number, layout<Policy>('policy')),
+    bounds: new BpfMap(map('bounds'), number, layout<Bounds>('bounds')),
+    steps: new BpfMap(map('steps'), number, layout<Step>('step')),
     conntrack: new BpfMap(map('conntrack'), layout<CtKey>('ct_key'), layout<CtEntry>('ct_entry')),
     nat: new BpfMap(map('nat'), layout<NatKey>('nat_key'), layout<NatValue>('nat_value')),
     fragments: new BpfMap(map('fragments'), layout<FragmentKey>('fragment_key'), layout<FragmentValue>('fragment_value')),
     netdevs: new BpfMap(map('netdevs'), number, layout<Netdev>('netdev')),
-    intervals: new Uint32Array(mapMemory(map('intervals'), limit.MAX_INTERVALS)),
-    steps: new DataView(mapMemory(map('steps'), limit.MAX_STEPS)),
-    classRows: new BigUint64Array(mapMemory(map('class_rows'), limit.MAX_CLASSES * limit.ROW_WORDS)),
+    classRows: map('class_rows'),
+    connections,
+    usage: new DataView(mapMemory(map('usage'), limit.MAX_ENDPOINTS)),
     flows: map('flows'),
     flowRecord: layout<FlowRecord>('flow_record'),
-    counter: (which) => perCpuSum(map('counters'), which, cpus().length),
+    counter: (which) => perCpuSum(map('counters'), which, cpus),
   };
 }

@@ -1,10 +1,11 @@
 // bpf(2): maps, pins, links and test runs. Numbers and layouts: include/uapi/linux/bpf.h.
+import { closeSync } from 'node:fs';
 import { addressOf, bpf, bpfAsync, bpfRaw } from './libc.ts';
 import { errno, KernelError } from './errors.ts';
 
 const command = {
   mapCreate: 0, mapLookup: 1, mapUpdate: 2, mapDelete: 3, mapNextKey: 4, objectPin: 6, objectGet: 7,
-  progTestRun: 10, objectInfo: 15, progQuery: 16, linkCreate: 28, linkUpdate: 29,
+  progTestRun: 10, objectInfo: 15, progQuery: 16, btfById: 19, mapLookupBatch: 24, linkCreate: 28, linkUpdate: 29,
 } as const;
 
 export const attachType = { tcxIngress: 46, tcxEgress: 47 } as const;
@@ -57,6 +58,57 @@ export function mapKeys(fd: number, keySize: number, limit: number, name: string
     previous = next;
   }
   return keys;
+}
+
+export interface Batch { readonly keys: Uint8Array; readonly values: Uint8Array; readonly count: number; readonly next: Uint8Array | undefined }
+
+/**
+ * At most `count` rows of a hash map from where the batch before ended, read on a worker thread; the kernel holds the lock of one bucket at a time.
+ * `into`: the memory of a batch that is not needed any more. A table that changes meanwhile may repeat or miss some.
+ */
+export async function mapBatch(map: { fd: number; keySize: number; valueSize: number; name: string }, count: number, from?: Uint8Array, into?: Batch): Promise<Batch> {
+  const keys = into?.keys ?? new Uint8Array(count * map.keySize);
+  const values = into?.values ?? new Uint8Array(count * map.valueSize);
+  const next = new Uint8Array(4);
+  const request = attributes([[0, 8, from === undefined ? 0n : addressOf(from)], [8, 8, addressOf(next)], [16, 8, addressOf(keys)], [24, 8, addressOf(values)],
+    [32, 4, count], [36, 4, map.fd]]);
+  const found = (): number => new DataView(request.buffer).getUint32(32, true);
+  try {
+    await bpfAsync(command.mapLookupBatch, request, `map ${map.name}`, 'BPF_MAP_LOOKUP_BATCH');
+    return { keys, values, count: found(), next };
+  } catch (error) {
+    // ENOENT, the end of the table, is known by the count: other errors leave it as it was given.
+    if (found() === count) throw error;
+    return { keys, values, count: found(), next: undefined };
+  }
+}
+
+export interface MapInfo { readonly keySize: number; readonly valueSize: number; readonly maxEntries: number; readonly btfId: number }
+
+function objectInfo(fd: number, length: number, name: string, into = new Uint8Array(length)): DataView {
+  bpf(command.objectInfo, attributes([[0, 4, fd], [4, 4, length], [8, 8, addressOf(into)]]), name, 'BPF_OBJ_GET_INFO_BY_FD');
+  return new DataView(into.buffer);
+}
+
+/** struct bpf_map_info. */
+export function mapInfo(fd: number, name: string): MapInfo {
+  const info = objectInfo(fd, 80, `map ${name}`);
+  return { keySize: info.getUint32(8, true), valueSize: info.getUint32(12, true), maxEntries: info.getUint32(16, true), btfId: info.getUint32(64, true) };
+}
+
+/** The BTF that the kernel keeps with a map: the layouts that it was made with. struct bpf_btf_info. */
+export function readBtf(id: number, name: string): Uint8Array {
+  const fd = bpf(command.btfById, attributes([[0, 4, id]]), name, 'BPF_BTF_GET_FD_BY_ID');
+  try {
+    const bytes = new Uint8Array(objectInfo(fd, 16, name).getUint32(8, true));
+    const info = new DataView(new ArrayBuffer(16));
+    info.setBigUint64(0, addressOf(bytes), true);
+    info.setUint32(8, bytes.length, true);
+    objectInfo(fd, 16, name, new Uint8Array(info.buffer));
+    return bytes;
+  } finally {
+    closeSync(fd);
+  }
 }
 
 export function mapCreate(type: number, keySize: number, valueSize: number, entries: number, innerFd = 0): number {

@@ -25,15 +25,28 @@ const check = (result: number | bigint, object: string, operation: string): numb
   return Number(result);
 };
 
+/** Arrays whose addresses stand in the attributes of the next bpf(2): the collector sees no use of them there, and must not take them before it is over. */
+const held: Uint8Array[] = [];
+
+/** The address of a Uint8Array for a __u64 field of the next bpf(2)'s attributes. */
+export function addressOf(bytes: Uint8Array): bigint {
+  held.push(bytes);
+  return BigInt(koffi.address(bytes as never) as bigint);
+}
+
 /** bpf(2); `attributes` is a union bpf_attr (linux/bpf.h) and may be written to. */
 export function bpf(command: number, attributes: Uint8Array, object: string, name: string): number {
-  return check(c.syscall(bpfNumber, command, attributes, attributes.length), object, `bpf(${name})`);
+  const result: number | bigint = c.syscall(bpfNumber, command, attributes, attributes.length);
+  held.length = 0;
+  return check(result, object, `bpf(${name})`);
 }
 
 /** As `bpf`, but on a worker thread: for what waits for a grace period. */
 export function bpfAsync(command: number, attributes: Uint8Array, object: string, name: string): Promise<number> {
+  const holding = held.splice(0);
   return new Promise((resolve, reject) => {
     c.syscall.async(bpfNumber, command, attributes, attributes.length, (error: Error | null, result: number) => {
+      holding.length = 0;
       if (error) reject(error);
       else if (Number(result) < 0) reject(new Error(`${object}: bpf(${name}) failed`)); // errno stays on that thread
       else resolve(Number(result));
@@ -44,6 +57,7 @@ export function bpfAsync(command: number, attributes: Uint8Array, object: string
 /** bpf(2) for which "no such row" and the like are answers: the negative errno instead of an exception. */
 export function bpfRaw(command: number, attributes: Uint8Array): number {
   const result = Number(c.syscall(bpfNumber, command, attributes, attributes.length));
+  held.length = 0;
   return result < 0 ? -koffi.errno() : result;
 }
 
@@ -60,9 +74,6 @@ export function mmap(fd: number, length: number, flags: number, offset: number, 
     unmap: () => { check(c.munmap(pointer, length), object, 'munmap'); },
   };
 }
-
-/** The address of a Uint8Array for a __u64 field of a system call's argument; the array must stay alive meanwhile. */
-export const addressOf = (bytes: Uint8Array): bigint => BigInt(koffi.address(bytes as never) as bigint);
 
 export const setns = (fd: number, object: string): void => { check(c.setns(fd, 0), object, 'setns'); };
 

@@ -1,4 +1,5 @@
 // A BPF map with its layouts: rows go in and come out as objects of the generated interfaces.
+import { readFileSync } from 'node:fs';
 import { mapDelete, mapKeys, mapLookup, mapUpdate, updateFlags } from './bpf.ts';
 import type { Codec } from './codec.ts';
 import { mmap, protection } from './libc.ts';
@@ -46,15 +47,33 @@ export class BpfMap<Key, Row> {
   }
 }
 
-/** One row of a per-CPU map, added up over all CPUs; values are __u64. */
+/** CPUs that the kernel has room for, present or not: it hands out a value for each of them (Documentation/admin-guide/cputopology.rst). */
+export function possibleCpus(): number {
+  const last = readFileSync('/sys/devices/system/cpu/possible', 'utf8').trim().split(/[-,]/).at(-1)!;
+  return Number(last) + 1;
+}
+
+/** One row of a per-CPU map, added up over all of `cpus`; values are __u64. */
 export function perCpuSum(map: LoadedMap, key: number, cpus: number): bigint {
   const values = new BigUint64Array(cpus);
   if (!mapLookup(map.fd, new Uint8Array(new Uint32Array([key]).buffer), new Uint8Array(values.buffer), map.name)) return 0n;
   return values.reduce((sum, value) => sum + value, 0n);
 }
 
-/** An array map's memory (BPF_F_MMAPABLE), written without a system call. */
+/**
+ * Lends the first `entries` rows of an array map (BPF_F_MMAPABLE) to `work` and takes them back, without a system call for each: the kernel counts what is mapped to the process, used or not.
+ * Nothing of the buffer may outlive the call.
+ */
+export function withMemory<Result>(map: LoadedMap, entries: number, work: (memory: ArrayBuffer) => Result): Result {
+  const { buffer, unmap } = mmap(map.fd, Math.ceil((entries * map.valueSize) / 4096) * 4096, protection.read | protection.write, 0, `map ${map.name}`);
+  try {
+    return work(buffer);
+  } finally {
+    unmap();
+  }
+}
+
+/** An array map's memory (BPF_F_MMAPABLE) for as long as this process lives: for small ones. */
 export function mapMemory(map: LoadedMap, entries: number): ArrayBuffer {
-  const length = Math.ceil((entries * map.valueSize) / 4096) * 4096;
-  return mmap(map.fd, length, protection.read | protection.write, 0, `map ${map.name}`).buffer;
+  return mmap(map.fd, Math.ceil((entries * map.valueSize) / 4096) * 4096, protection.read | protection.write, 0, `map ${map.name}`).buffer;
 }

@@ -21,6 +21,7 @@ function bind() {
     mapFd: libbpf.func('int bpf_map__fd(void *map)'),
     keySize: libbpf.func('unsigned int bpf_map__key_size(void *map)'),
     valueSize: libbpf.func('unsigned int bpf_map__value_size(void *map)'),
+    setMaxEntries: libbpf.func('int bpf_map__set_max_entries(void *map, unsigned int entries)'),
     setPin: libbpf.func('int bpf_map__set_pin_path(void *map, const char *path)'),
     nextProgram: libbpf.func('void *bpf_object__next_program(void *object, void *program)'),
     programName: libbpf.func('const char *bpf_program__name(void *program)'),
@@ -44,6 +45,8 @@ export interface LoadOptions {
   readonly pinDir?: string;
   /** expected_attach_type by program name. */
   readonly attachTypes?: Readonly<Record<string, number>>;
+  /** Rows of a map, where they are not those of the source. */
+  readonly maxEntries?: Readonly<Record<string, number>>;
   /** Maps that are never pinned: they belong to one run of the agent. */
   readonly unpinned?: readonly string[];
 }
@@ -72,6 +75,10 @@ export function loadObject(path: string, options: LoadOptions = {}): LoadedObjec
     if (attach !== undefined) b.attachType(program, attach);
   }
   const maps = [...pointers((previous) => b.nextMap(object, previous))];
+  for (const map of maps) {
+    const entries = options.maxEntries?.[b.mapName(map) as string];
+    if (entries !== undefined) b.setMaxEntries(map, entries);
+  }
   if (options.pinDir !== undefined) {
     for (const map of maps) {
       const name: string = b.mapName(map);

@@ -5,7 +5,7 @@ import { cidrLabels } from '../identity/labels.ts';
 import { RESERVED } from '../identity/reserved.ts';
 import type { EndpointInput, IdentityInput, MergedPolicy, PeerClass, PolicyImage } from './image.ts';
 import { Membership } from './membership.ts';
-import { mergePolicies, type BuiltPolicy } from './merge.ts';
+import { mergePolicies } from './merge.ts';
 import { PeerSets } from './peer-sets.ts';
 import { parsePrefix } from './prefix.ts';
 import type { RuleGroup } from './rule.ts';
@@ -28,8 +28,8 @@ export function compile(input: CompileInput): PolicyImage {
   const peerSets = new PeerSets(membership);
   const merged = mergePolicies(input, identities, membership, peerSets);
   return {
-    policies: new Map([...merged.policies].map(([key, built]) => [key, built.policy])),
-    ...classify(identities, peerSets, merged.policies),
+    policies: merged.policies,
+    ...classify(identities, peerSets),
     ofEndpoint: merged.ofEndpoint,
     prefixes,
   };
@@ -53,9 +53,7 @@ function withPrefixIdentities(given: readonly IdentityInput[], prefixes: Readonl
 }
 
 /** The class of an identity is the set of peer sets that it is in; equal sets share one. */
-function classify(
-  identities: readonly IdentityInput[], peerSets: PeerSets, policies: ReadonlyMap<string, BuiltPolicy>,
-): Pick<PolicyImage, 'classes' | 'classOfIdentity'> {
+function classify(identities: readonly IdentityInput[], peerSets: PeerSets): Pick<PolicyImage, 'classes' | 'classOfIdentity'> {
   const setsOf = identities.map((): number[] => []);
   for (const set of peerSets.all()) for (const position of set.members) setsOf[position]!.push(set.id);
   const classes = new Map<string, PeerClass>();
@@ -68,26 +66,24 @@ function classify(
     if (key === undefined) {
       key = createHash('sha256').update(sets.map((id) => peerSets.digest(id)).sort().join()).digest('hex').slice(0, 32);
       keyBySets.set(text, key);
-      classes.set(key, makeClass(key, new Set(sets), policies));
+      classes.set(key, makeClass(key, new Set(sets)));
     }
     classOfIdentity.set(identity.id, key);
   });
   return { classes, classOfIdentity };
 }
 
-function makeClass(key: string, memberOf: ReadonlySet<number>, policies: ReadonlyMap<string, BuiltPolicy>): PeerClass {
+function makeClass(key: string, sets: ReadonlySet<number>): PeerClass {
   const rows = new Map<string, readonly bigint[]>();
   const row = (policy: MergedPolicy): readonly bigint[] => {
     const known = rows.get(policy.key);
     if (known !== undefined) return known;
-    const built = policies.get(policy.key);
-    if (built === undefined) throw new Error(`policy ${policy.key} is of another image`);
     const words = new Array<bigint>(policy.words).fill(0n);
-    built.peerSets.forEach((set, bit) => {
-      if (set === 'any' || memberOf.has(set)) words[bit >> 6]! |= 1n << BigInt(bit & 63);
+    policy.peerSets.forEach((set, bit) => {
+      if (set === 'any' || sets.has(set)) words[bit >> 6]! |= 1n << BigInt(bit & 63);
     });
     rows.set(policy.key, words);
     return words;
   };
-  return { key, row };
+  return { key, sets, row };
 }

@@ -1,6 +1,6 @@
 // What the policy compiler gives to the reconciler: the final form of all policies, still without kernel numbers.
-// Peers are judged by class (the set of peer sets an identity is in); each merged policy owns some words of a class row,
-// and one bit of them is one entry's peer set. Layout of intervals and steps: bpf/lib/types.h.
+// Peers are judged by class (the set of peer sets an identity is in); each merged policy owns some bits of a class row,
+// one for the peer set of each entry. Layout of intervals and steps: bpf/lib/types.h.
 
 export type Direction = 'ingress' | 'egress';
 export type StepAction = 'allow' | 'deny';
@@ -40,19 +40,23 @@ export interface MergedPolicy {
   /** Equal keys, equal content: kernel ids are kept for as long as the key lives. */
   readonly key: string;
   readonly direction: Direction;
-  /** u64 words that it needs in every class row. */
+  /** u64 words over which its bits go, counted from its own first. */
   readonly words: number;
   readonly defaultAction: 'allow' | 'default-deny';
   /** Sorted by `lower`, the first at 0, disjoint, neighbours differ. */
   readonly intervals: readonly Interval[];
   /** By bit number (word * 64 + bit). */
   readonly rules: readonly RuleRef[];
+  /** By bit number: its peer set, as this image numbers them. */
+  readonly peerSets: readonly (number | 'any')[];
   /** The policies that switch on default deny for this direction. */
   readonly enforcedBy: readonly PolicyRef[];
 }
 
 export interface PeerClass {
   readonly key: string;
+  /** The peer sets that it is in. */
+  readonly sets: ReadonlySet<number>;
   /** This class's words for a policy: bit set = the class is in that entry's peer set. */
   readonly row: (policy: MergedPolicy) => readonly bigint[];
 }

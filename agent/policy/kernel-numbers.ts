@@ -4,8 +4,9 @@ import { ConfigError } from '../errors.ts';
 import { NumberAllocator, RangeAllocator } from '../store/allocator.ts';
 import type { Datapath } from '../datapath/maps.ts';
 import { limit } from '../../bpf/types.gen.ts';
-import type { MergedPolicy, PeerClass, PolicyImage } from './image.ts';
-import { holdsPolicy, readPlacement, stepsOf, writePolicy, type Placement } from './kernel-rows.ts';
+import { ClassRows, type PlacedBits } from './class-rows.ts';
+import type { MergedPolicy, PolicyImage } from './image.ts';
+import { holdsPolicy, linesOf, readPlacement, stepsOf, writePolicy, type Placement } from './kernel-rows.ts';
 
 /** Which key had which number: kept on disk, so that the next agent finds its policies in the kernel again. */
 export interface SavedNumbers {
@@ -18,15 +19,17 @@ interface InForce { readonly policies: Map<number, Placement>; readonly classes:
 
 /** How long a retired number rests: flow records that name it are drained within milliseconds. */
 const restMs = 5_000;
+const wordBits = 64;
 
 export class KernelNumbers {
   readonly #datapath: Datapath;
   // Policy 0 is "not enforced"; class 0 is nobody's row and stays 0.
   readonly #policyIds = new NumberAllocator(1, limit.MAX_POLICIES - 1, restMs);
   readonly #classIds = new NumberAllocator(1, limit.MAX_CLASSES - 1, restMs);
-  readonly #columns = new RangeAllocator(limit.ROW_WORDS);
-  readonly #intervals = new RangeAllocator(limit.MAX_INTERVALS);
-  readonly #steps = new RangeAllocator(limit.MAX_STEPS);
+  readonly #bits = new RangeAllocator(limit.ROW_WORDS * wordBits);
+  readonly #lines = new RangeAllocator(limit.MAX_BOUND_LINES);
+  // Step 0 is the end of every chain.
+  readonly #steps = new RangeAllocator(limit.MAX_STEPS, 1);
   readonly #placements = new Map<string, Placement>();
   readonly #classes = new Map<string, number>();
   readonly #byId = new Map<number, MergedPolicy>();
@@ -50,8 +53,8 @@ export class KernelNumbers {
   adopt(policyIds: ReadonlySet<number>, classIds: ReadonlySet<number>, saved: SavedNumbers): void {
     const policies = new Map([...policyIds].sort((a, b) => a - b).map((id) => [id, readPlacement(this.#datapath, id)]));
     for (const at of policies.values()) {
-      const free = this.#policyIds.reserve(at.id) && this.#columns.reserve(at.column, at.words)
-        && this.#intervals.reserve(at.firstInterval, at.intervals) && this.#steps.reserve(at.firstStep, at.steps);
+      const free = this.#policyIds.reserve(at.id) && this.#bits.reserve(at.firstBit, at.bits)
+        && this.#lines.reserve(at.firstLine, at.lines) && this.#steps.reserve(at.firstStep, at.steps);
       if (!free) throw new Error(`policy ${at.id} of the kernel overlaps with another`);
     }
     for (const id of [...classIds].sort((a, b) => a - b)) if (!this.#classIds.reserve(id)) throw new Error(`class ${id} of the kernel is no class`);
@@ -63,27 +66,32 @@ export class KernelNumbers {
     this.#claim(image);
     const fresh = [...image.policies.values()].filter((policy) => !this.#placements.has(policy.key));
     const freshClasses = [...image.classes.values()].filter((peers) => !this.#classes.has(peers.key));
-    const placed: MergedPolicy[] = [];
+    const placed = new Set<MergedPolicy>();
     try {
       for (const policy of fresh) {
         this.#placePolicy(policy);
-        placed.push(policy);
+        placed.add(policy);
       }
       for (const peers of freshClasses) {
         const id = this.#classIds.take();
-        if (id === undefined) throw new ConfigError(`policies need more than ${limit.MAX_CLASSES - 1} classes of peers`, 'use fewer different peer selectors');
+        if (id === undefined) throw new ConfigError(`policies tell more than ${limit.MAX_CLASSES - 1} classes of peers apart`, 'use fewer different peer selectors');
         this.#classes.set(peers.key, id);
       }
     } catch (error) {
-      for (const policy of placed) this.#forgetPolicy(policy.key);
-      for (const peers of freshClasses) this.#forgetClass(peers.key);
+      for (const policy of placed) this.#unplace(policy.key);
+      for (const { key } of freshClasses) {
+        const id = this.#classes.get(key);
+        if (id !== undefined) this.#classIds.untake(id);
+        this.#classes.delete(key);
+      }
       throw error;
     }
     if (fresh.length > 0 || freshClasses.length > 0) this.#revision += 1;
     const unwritten = new Set(freshClasses.map((peers) => peers.key));
-    for (const peers of image.classes.values()) {
-      for (const policy of unwritten.has(peers.key) ? image.policies.values() : fresh) this.#rowOf(peers, policy).set(peers.row(policy));
-    }
+    const numbered = [...image.classes.values()].map((peers) => [this.classId(peers.key), peers] as const);
+    if (fresh.length > 0) new ClassRows(this.#datapath, this.#placed(fresh)).write(numbered);
+    const standing = [...image.policies.values()].filter((policy) => !placed.has(policy));
+    if (unwritten.size > 0) new ClassRows(this.#datapath, this.#placed(standing)).write(numbered.filter(([, peers]) => unwritten.has(peers.key)));
   }
 
   /** Takes back what the image no longer has. Only when no program reads the generation before it any more. */
@@ -112,12 +120,12 @@ export class KernelNumbers {
       this.#settle(policy, at);
       standing.push(policy);
     }
+    const rows = new ClassRows(this.#datapath, this.#placed(standing));
     for (const [key, id] of inForce.saved.classes) {
       const peers = image.classes.get(key);
-      if (peers === undefined || !inForce.classes.has(id)) continue;
+      if (peers === undefined || !inForce.classes.has(id) || !rows.holds(id, peers)) continue;
       this.#classes.set(key, id);
-      if (standing.every((policy) => this.#rowOf(peers, policy).every((word, index) => word === peers.row(policy)[index]))) inForce.classes.delete(id);
-      else this.#classes.delete(key);
+      inForce.classes.delete(id);
     }
   }
 
@@ -128,28 +136,34 @@ export class KernelNumbers {
   }
 
   #placePolicy(policy: MergedPolicy): void {
-    const steps = stepsOf(policy);
     this.#checkShape(policy);
-    const column = this.#columns.take(policy.words);
-    const firstInterval = this.#intervals.take(policy.intervals.length);
+    const bits = policy.rules.length;
+    const lines = linesOf(policy.intervals.length);
+    const steps = stepsOf(policy);
+    const firstBit = this.#bits.take(bits, wordBits);
+    const firstLine = this.#lines.take(lines);
     const firstStep = this.#steps.take(steps);
     const id = this.#policyIds.take();
-    if (column === undefined || firstInterval === undefined || firstStep === undefined || id === undefined) {
-      if (column !== undefined) this.#columns.giveBack(column, policy.words);
-      if (firstInterval !== undefined) this.#intervals.giveBack(firstInterval, policy.intervals.length);
-      if (firstStep !== undefined) this.#steps.giveBack(firstStep, steps);
-      if (id !== undefined) this.#policyIds.giveBack(id);
-      throw new ConfigError(`the policies do not fit: at most ${limit.MAX_POLICIES - 1} different sets of rules with ${limit.ROW_WORDS} x 64 rules `
-        + `and ${limit.MAX_INTERVALS} port intervals together`, 'remove policies, or let more endpoints share the same ones');
+    if (firstBit !== undefined && firstLine !== undefined && firstStep !== undefined && id !== undefined) {
+      const at = { id, firstBit, bits, firstLine, lines, firstStep, steps };
+      this.#settle(policy, at);
+      writePolicy(this.#datapath, policy, at);
+      return;
     }
-    const at = { id, column, words: policy.words, firstInterval, intervals: policy.intervals.length, firstStep, steps };
-    this.#settle(policy, at);
-    writePolicy(this.#datapath, policy, at);
+    if (firstBit !== undefined) this.#bits.giveBack(firstBit, bits);
+    if (firstLine !== undefined) this.#lines.giveBack(firstLine, lines);
+    if (firstStep !== undefined) this.#steps.giveBack(firstStep, steps);
+    if (id !== undefined) this.#policyIds.untake(id);
+    const full = id === undefined ? `${limit.MAX_POLICIES - 1} different sets of rules`
+      : firstBit === undefined ? `${limit.ROW_WORDS * wordBits} rules over all different sets of rules`
+        : `${limit.MAX_STEPS - 1} port intervals over all different sets of rules`;
+    throw new ConfigError(`the policies do not fit: at most ${full}, the old and the new ones of a change together`,
+      'remove policies, let more endpoints share the same ones, or change fewer at once');
   }
 
   #checkShape(policy: MergedPolicy): void {
-    if (policy.intervals.length > 2 ** limit.SEARCH_DEPTH) {
-      throw new ConfigError(`a policy has ${policy.intervals.length} port intervals, at most ${2 ** limit.SEARCH_DEPTH} fit`, 'join neighbouring ports into ranges');
+    if (policy.intervals.length > limit.POLICY_INTERVALS) {
+      throw new ConfigError(`a policy has ${policy.intervals.length} port intervals, at most ${limit.POLICY_INTERVALS} fit`, 'join neighbouring ports into ranges');
     }
     const most = Math.max(0, ...policy.intervals.map((interval) => interval.steps.length));
     if (most > limit.POLICY_STEPS) {
@@ -157,11 +171,8 @@ export class KernelNumbers {
     }
   }
 
-  /** A class's words for a policy, in the kernel's memory. */
-  #rowOf(peers: PeerClass, policy: MergedPolicy): BigUint64Array {
-    const { column, words } = this.#placements.get(policy.key)!;
-    const start = this.#classes.get(peers.key)! * limit.ROW_WORDS + column;
-    return this.#datapath.classRows.subarray(start, start + words);
+  #placed(policies: readonly MergedPolicy[]): PlacedBits[] {
+    return policies.map((policy) => ({ policy, firstBit: this.#placements.get(policy.key)!.firstBit }));
   }
 
   #forgetPolicy(key: string): void {
@@ -171,11 +182,24 @@ export class KernelNumbers {
     this.#giveBack(at);
   }
 
+  /** Takes back what no program has read. */
+  #unplace(key: string): void {
+    const at = this.#placements.get(key)!;
+    this.#placements.delete(key);
+    this.#byId.delete(at.id);
+    this.#freeRows(at);
+    this.#policyIds.untake(at.id);
+  }
+
   #giveBack(at: Placement): void {
-    this.#columns.giveBack(at.column, at.words);
-    this.#intervals.giveBack(at.firstInterval, at.intervals);
-    this.#steps.giveBack(at.firstStep, at.steps);
+    this.#freeRows(at);
     this.#policyIds.giveBack(at.id);
+  }
+
+  #freeRows(at: Placement): void {
+    this.#bits.giveBack(at.firstBit, at.bits);
+    this.#lines.giveBack(at.firstLine, at.lines);
+    this.#steps.giveBack(at.firstStep, at.steps);
   }
 
   #forgetClass(key: string): void {

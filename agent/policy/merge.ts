@@ -12,14 +12,8 @@ import type { PeerSets } from './peer-sets.ts';
 import { labelPeer, type Rule, type RuleGroup } from './rule.ts';
 import { makeSelector, requirement } from './selector.ts';
 
-export interface BuiltPolicy {
-  readonly policy: MergedPolicy;
-  /** By bit: the number of its peer set. */
-  readonly peerSets: readonly (number | 'any')[];
-}
-
 export interface Merged {
-  readonly policies: ReadonlyMap<string, BuiltPolicy>;
+  readonly policies: PolicyImage['policies'];
   readonly ofEndpoint: PolicyImage['ofEndpoint'];
 }
 
@@ -35,7 +29,7 @@ export function mergePolicies(
   input: CompileInput, identities: readonly IdentityInput[], membership: Membership, peerSets: PeerSets,
 ): Merged {
   const groupsOf = groupsByIdentity(input, identities, membership);
-  const policies = new Map<string, BuiltPolicy>();
+  const policies = new Map<string, MergedPolicy>();
   const ofEndpoint = new Map<number, { ingress?: string; egress?: string }>();
   const keyByContent = new Map<string, string>();
   const common = commonNamedPorts(input.endpoints);
@@ -50,7 +44,7 @@ export function mergePolicies(
     if (key === undefined) {
       const ports: PortNumbers = direction === 'egress' ? { named: common, withPort } : { named: own, withPort };
       const built = build(taking.map((index) => input.rules[index]!), direction, ports, peerSets);
-      key = built.policy.key;
+      key = built.key;
       keyByContent.set(content, key);
       if (!policies.has(key)) policies.set(key, built);
     }
@@ -79,7 +73,7 @@ const concerns = (group: RuleGroup, direction: Direction): boolean =>
 const namesPorts = (group: RuleGroup): boolean =>
   group.rules.some((rule) => rule.ports !== 'all' && rule.ports.some((port) => port.kind === 'named'));
 
-function build(groups: readonly RuleGroup[], direction: Direction, ports: PortNumbers, peerSets: PeerSets): BuiltPolicy {
+function build(groups: readonly RuleGroup[], direction: Direction, ports: PortNumbers, peerSets: PeerSets): MergedPolicy {
   const rules = groups.flatMap((group) => group.rules.filter((rule) => rule.direction === direction));
   if (direction === 'ingress') rules.push(ALLOW_LOCALHOST);
   const bits = (['deny', 'allow'] as const)
@@ -90,16 +84,16 @@ function build(groups: readonly RuleGroup[], direction: Direction, ports: PortNu
   const defaultAction = enforcedBy.length > 0 ? 'default-deny' as const : 'allow' as const;
   const content = [direction, defaultAction, enforcedBy.map((ref) => [ref.kind, ref.namespace, ref.name]), bits.map((bit) =>
     [refKey(bit.ref), bit.set === 'any' ? 'any' : peerSets.digest(bit.set), bit.ranges.map(({ low, high }) => [low, high])])];
-  const policy: MergedPolicy = {
+  return {
     key: createHash('sha256').update(JSON.stringify(content)).digest('hex').slice(0, 32),
     direction,
     words: Math.ceil(bits.length / 64),
     defaultAction,
     intervals: makeIntervals(bits),
     rules: bits.map((bit) => bit.ref),
+    peerSets: bits.map((bit) => bit.set),
     enforcedBy,
   };
-  return { policy, peerSets: bits.map((bit) => bit.set) };
 }
 
 const refKey = ({ policy, path, action, log }: RuleRef): readonly unknown[] =>

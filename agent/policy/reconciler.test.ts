@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Bench } from '../../bpf/testing/bench.ts';
-import { action, limit } from '../../bpf/types.gen.ts';
+import { limit } from '../../bpf/types.gen.ts';
+import { ConfigError } from '../errors.ts';
 import { ipcacheKey } from '../ipcache/address.ts';
 import type { IpcacheRow } from '../ipcache/tables.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
@@ -19,9 +20,13 @@ beforeAll(() => {
 });
 afterAll(() => { bench.close(); });
 
-const policyOf = (key: string, intervals: readonly Interval[] = [{ lower: 0, steps: [{ word: 0, mask: 1n, action: 'allow' }] }], words = 1): MergedPolicy =>
-  ({ key, direction: 'ingress', words, defaultAction: 'default-deny', intervals, rules: [], enforcedBy: [] });
-const peers = (key: string, ...words: bigint[]): PeerClass => ({ key, row: () => words });
+const ref = { policy: { kind: 'CiliumNetworkPolicy', namespace: 'default', name: 'p' }, path: 'spec.ingress[0]', action: 'allow' as const };
+/** Bit n is for peer set n. */
+const policyOf = (key: string, intervals: readonly Interval[] = [{ lower: 0, steps: [{ word: 0, mask: 1n, action: 'allow' }] }], bits = 1): MergedPolicy => ({
+  key, direction: 'ingress', words: Math.ceil(bits / 64), defaultAction: 'default-deny', intervals, enforcedBy: [],
+  rules: new Array<typeof ref>(bits).fill(ref), peerSets: Array.from({ length: bits }, (_, bit) => bit),
+});
+const peers = (key: string, ...sets: number[]): PeerClass => ({ key, sets: new Set(sets), row: () => [] });
 
 function imageOf(policies: readonly MergedPolicy[], classes: readonly PeerClass[], identities: Record<number, string>): PolicyImage {
   return {
@@ -34,7 +39,7 @@ const prefix = (text: string, identity: number): IpcacheRow => ({ prefix: text, 
 const world = prefix('0.0.0.0/0', 9);
 const endpoint = { id: 1, key: 'default/a', uid: 'u', identity: 300, ipv4: '10.0.0.1', ipv6: 'fd00::1', ifindex: 77, mac: '02:00:00:00:00:01', hostMac: '02:00:00:00:00:02' } as EndpointRow;
 const row = (text: string) => bench.datapath.ipcache.get(ipcacheKey(text));
-const some = imageOf([policyOf('a')], [peers('all', 1n), peers('none', 0n)], { 9: 'none', 300: 'all', 500: 'all' });
+const some = imageOf([policyOf('a')], [peers('all', 0), peers('none')], { 9: 'none', 300: 'all', 500: 'all' });
 
 describe('PolicyReconciler', () => {
   test('a new prefix says what held before: the prefix around it; one that goes says what holds from then on', async () => {
@@ -55,7 +60,7 @@ describe('PolicyReconciler', () => {
 
   test('numbers in use are not rewritten: the endpoint knows both policies until the next flip', async () => {
     const before = reconciler.numbers.policyId('a');
-    const { generation } = await reconciler.apply(imageOf([policyOf('b')], [peers('all', 1n)], { 9: 'all' }), [world], [endpoint]);
+    const { generation } = await reconciler.apply(imageOf([policyOf('b')], [peers('all', 0)], { 9: 'all' }), [world], [endpoint]);
     const after = reconciler.numbers.policyId('b');
     expect(after).not.toBe(before);
     expect(bench.datapath.endpoints.get(77)).toMatchObject({ since: generation, ingress_policy: [before, after], egress_policy: [0, 0] });
@@ -65,21 +70,35 @@ describe('PolicyReconciler', () => {
 
   const many = (count: number): Interval[] => Array.from({ length: count }, (_, lower) => ({ lower, steps: [] }));
   const steps = Array.from({ length: limit.POLICY_STEPS + 1 }, (_, word) => ({ word, mask: 1n, action: 'allow' as const }));
-  test.each([
-    ['too many intervals in one policy', imageOf([policyOf('big', many(2 ** limit.SEARCH_DEPTH + 1))], [], {}), /port intervals/],
-    ['too many steps on one port', imageOf([policyOf('deep', [{ lower: 0, steps }], steps.length)], [], {}), /rules on one port/],
-    ['too many words for the class rows', imageOf([policyOf('wide', many(1), limit.ROW_WORDS + 1)], [], {}), /do not fit/],
-    ['too many policies together', imageOf(Array.from({ length: 5 }, (_, index) => policyOf(`p${index}`, many(2 ** limit.SEARCH_DEPTH))), [], {}), /do not fit/],
-    ['too many classes', imageOf([], Array.from({ length: limit.MAX_CLASSES + 1 }, (_, index) => peers(`c${index}`)), {}), /classes/],
-  ])('%s: refused whole, the old state stands', async (_, image, message) => {
+  const times = (count: number, make: (index: number) => MergedPolicy): PolicyImage => imageOf(Array.from({ length: count }, (_, index) => make(index)), [], {});
+  const addresses = (count: number): IpcacheRow[] => Array.from({ length: count }, (_, index) => prefix(`10.${index >> 16}.${(index >> 8) & 255}.${index & 255}/32`, 9));
+  const ends = (count: number): EndpointRow[] => Array.from({ length: count }, (_, index) => ({ ...endpoint, ifindex: 1_000 + index }));
+  const ours = imageOf([policyOf('b')], [peers('all', 0)], { 9: 'all' });
+  test.each<[string, PolicyImage, RegExp, IpcacheRow[]?, EndpointRow[]?]>([
+    ['too many intervals in one policy', imageOf([policyOf('big', many(limit.POLICY_INTERVALS + 1))], [], {}), /16385 port intervals, at most 16384 fit.*join/],
+    ['too many steps on one port', imageOf([policyOf('deep', [{ lower: 0, steps }], steps.length * 64)], [], {}), /2112 rules on one port, at most about 1024 fit.*join/],
+    ['too many rules in one policy', imageOf([policyOf('wide', many(1), limit.ROW_WORDS * 64 + 1)], [], {}), /at most 16384 rules over all different sets.*remove/],
+    ['too many rules together', times(5, (index) => policyOf(`w${index}`, many(1), 4_000)), /at most 16384 rules over all/],
+    ['too many intervals together', times(9, (index) => policyOf(`p${index}`, many(16_000))), /at most 131071 port intervals over all.*remove/],
+    ['too many policies', times(limit.MAX_POLICIES, (index) => policyOf(`n${index}`)), /at most 8191 different sets of rules.*remove/],
+    ['too many classes', imageOf([], Array.from({ length: limit.MAX_CLASSES }, (_, index) => peers(`c${index}`)), {}), /more than 16383 classes.*fewer/],
+    ['too many prefixes', ours, /262145 addresses and prefixes.*at most 262144.*fewer/, addresses(limit.MAX_PREFIXES)],
+    ['too many endpoints', ours, /16385 endpoints.*at most 16384/, [], ends(limit.MAX_ENDPOINTS)],
+  ])('%s: refused whole, the old state stands', async (name, image, message, prefixes = [], endpoints = []) => {
+    await reconciler.apply(ours, [world], [endpoint]);
     const generation = reconciler.generation;
     const kept = reconciler.numbers.policyId('b');
-    await expect(reconciler.apply(image, [world], [endpoint])).rejects.toThrow(message);
+    const before = [bench.datapath.policies.get(kept), bench.datapath.endpoints.get(77), row('0.0.0.0/0')];
+    const refused = await reconciler.apply(image, [world, ...prefixes], [endpoint, ...endpoints]).then(() => 'taken', (error: unknown) =>
+      (error instanceof ConfigError ? `${error.message}: ${error.mend}` : error));
+    expect(refused).toEqual(expect.stringMatching(message));
     expect([reconciler.generation, reconciler.numbers.policyId('b')]).toEqual([generation, kept]);
-    expect(bench.datapath.policies.get(kept)).toMatchObject({ intervals: 1, default_action: action.ACTION_DEFAULT_DENY });
+    expect([bench.datapath.policies.get(kept), bench.datapath.endpoints.get(77), row('0.0.0.0/0')]).toEqual(before);
     // Nothing leaked: what was there fits still.
-    await reconciler.apply(imageOf([policyOf('b')], [peers('all', 1n)], { 9: 'all' }), [world], [endpoint]);
-  });
+    await reconciler.apply(ours, [world], [endpoint]);
+    expect(reconciler.numbers.policyId('b')).toBe(kept);
+    await reconciler.apply(imageOf([policyOf('b'), policyOf(`after ${name}`)], [peers('all', 0), peers(`after ${name}`)], { 9: 'all', 500: `after ${name}` }), [world], [endpoint]);
+  }, 60_000);
 
   test('an endpoint that goes leaves the map', async () => {
     await reconciler.apply(imageOf([], [], {}), [world], []);
@@ -91,7 +110,7 @@ describe('an agent that follows one that died', () => {
   const folder = mkdtempSync(join(tmpdir(), 'weir-numbers-'));
   const path = join(folder, 'numbers.json');
   afterAll(() => { rmSync(folder, { recursive: true }); });
-  const first = imageOf([policyOf('a'), policyOf('b')], [peers('all', 1n), peers('none', 0n)], { 9: 'none', 300: 'all', 500: 'all' });
+  const first = imageOf([policyOf('a'), policyOf('b')], [peers('all', 0), peers('none')], { 9: 'none', 300: 'all', 500: 'all' });
   const rows = [world, prefix('10.0.0.1/32', 300)];
   const died = async (): Promise<PolicyReconciler> => {
     const one = new PolicyReconciler(bench.datapath, path);
@@ -122,7 +141,7 @@ describe('an agent that follows one that died', () => {
     const class_id = before.numbers.classId('all');
     spoil();
     const after = next();
-    const other = imageOf([policyOf('a', [{ lower: 0, steps: [{ word: 0, mask: 2n, action: 'deny' }] }])], [peers('all', 3n), peers('none', 0n)], { 9: 'none', 300: 'all' });
+    const other = imageOf([policyOf('a', [{ lower: 0, steps: [{ word: 0, mask: 2n, action: 'deny' }] }], 2)], [peers('all', 0, 1), peers('none')], { 9: 'none', 300: 'all' });
     const { generation } = await after.apply(other, rows, [endpoint]);
     const fresh = after.numbers.policyId('a');
     expect(fresh).not.toBe(old);
@@ -148,7 +167,7 @@ describe('an agent that follows one that died', () => {
   test('rows that nobody wants any more go with the first flip; a change that does not fit leaves all as it was', async () => {
     await died();
     const after = next();
-    const wide = imageOf([policyOf('wide', [{ lower: 0, steps: [] }], limit.ROW_WORDS + 1)], [], {});
+    const wide = imageOf([policyOf('wide', [{ lower: 0, steps: [] }], limit.ROW_WORDS * 64 + 1)], [], {});
     const old = bench.datapath.endpoints.get(77);
     await expect(after.apply(wide, rows, [endpoint])).rejects.toThrow(/do not fit/);
     expect(bench.datapath.endpoints.get(77)).toEqual(old);

@@ -1,8 +1,9 @@
 // Makes the kernel judge by a new set of policies, identities and endpoints at one instant: new rows first, then rows that
 // say both what held before and what holds from the next generation on, then the generation word flips (bpf/lib/types.h).
+import { ConfigError } from '../errors.ts';
 import { gracePeriod } from '../kernel/bpf.ts';
 import type { Datapath } from '../datapath/maps.ts';
-import { ipcache_flag, type Endpoint, type IpcacheValue, type Peer } from '../../bpf/types.gen.ts';
+import { ipcache_flag, limit, type Endpoint, type IpcacheValue, type Peer } from '../../bpf/types.gen.ts';
 import { ipcacheKey, mappedBytes, maskedPrefix, parsePrefix, prefixOfKey } from '../ipcache/address.ts';
 import type { IpcacheRow } from '../ipcache/tables.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
@@ -73,6 +74,7 @@ export class PolicyReconciler {
    * Throws ConfigError with the old state untouched when it does not fit.
    */
   async apply(image: PolicyImage, prefixes: readonly IpcacheRow[], endpoints: readonly EndpointRow[]): Promise<Applied> {
+    this.#checkRoom(prefixes, endpoints);
     this.numbers.place(image);
     this.#save();
     const next = (this.#generation + 1) >>> 0;
@@ -103,20 +105,30 @@ export class PolicyReconciler {
     this.#saved = this.numbers.revision;
   }
 
+  /** Rows that go stand until after the flip. */
+  #checkRoom(prefixes: readonly IpcacheRow[], endpoints: readonly EndpointRow[]): void {
+    const addresses = new Set([...this.#prefixes.keys(), ...prefixes.map((row) => row.prefix)]).size;
+    if (addresses > limit.MAX_PREFIXES) {
+      throw new ConfigError(`there are ${addresses} addresses and prefixes, the old and the new ones of a change together; at most ${limit.MAX_PREFIXES} fit`, 'name fewer prefixes in rules');
+    }
+    if (endpoints.length > limit.MAX_ENDPOINTS) throw new ConfigError(`there are ${endpoints.length} endpoints; at most ${limit.MAX_ENDPOINTS} fit`, 'run fewer workloads on this node');
+  }
+
   #writePrefixes(wanted: ReadonlyMap<string, PrefixState>, gone: readonly string[], next: number): number {
     const before = new Map(this.#prefixes);
+    const [coveringBefore, coveringAfter] = [coveringIn(before), coveringIn(wanted)];
     let written = 0;
     for (const [prefix, state] of wanted) {
       const old = before.get(prefix);
       if (old !== undefined && sameState(old, state)) continue;
       // An address that is new was judged by the prefix around it until now.
-      const was = old?.peer ?? covering(before, prefix)?.peer ?? nobody;
+      const was = old?.peer ?? coveringBefore(prefix)?.peer ?? nobody;
       this.#writePrefix(prefix, { peer: [was, state.peer], since: next, ifindex: state.ifindex, flags: state.flags });
       this.#prefixes.set(prefix, state);
       written += 1;
     }
     for (const prefix of gone) {
-      const around = covering(wanted, prefix);
+      const around = coveringAfter(prefix);
       const row: IpcacheValue = { peer: [before.get(prefix)!.peer, around?.peer ?? nobody], since: next, ifindex: 0, flags: around?.flags ?? 0 };
       this.#writePrefix(prefix, row);
       written += 1;
@@ -159,13 +171,22 @@ function endpointValue(row: EndpointRow, old: EndpointState, state: EndpointStat
   };
 }
 
-/** The longest prefix in `states` that covers `prefix` without being it. */
-function covering(states: ReadonlyMap<string, PrefixState>, prefix: string): PrefixState | undefined {
-  const { address, length } = parsePrefix(prefix);
-  for (let shorter = length - 1; shorter >= 0; shorter -= 1) {
-    const found = states.get(maskedPrefix(address, shorter));
-    if (found !== undefined) return found;
-  }
-  return undefined;
+/** Finds the longest prefix in `states` that covers another without being it: by the lengths that occur, which are few. */
+function coveringIn(states: ReadonlyMap<string, PrefixState>): (prefix: string) => PrefixState | undefined {
+  const family = (text: string): 'ipv4' | 'ipv6' => (text.includes(':') ? 'ipv6' : 'ipv4');
+  let longestFirst: { readonly ipv4: readonly number[]; readonly ipv6: readonly number[] } | undefined;
+  const lengths = (): typeof longestFirst & {} => {
+    const found = { ipv4: new Set<number>(), ipv6: new Set<number>() };
+    for (const prefix of states.keys()) found[family(prefix)].add(Number(prefix.slice(prefix.indexOf('/') + 1)));
+    return { ipv4: [...found.ipv4].sort((a, b) => b - a), ipv6: [...found.ipv6].sort((a, b) => b - a) };
+  };
+  return (prefix) => {
+    longestFirst ??= lengths();
+    const { address, length } = parsePrefix(prefix);
+    for (const shorter of longestFirst[family(prefix)]) {
+      const found = shorter < length ? states.get(maskedPrefix(address, shorter)) : undefined;
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  };
 }
-

@@ -68,13 +68,13 @@ export class PolicySet {
   }
 
   /** The kernel has no room for the latest changes: they are refused, the versions before them stay. False: there are none. */
-  refuseLatest(message: string): boolean {
+  refuseLatest(message: string, mend?: string): boolean {
     const latest = [...this.#entries.values()].filter((entry) => entry.pending);
     for (const entry of latest) {
       entry.groups = entry.previous;
       entry.refused = message;
       entry.pending = false;
-      this.#report(entry, [{ path: [], message }]);
+      this.#report(entry, [{ path: [], message, ...(mend === undefined ? {} : { mend }) }]);
     }
     return latest.length > 0;
   }

@@ -45,25 +45,32 @@ export class NumberAllocator {
   }
 
   giveBack(number: number): void { this.#free.push({ number, sinceMs: this.#now() }); }
+
+  /** As if it had never been taken: nobody has seen it. */
+  untake(number: number): void { this.#free.unshift({ number, sinceMs: -Infinity }); }
 }
 
 /** Contiguous ranges within [0, size). */
 export class RangeAllocator {
-  #free: { start: number; length: number }[];
+  /** Ascending, none touching another. */
+  readonly #free: { start: number; length: number }[];
 
   constructor(size: number, start = 0) { this.#free = [{ start, length: size - start }]; }
 
   get available(): number { return this.#free.reduce((sum, range) => sum + range.length, 0); }
 
-  /** Start of a range, or undefined when no gap is long enough. A length of 0 takes nothing. */
-  take(length: number): number | undefined {
+  /**
+   * Start of a range, or undefined when no gap is long enough. A length of 0 takes nothing. A range that fits into a block
+   * (from one multiple of `block` to the next) stays within one, a longer one begins with one.
+   */
+  take(length: number, block = 1): number | undefined {
     if (length === 0) return 0;
-    const index = this.#free.findIndex((range) => range.length >= length);
-    const range = this.#free[index];
-    if (range === undefined) return undefined;
-    if (range.length === length) this.#free.splice(index, 1);
-    else this.#free[index] = { start: range.start + length, length: range.length - length };
-    return range.start;
+    const startIn = (start: number): number => (start % block === 0 || (start % block) + length <= block ? start : Math.ceil(start / block) * block);
+    for (const range of this.#free) {
+      const start = startIn(range.start);
+      if (start + length <= range.start + range.length && this.reserve(start, length)) return start;
+    }
+    return undefined;
   }
 
   /** Takes this range, which somebody has had since before this allocator. False: a part of it is taken. */
@@ -80,12 +87,12 @@ export class RangeAllocator {
 
   giveBack(start: number, length: number): void {
     if (length === 0) return;
-    const merged: { start: number; length: number }[] = [];
-    for (const range of [...this.#free, { start, length }].sort((a, b) => a.start - b.start)) {
-      const last = merged.at(-1);
-      if (last !== undefined && last.start + last.length === range.start) last.length += range.length;
-      else merged.push({ ...range });
-    }
-    this.#free = merged;
+    const after = this.#free.findIndex((range) => range.start > start);
+    const at = after < 0 ? this.#free.length : after;
+    const [before, next] = [this.#free[at - 1], this.#free[at]];
+    const joinsBefore = before !== undefined && before.start + before.length === start;
+    const joinsNext = next !== undefined && start + length === next.start;
+    const joined = { start: joinsBefore ? before.start : start, length: length + (joinsBefore ? before.length : 0) + (joinsNext ? next.length : 0) };
+    this.#free.splice(joinsBefore ? at - 1 : at, Number(joinsBefore) + Number(joinsNext), joined);
   }
 }

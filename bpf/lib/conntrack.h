@@ -2,19 +2,56 @@
 /* Connection tracking: one row per connection for both directions. A row holds the generation in which it was judged;
  * when that has moved, the connection's original direction is judged again, so a policy change reaches what is established. */
 #pragma once
+#include <linux/errno.h>
 #include "maps.h"
 #include "packet.h"
 #include "verdict.h"
 #include "work.h"
 
 #define SECOND 1000000000ULL
-#define RECORD_INTERVAL_NS (5 * SECOND)
+#define TICKS(seconds) ((__u32)((seconds) * SECOND >> TICK_SHIFT))
+#define RECORD_INTERVAL TICKS(5)
+#define RST_DOUBT TICKS(1)
+#define SHORT_EXCHANGE 4	/* packets: a resolver asks for A and AAAA at once */
+#define CT_FINS (CT_FIN << 0 | CT_FIN << 1)
 
-static __always_inline __u64 idle_timeout_ns(__u8 protocol, __u8 state)
+static __always_inline __u32 ticks(void)
 {
+	return bpf_ktime_get_ns() >> TICK_SHIFT;
+}
+
+static __always_inline __u32 tcp_timeout(__u8 state)
+{
+	switch (state) {
+	case CT_ESTABLISHED:
+		return TICKS(CT_TIMEOUT_TCP_ESTABLISHED);
+	case CT_HALF_CLOSED:
+		return TICKS(CT_TIMEOUT_TCP_HALF_CLOSED);
+	case CT_CLOSING:
+		return TICKS(CT_TIMEOUT_TCP_CLOSING);
+	}
+	return TICKS(CT_TIMEOUT_TCP_NEW);
+}
+
+/* A short exchange by UDP is over early, so that the queries to one name server use up neither quota nor the node's ports. */
+static __always_inline __u32 idle_timeout(__u8 protocol, const struct ct_entry *entry)
+{
+	if (entry->reason)
+		return TICKS(CT_TIMEOUT_REVOKED);
 	if (protocol == IPPROTO_TCP)
-		return state == CT_CLOSING ? 10 * SECOND : state == CT_NEW ? 60 * SECOND : 8000 * SECOND;
-	return state == CT_NEW ? 30 * SECOND : 180 * SECOND;
+		return tcp_timeout(entry->state);
+	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6_)
+		return TICKS(CT_TIMEOUT_ICMP);
+	if (entry->state == CT_NEW)
+		return TICKS(CT_TIMEOUT_NEW);
+	if (protocol == IPPROTO_UDP && entry->packets <= SHORT_EXCHANGE)
+		return TICKS(CT_TIMEOUT_SHORT_EXCHANGE);
+	return protocol == IPPROTO_SCTP ? TICKS(CT_TIMEOUT_SCTP_ESTABLISHED) : TICKS(CT_TIMEOUT_ESTABLISHED);
+}
+
+static __always_inline int ct_is_idle(const struct ct_entry *entry, __u8 protocol, __u32 now)
+{
+	return (__s32)(now - entry->seen) > (__s32)idle_timeout(protocol, entry);
 }
 
 /* Orders the two ends; returns which of them (0, 1) the first named is. */
@@ -53,13 +90,15 @@ static __always_inline __u8 ct_key_of(const struct packet *p, struct ct_key *key
 	return ct_key_between(&p->saddr, p->sport, &p->daddr, p->dport, p->protocol, key);
 }
 
-/* A row that no longer stands for this packet: idle too long, or its tuple is opened anew. */
-static __always_inline int ct_is_over(const struct ct_entry *entry, const struct packet *p, __u64 now)
+/* A row that no longer stands for this packet: idle too long, or its tuple is opened anew. A SYN of the other end is part of a
+ * connection only as long as nothing answered its opener (simultaneous open: RFC 9293, 3.5); later it would be one that nobody judged. */
+static __always_inline int ct_is_over(const struct ct_entry *entry, const struct packet *p, __u8 from, __u32 now)
 {
-	if (now - entry->last_seen_ns > idle_timeout_ns(p->protocol, entry->state) && now > entry->last_seen_ns)
+	if (ct_is_idle(entry, p->protocol, now))
 		return 1;
-	return p->protocol == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN &&
-	       (entry->state == CT_CLOSING || entry->reason);
+	if (p->protocol != IPPROTO_TCP || (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+		return 0;
+	return entry->reason || entry->state >= CT_CLOSING || (from != entry->origin && entry->state != CT_NEW);
 }
 
 static __always_inline void connection_from_entry(const struct ct_entry *entry, struct connection *c)
@@ -72,47 +111,100 @@ static __always_inline void connection_from_entry(const struct ct_entry *entry, 
 
 static __always_inline void judgement_to_entry(struct ct_entry *entry, const struct connection *c, __u32 generation, enum drop_reason reason)
 {
+	__u8 fins = entry->flags & CT_FINS;
+
 	entry->egress = c->egress;
 	entry->ingress = c->ingress;
 	entry->source_identity = c->source_identity;
 	entry->destination_identity = c->destination_identity;
+	if (entry->origin) {
+		entry->ifindex[0] = c->destination.ifindex;
+		entry->ifindex[1] = c->source.ifindex;
+		entry->flags = fins | c->destination.host | c->source.host << 1;
+	} else {
+		entry->ifindex[0] = c->source.ifindex;
+		entry->ifindex[1] = c->destination.ifindex;
+		entry->flags = fins | c->source.host | c->destination.host << 1;
+	}
 	entry->reason = reason;
 	entry->generation = generation;
 }
 
+/* Where end `end` of a connection is, as long as the generation in which it was judged holds. */
+static __always_inline void place_in_entry(const struct ct_entry *entry, __u8 end, struct place *place)
+{
+	place->ifindex = end ? entry->ifindex[1] : entry->ifindex[0];
+	place->host = entry->flags >> (end & 1) & CT_HOST;
+}
+
+/* Nobody's rows go for those of another: what is beyond the quota, or finds the table full, is not opened. `held`: whose row of
+ * the same tuple is over; -1: there is none. */
+static __noinline enum drop_reason ct_insert(struct work *w, __s32 held)
+{
+	__u32 owner = w->ct_entry.owner, before = held;
+	struct usage *used;
+	long failed;
+
+	/* Its place is paid for. The sweeper may have been faster. */
+	if (before == owner && !bpf_map_update_elem(&conntrack, &w->ct_key, &w->ct_entry, BPF_EXIST))
+		return DROP_NONE;
+	if (held >= 0 && !bpf_map_delete_elem(&conntrack, &w->ct_key)) {
+		used = bpf_map_lookup_elem(&usage, &before);
+		if (used)
+			__sync_fetch_and_add(&used->connections, -1);
+	}
+	used = bpf_map_lookup_elem(&usage, &owner);
+	if (!used)
+		return DROP_CT_MAP_INSERTION_FAILED;
+	if ((__s32)used->connections < (__s32)used->quota) {
+		__sync_fetch_and_add(&used->connections, 1);
+		failed = bpf_map_update_elem(&conntrack, &w->ct_key, &w->ct_entry, BPF_NOEXIST);
+		if (!failed)
+			return DROP_NONE;
+		__sync_fetch_and_add(&used->connections, -1);
+		if (failed == -EEXIST)	/* another CPU has opened it meanwhile */
+			return DROP_NONE;
+	}
+	__sync_fetch_and_add(&used->refused, 1);
+	count(COUNTER_CT_REFUSED);
+	return DROP_CT_MAP_INSERTION_FAILED;
+}
+
 /* First packet of a connection: judged, and remembered when it may pass. */
-static __noinline enum drop_reason ct_open(struct work *w, __u8 from, __u64 now, __u32 length)
+static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from, __u32 length)
 {
 	struct observation *o = &w->observation;
 	struct ct_entry *entry = &w->ct_entry;
 
 	o->reason = judge_connection(o->generation, &w->packet.saddr, &w->packet.daddr, policy_key(&w->packet), &w->connection);
+	o->event = FLOW_DROP;
 	if (o->reason) {
-		o->event = FLOW_DROP;
-		o->direction = denied_at(&w->connection);
+		if (o->reason != DROP_EP_NOT_READY)
+			o->direction = denied_at(&w->connection);
 		return o->reason;
 	}
-	__builtin_memset(entry, 0, sizeof(*entry));
-	entry->last_seen_ns = now;
-	entry->last_record_ns = now;
+	entry->seen = ticks();
+	entry->recorded = entry->seen;
 	entry->packets = 1;
 	entry->bytes = length;
 	entry->policy_key = policy_key(&w->packet);
+	entry->owner = w->connection.owner;
 	entry->origin = from;
 	entry->state = w->packet.tcp_flags & TCP_RST ? CT_CLOSING : CT_NEW;
+	entry->flags = w->packet.tcp_flags & TCP_FIN ? CT_FIN << from : 0;
 	judgement_to_entry(entry, &w->connection, o->generation, DROP_NONE);
-	if (bpf_map_update_elem(&conntrack, &w->ct_key, entry, BPF_ANY)) {
-		o->event = FLOW_DROP;
-		return o->reason = DROP_CT_MAP_INSERTION_FAILED;
-	}
+	o->reason = ct_insert(w, held);
+	if (o->reason)
+		return o->reason;
+	w->to = w->connection.destination;
 	o->packets = 1;
 	o->bytes = length;
 	o->event = FLOW_NEW;
 	return DROP_NONE;
 }
 
-/* The row's verdict, taken again when the generation has moved since. */
-static __noinline enum drop_reason ct_verdict(struct work *w, struct ct_entry *entry)
+/* The row's verdict, taken again when the generation has moved since. w->connection is only filled when it was, or denied. */
+static __noinline enum drop_reason ct_judge_again(struct work *w, struct ct_entry *entry)
 {
 	struct observation *o = &w->observation;
 	__u8 origin = entry->origin & 1;
@@ -131,42 +223,70 @@ static __noinline enum drop_reason ct_verdict(struct work *w, struct ct_entry *e
 	return o->reason;
 }
 
-/* Follows the TCP states and says which record is due for a packet that passes. */
-static __always_inline void ct_pass(struct work *w, struct ct_entry *entry, __u64 now, __u32 length)
+static __always_inline enum drop_reason ct_verdict(struct work *w, struct ct_entry *entry)
+{
+	return entry->generation == w->observation.generation && !entry->reason ? DROP_NONE : ct_judge_again(w, entry);
+}
+
+/* Neither sequence numbers nor windows are followed: an RST or FIN counts when its tuple is the connection's. One that the receiver did not
+ * believe does no harm: who goes on talking a second after it is established again. */
+static __always_inline __u8 ct_next_state(struct ct_entry *entry, const struct packet *p, __u8 from, int is_reply, __u32 now)
+{
+	__u8 was = entry->state;
+
+	if (p->protocol != IPPROTO_TCP)
+		return was == CT_NEW && is_reply ? CT_ESTABLISHED : was;
+	if (p->tcp_flags & TCP_RST)
+		return CT_CLOSING;
+	if (p->tcp_flags & TCP_FIN)
+		entry->flags |= CT_FIN << (from & 1);
+	if ((entry->flags & CT_FINS) == CT_FINS)
+		return CT_CLOSING;
+	if (was == CT_CLOSING && (__s32)(now - entry->recorded) <= (__s32)RST_DOUBT)
+		return CT_CLOSING;
+	if (entry->flags & CT_FINS)
+		return CT_HALF_CLOSED;
+	return was == CT_NEW && (!is_reply || !(p->tcp_flags & TCP_ACK)) ? CT_NEW : CT_ESTABLISHED;
+}
+
+/* Follows the states and says which record is due for a packet that passes. */
+static __always_inline void ct_pass(struct work *w, struct ct_entry *entry, __u8 from, __u32 now, __u32 length)
 {
 	struct observation *o = &w->observation;
-	__u8 was = entry->state;
+	__u8 was = entry->state, is = ct_next_state(entry, &w->packet, from, o->is_reply, now);
 
 	__sync_fetch_and_add(&entry->packets, 1);
 	__sync_fetch_and_add(&entry->bytes, length);
-	if (w->packet.tcp_flags & (TCP_FIN | TCP_RST))
-		entry->state = CT_CLOSING;
-	else if (o->is_reply && was == CT_NEW)
-		entry->state = CT_ESTABLISHED;
-	if (entry->state == CT_CLOSING && was != CT_CLOSING)
+	if (is != was)
+		entry->state = is;
+	if (is >= CT_CLOSING && was < CT_CLOSING)
 		o->event = FLOW_CLOSE;
-	else if (!o->event && now - entry->last_record_ns > RECORD_INTERVAL_NS)
+	else if (is == CT_CLOSING && was != CT_CLOSING)
+		entry->recorded = now;	/* as the time of the RST */
+	else if (!o->event && (__s32)(now - entry->recorded) > (__s32)RECORD_INTERVAL)
 		o->event = FLOW_ACTIVE;
 	if (!o->event)
 		return;
-	entry->last_record_ns = now;
+	connection_from_entry(entry, &w->connection);
+	entry->recorded = now;
 	o->packets = entry->packets;
 	o->bytes = entry->bytes;
 }
 
-/* Finds or opens the connection of the packet; DROP_NONE: it may pass. */
+/* Finds or opens the connection of the packet; DROP_NONE: it may pass, to w->to. */
 static __noinline enum drop_reason conntrack_judge(struct work *w, __u32 length)
 {
-	__u64 now = bpf_ktime_get_ns();
 	__u8 from = ct_key_of(&w->packet, &w->ct_key);
 	struct ct_entry *entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
+	__u32 now = ticks();
 
-	if (!entry || ct_is_over(entry, &w->packet, now))
-		return ct_open(w, from, now, length);
+	if (!entry || ct_is_over(entry, &w->packet, from, now))
+		return ct_open(w, entry ? (__s32)entry->owner : -1, from, length);
 	w->observation.is_reply = from != entry->origin;
-	entry->last_seen_ns = now;
+	entry->seen = now;
 	if (!ct_verdict(w, entry)) {
-		ct_pass(w, entry, now, length);
+		place_in_entry(entry, !from, &w->to);
+		ct_pass(w, entry, from, now, length);
 		return DROP_NONE;
 	}
 	w->observation.event = FLOW_DROP;
@@ -174,22 +294,28 @@ static __noinline enum drop_reason conntrack_judge(struct work *w, __u32 length)
 	return w->observation.reason;
 }
 
-/* An ICMP error passes when the connection that it is about does (RFC 4443, 2.4; RFC 1122, 3.2.2).
- * 0: it is about no connection that is known, and is judged like any other packet. */
+/* An ICMP error passes when the connection that it is about does (RFC 4443, 2.4), to the end that sent what it is about (RFC 1122, 3.2.2)
+ * and nobody else. 0: it is about no connection that is known, and is judged like any other packet. */
 static __noinline int conntrack_judge_related(struct work *w)
 {
 	struct observation *o = &w->observation;
 	struct ct_entry *entry;
+	__u8 end;
 
-	ct_key_of(&w->inner, &w->ct_key);
+	if (!addr_equal(&w->packet.daddr, &w->inner.saddr))
+		return 0;
+	end = ct_key_of(&w->inner, &w->ct_key);
 	entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
-	if (!entry || ct_is_over(entry, &w->inner, bpf_ktime_get_ns()))
+	if (!entry || ct_is_idle(entry, w->inner.protocol, ticks()))
 		return 0;
 	o->is_reply = 1;
 	o->event = FLOW_NEW;
 	if (ct_verdict(w, entry)) {
 		o->event = FLOW_DROP;
 		o->direction = denied_at(&w->connection);
+		return 1;
 	}
+	connection_from_entry(entry, &w->connection);
+	place_in_entry(entry, end, &w->to);
 	return 1;
 }

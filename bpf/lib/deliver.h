@@ -9,7 +9,7 @@
 #include "record.h"
 #include "work.h"
 
-/* One judgement for both ends; writes the record that is due. */
+/* One judgement for both ends; writes the record that is due. Where the packet passes to is in w->to. */
 static __noinline enum drop_reason judge_packet(struct __sk_buff *skb, struct work *w)
 {
 	struct observation *o = &w->observation;
@@ -17,27 +17,40 @@ static __noinline enum drop_reason judge_packet(struct __sk_buff *skb, struct wo
 	o->generation = current_generation();
 	if (!w->packet.icmp_error || parse_inner(skb, &w->packet, &w->inner) || !conntrack_judge_related(w))
 		conntrack_judge(w, skb->len);
-	if (o->event)
+	if (o->event) {
+		if (!o->point && !o->reason)
+			o->point = w->to.ifindex ? TO_ENDPOINT : w->to.host ? TO_HOST : TO_NETWORK;
 		write_record(w);
+	}
 	count(o->reason ? COUNTER_DROPPED : COUNTER_FORWARDED);
 	return o->reason;
 }
 
-/* A routed hop: RFC 1812, 5.3.1 and RFC 8200, 3. */
+/* A routed hop: RFC 1812, 5.3.1 and RFC 8200, 3. The checksum follows (RFC 1624, 3). */
 static __always_inline enum drop_reason decrement_ttl(struct __sk_buff *skb, const struct packet *p)
 {
-	__u8 ttl;
+	struct ipv6hdr *ip6;
+	struct iphdr *ip4;
+	__u32 sum;
 
-	if (bpf_skb_load_bytes(skb, ETH_HLEN + (p->ipv4 ? 8 : 7), &ttl, 1))
+	if ((void *)(long)skb->data + ETH_HLEN + sizeof(*ip4) > (void *)(long)skb->data_end)
+		bpf_skb_pull_data(skb, ETH_HLEN + sizeof(*ip4));
+	ip4 = (void *)(long)skb->data + ETH_HLEN;
+	ip6 = (void *)ip4;
+	if ((void *)(ip4 + 1) > (void *)(long)skb->data_end)
 		return DROP_INVALID_PACKET;
-	if (ttl <= 1)
-		return DROP_TTL_EXCEEDED;
-	if (p->ipv4) {
-		if (bpf_l3_csum_replace(skb, ETH_HLEN + 10, bpf_htons((__u16)ttl << 8), bpf_htons((__u16)(ttl - 1) << 8), 2))
-			return DROP_INVALID_PACKET;
+	if (!p->ipv4) {
+		if (ip6->hop_limit <= 1)
+			return DROP_TTL_EXCEEDED;
+		ip6->hop_limit--;
+		return DROP_NONE;
 	}
-	ttl--;
-	return bpf_skb_store_bytes(skb, ETH_HLEN + (p->ipv4 ? 8 : 7), &ttl, 1, 0) ? DROP_INVALID_PACKET : DROP_NONE;
+	if (ip4->ttl <= 1)
+		return DROP_TTL_EXCEEDED;
+	sum = ip4->check + bpf_htons(0x0100);
+	ip4->check = sum + (sum >= 0xffff);
+	ip4->ttl--;
+	return DROP_NONE;
 }
 
 /* Straight into the workload's namespace: past the host's stack and past to_workload. */
@@ -45,13 +58,17 @@ static __always_inline int hand_to_workload(struct __sk_buff *skb, struct work *
 {
 	struct endpoint *end = bpf_map_lookup_elem(&endpoints, &ifindex);
 	enum drop_reason reason;
+	struct ethhdr *eth;
 
 	if (!end)
 		return drop_unjudged(w, DIRECTION_INGRESS, DROP_EP_NOT_READY);
 	reason = decrement_ttl(skb, &w->packet);
 	if (reason)
 		return drop_unjudged(w, DIRECTION_INGRESS, reason);
-	if (bpf_skb_store_bytes(skb, 0, end->mac, 6, 0) || bpf_skb_store_bytes(skb, 6, end->host_mac, 6, 0))
+	eth = (void *)(long)skb->data;
+	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
 		return drop_unjudged(w, DIRECTION_INGRESS, DROP_INVALID_PACKET);
+	mac_copy(eth->h_dest, end->mac);
+	mac_copy(eth->h_source, end->host_mac);
 	return bpf_redirect_peer(ifindex, 0);
 }

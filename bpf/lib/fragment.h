@@ -10,21 +10,36 @@
 #include "packet.h"
 #include "work.h"
 
-#define FRAGMENT_TIMEOUT_NS (30 * SECOND)	/* as long as Linux waits (ipfrag_time); RFC 8200, 4.5: 60 s at most */
+#define FRAGMENT_TIMEOUT_NS (FRAGMENT_SECONDS * SECOND)
 
-/* The node's devices have no endpoint: pieces of one datagram may come in on several. */
+/* Senders count their identifications up, so the datagrams that are under way at one time have slots of their own. The node's devices
+ * have no endpoint: pieces of one datagram may come in on several. */
 static __always_inline void fragment_key_of(struct work *w)
 {
 	const struct packet *p = &w->packet;
 	struct fragment_key *key = &w->fragment_key;
+	__u32 mixed = p->fragment_id ^ p->saddr.word[3] ^ p->daddr.word[3];
 
+	mixed ^= mixed >> 16;
+	mixed ^= mixed >> 8;
 	__builtin_memset(key, 0, sizeof(*key));
-	key->saddr = p->saddr;
-	key->daddr = p->daddr;
-	key->id = p->fragment_id;
 	key->ifindex = w->observation.ifindex;
 	key->direction = w->observation.direction;
-	key->protocol = p->ipv4 ? p->protocol : 0;
+	key->slot = mixed & (key->ifindex ? FRAGMENT_SLOTS - 1 : FRAGMENT_SLOTS_NODE - 1);
+}
+
+/* The row of w->packet's own datagram. */
+static __always_inline struct fragment_value *fragment_find(struct work *w)
+{
+	const struct packet *p = &w->packet;
+	struct fragment_value *value;
+
+	fragment_key_of(w);
+	value = bpf_map_lookup_elem(&fragments, &w->fragment_key);
+	if (!value || value->id != p->fragment_id || value->wire_protocol != (p->ipv4 ? p->protocol : 0) ||
+	    !addr_equal(&value->saddr, &p->saddr) || !addr_equal(&value->daddr, &p->daddr))
+		return 0;
+	return value;
 }
 
 /* Where there is no room, the fragments that follow drop with their reason. */
@@ -36,6 +51,10 @@ static __always_inline void fragment_remember(struct work *w)
 	fragment_key_of(w);
 	__builtin_memset(value, 0, sizeof(*value));
 	value->time_ns = bpf_ktime_get_ns();
+	value->saddr = p->saddr;
+	value->daddr = p->daddr;
+	value->id = p->fragment_id;
+	value->wire_protocol = p->ipv4 ? p->protocol : 0;
 	value->sport = p->sport;
 	value->dport = p->dport;
 	value->protocol = p->protocol;
@@ -47,19 +66,17 @@ static __always_inline void fragment_remember(struct work *w)
 /* A first fragment of the same name that is the host's: what follows it is not for the workload that had the name before. */
 static __always_inline void fragment_forget(struct work *w)
 {
-	fragment_key_of(w);
-	bpf_map_delete_elem(&fragments, &w->fragment_key);
+	if (fragment_find(w))
+		bpf_map_delete_elem(&fragments, &w->fragment_key);
 }
 
 /* Gives a later fragment what its first one said. An ICMP error's quote is in the first alone: the rest is judged by its type. */
 static __always_inline enum drop_reason fragment_recall(struct work *w)
 {
-	struct fragment_value *value;
+	struct fragment_value *value = fragment_find(w);
 	struct packet *p = &w->packet;
 	__u64 now = bpf_ktime_get_ns();
 
-	fragment_key_of(w);
-	value = bpf_map_lookup_elem(&fragments, &w->fragment_key);
 	if (!value || (now > value->time_ns && now - value->time_ns > FRAGMENT_TIMEOUT_NS))
 		return DROP_FRAGMENT_WITHOUT_FIRST;
 	p->sport = value->sport;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Every map. User space writes all but conntrack, nat, fragments, counters and flows. */
+/* Every map. User space writes all but conntrack, nat, fragments, counters and flows, and of usage the quota. */
 #pragma once
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -17,13 +17,15 @@
 MAP(control_words, BPF_MAP_TYPE_ARRAY, __u32, struct control, 1, 0);
 MAP(endpoints, BPF_MAP_TYPE_HASH, __u32, struct endpoint, MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
 MAP(ipcache, BPF_MAP_TYPE_LPM_TRIE, struct ipcache_key, struct ipcache_value, MAX_PREFIXES, BPF_F_NO_PREALLOC);
-MAP(policies, BPF_MAP_TYPE_ARRAY, __u32, struct policy, MAX_POLICIES, 0);
-MAP(intervals, BPF_MAP_TYPE_ARRAY, __u32, struct interval, MAX_INTERVALS, BPF_F_MMAPABLE);
+/* What a verdict reads is mmapable, also where nobody maps it: only such maps have their rows where cache lines begin. */
+MAP(policies, BPF_MAP_TYPE_ARRAY, __u32, struct policy, MAX_POLICIES, BPF_F_MMAPABLE);
+MAP(bounds, BPF_MAP_TYPE_ARRAY, __u32, struct bounds, MAX_BOUND_LINES, BPF_F_MMAPABLE);
 MAP(steps, BPF_MAP_TYPE_ARRAY, __u32, struct step, MAX_STEPS, BPF_F_MMAPABLE);
-MAP(class_rows, BPF_MAP_TYPE_ARRAY, __u32, __u64, MAX_CLASSES * ROW_WORDS, BPF_F_MMAPABLE);
-MAP(conntrack, BPF_MAP_TYPE_LRU_HASH, struct ct_key, struct ct_entry, MAX_CONNECTIONS, 0);
-MAP(nat, BPF_MAP_TYPE_LRU_HASH, struct nat_key, struct nat_value, MAX_NAT, 0);
-MAP(fragments, BPF_MAP_TYPE_LRU_HASH, struct fragment_key, struct fragment_value, MAX_FRAGMENTS, 0);
+MAP(class_rows, BPF_MAP_TYPE_ARRAY, __u32, struct class_line, MAX_CLASSES * (ROW_WORDS / LINE_WORDS), BPF_F_MMAPABLE);
+MAP(conntrack, BPF_MAP_TYPE_HASH, struct ct_key, struct ct_entry, MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
+MAP(nat, BPF_MAP_TYPE_HASH, struct nat_key, struct nat_value, MAX_NAT, BPF_F_NO_PREALLOC);
+MAP(usage, BPF_MAP_TYPE_ARRAY, __u32, struct usage, MAX_ENDPOINTS, BPF_F_MMAPABLE);
+MAP(fragments, BPF_MAP_TYPE_HASH, struct fragment_key, struct fragment_value, MAX_FRAGMENTS, BPF_F_NO_PREALLOC);
 MAP(netdevs, BPF_MAP_TYPE_HASH, __u32, struct netdev, MAX_NETDEVS, BPF_F_NO_PREALLOC);
 MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, COUNTERS, 0);
 
@@ -43,6 +45,8 @@ struct anchor {
 	enum observation_point observation_point;
 	enum counter counter;
 	enum ct_state ct_state;
+	enum ct_timeout ct_timeout;
+	enum ct_flag ct_flag;
 	enum ipcache_flag ipcache_flag;
 };
 const struct anchor *anchor SEC(".rodata.types");

@@ -13,12 +13,6 @@
 #include "work.h"
 
 #define NAT_TRIES 16
-#define SHORT_EXCHANGE 4	/* packets: a resolver asks for A and AAAA at once */
-
-static __always_inline int has_ports(__u8 protocol)
-{
-	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
-}
 
 static __always_inline int is_echo(const struct packet *p)
 {
@@ -93,20 +87,10 @@ static __always_inline int addr_is_zero(const struct addr *a)
 	return !(a->word[0] | a->word[1] | a->word[2] | a->word[3]);
 }
 
-/* Until when a connection holds its port. A short exchange by UDP gives it back after 30 s, as Linux' own tracking does
- * (nf_conntrack_udp_timeout), so that the queries to one name server do not use up the range. */
-static __always_inline __u64 port_timeout_ns(__u8 protocol, const struct ct_entry *entry)
-{
-	if (protocol == IPPROTO_UDP && entry->packets <= SHORT_EXCHANGE)
-		return 30 * SECOND;
-	return idle_timeout_ns(protocol, entry->state);
-}
-
-/* Frees the port of w->nat_back when the connection that had it is over: rows are taken away only when their port is wanted. */
+/* Frees the port of w->nat_back when the connection that had it is over: when its port is wanted before the sweeper came by. */
 static __noinline int nat_release(struct work *w)
 {
 	struct nat_value *inside = bpf_map_lookup_elem(&nat, &w->nat_back);
-	__u64 now = bpf_ktime_get_ns();
 	struct ct_entry *entry;
 
 	if (!inside)
@@ -118,7 +102,7 @@ static __noinline int nat_release(struct work *w)
 	ct_key_between(&w->nat_gone.local, w->nat_gone.local_port, &w->nat_gone.remote,
 		       has_ports(w->nat_gone.protocol) ? w->nat_gone.remote_port : w->nat_gone.local_port, w->nat_gone.protocol, &w->ct_key);
 	entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
-	if (entry && (now < entry->last_seen_ns || now - entry->last_seen_ns <= port_timeout_ns(w->nat_gone.protocol, entry)))
+	if (entry && !ct_is_idle(entry, w->nat_gone.protocol, ticks()))
 		return 0;
 	bpf_map_delete_elem(&nat, &w->nat_gone);
 	bpf_map_delete_elem(&nat, &w->nat_back);
@@ -148,8 +132,8 @@ static __always_inline int nat_open(struct work *w)
 	return -1;
 }
 
-/* The port that this connection has, as long as the row back is its own: the kernel may have evicted that alone, and
- * then another connection may hold it. */
+/* The port that this connection has, as long as the row back is its own: an agent's end or the sweeper may have taken
+ * that alone, and then another connection may hold it. */
 static __always_inline int nat_find(struct work *w)
 {
 	struct nat_value *known = bpf_map_lookup_elem(&nat, &w->nat_key), *inside;

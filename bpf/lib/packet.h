@@ -31,6 +31,8 @@ struct packet {
 	__be16 sport;		/* ICMP echo: the id; other ICMP: 0 */
 	__be16 dport;
 	__u16 l4;		/* offset of the transport header from the start of the frame */
+	__u8 smac[6];
+	__u8 dmac[6];
 	__u8 ipv4;		/* 1: IPv4, 0: IPv6 */
 	__u8 protocol;
 	__u8 tcp_flags;
@@ -38,9 +40,8 @@ struct packet {
 	__u8 icmp_code;
 	__u8 icmp_error;	/* carries the header of the packet it is about */
 	__u8 fragment;		/* enum fragment */
-	__u8 smac[6];
-	__u8 dmac[6];
-};
+	__u8 pad[3];
+} __attribute__((aligned(8)));
 
 struct ports { __be16 source, destination; };
 struct tcp_head { struct ports ports; __be32 seq, ack; __u8 offset, flags; __be16 window, checksum, urgent; };
@@ -71,15 +72,33 @@ static __always_inline int addr_equal(const struct addr *a, const struct addr *b
 	return a->word[3] == b->word[3] && a->word[2] == b->word[2] && a->word[1] == b->word[1] && a->word[0] == b->word[0];
 }
 
+/* MAC addresses stand on even offsets in every struct and frame. */
 static __always_inline int mac_equal(const __u8 *a, const __u8 *b)
 {
-	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3] && a[4] == b[4] && a[5] == b[5];
+	const __u16 *x = (const __u16 *)a, *y = (const __u16 *)b;
+
+	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2];
+}
+
+static __always_inline void mac_copy(__u8 *to, const __u8 *from)
+{
+	__u16 *x = (__u16 *)to;
+	const __u16 *y = (const __u16 *)from;
+
+	x[0] = y[0];
+	x[1] = y[1];
+	x[2] = y[2];
 }
 
 /* A VLAN tag: taken off into the packet's metadata by the device or the stack, or still in the frame (IEEE 802.1Q, 802.1ad). */
 static __always_inline int is_tagged(const struct __sk_buff *skb, __be16 ether_type)
 {
 	return skb->vlan_present || ether_type == bpf_htons(ETH_P_8021Q) || ether_type == bpf_htons(ETH_P_8021AD);
+}
+
+static __always_inline int has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
 }
 
 /* The key of the policy's intervals: what the packet asks for. */
@@ -137,7 +156,8 @@ static __always_inline enum drop_reason parse_l4(struct __sk_buff *skb, __u32 l4
 	case IPPROTO_ICMPV6_:
 		return parse_icmp(skb, l4, p);
 	}
-	return DROP_NONE;
+	/* Without a header to read nothing else would notice that the IP header is cut. */
+	return l4 > skb->len ? DROP_CT_TRUNCATED_OR_INVALID_HEADER : DROP_NONE;
 }
 
 /* Bytes of the transport header at p->l4. */
@@ -241,11 +261,56 @@ static __always_inline enum drop_reason parse_ipv6(struct __sk_buff *skb, __u32 
 	return DROP_NONE;
 }
 
+/* The frames that nearly all are: TCP or UDP in a whole packet without options before it, headers in the linear part. 0: read it the long way. */
+static __always_inline int parse_plain(struct __sk_buff *skb, __be16 ether_type, struct packet *p)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct tcp_head *head;
+
+	if (ether_type == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = data + ETH_HLEN;
+
+		head = (void *)(ip + 1);
+		if ((void *)(&head->ack) > end || *(__u8 *)ip != 0x45 || ip->frag_off & bpf_htons(0x3fff))
+			return 0;
+		addr_from_ipv4(&p->saddr, ip->saddr);
+		addr_from_ipv4(&p->daddr, ip->daddr);
+		p->ipv4 = 1;
+		p->protocol = ip->protocol;
+	} else if (ether_type == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = data + ETH_HLEN;
+
+		/* Mapped and other addresses of ::/64 go the long way. */
+		head = (void *)(ip + 1);
+		if ((void *)(&head->ack) > end || *(__u8 *)ip >> 4 != 6 || !(ip->saddr.s6_addr32[0] | ip->saddr.s6_addr32[1]) ||
+		    !(ip->daddr.s6_addr32[0] | ip->daddr.s6_addr32[1]))
+			return 0;
+		addr_from_ipv6(&p->saddr, &ip->saddr);
+		addr_from_ipv6(&p->daddr, &ip->daddr);
+		p->protocol = ip->nexthdr;
+	} else {
+		return 0;
+	}
+	if (p->protocol == IPPROTO_TCP) {
+		if ((void *)(head + 1) > end)
+			return 0;
+		p->tcp_flags = head->flags;
+	} else if (p->protocol != IPPROTO_UDP) {	/* whose header is as long as TCP's is before `ack` */
+		return 0;
+	}
+	p->sport = head->ports.source;
+	p->dport = head->ports.destination;
+	p->l4 = (void *)head - data;
+	return 1;
+}
+
 static __noinline enum drop_reason parse(struct __sk_buff *skb, __be16 ether_type, struct packet *p)
 {
 	struct span span = {};
 	enum drop_reason reason;
 
+	if (parse_plain(skb, ether_type, p))
+		return DROP_NONE;
 	if (ether_type == bpf_htons(ETH_P_IP))
 		reason = parse_ipv4(skb, ETH_HLEN, p, &span);
 	else if (ether_type == bpf_htons(ETH_P_IPV6))
@@ -285,6 +350,10 @@ static __noinline int parse_inner(struct __sk_buff *skb, const struct packet *ou
 		inner->dport = icmp.id;
 		return 0;
 	}
+	inner->sport = 0;
+	inner->dport = 0;
+	if (!has_ports(inner->protocol))
+		return 0;
 	if (bpf_skb_load_bytes(skb, l4, &ports, sizeof(ports)))
 		return -1;
 	inner->sport = ports.source;

@@ -33,8 +33,8 @@ static __noinline int write_record(const struct work *w)
 	r->destination_identity = o->is_reply ? c->source_identity : c->destination_identity;
 	r->generation = o->generation;
 	r->ifindex = o->ifindex;
-	__builtin_memcpy(r->smac, p->smac, sizeof(r->smac));
-	__builtin_memcpy(r->dmac, p->dmac, sizeof(r->dmac));
+	mac_copy(r->smac, p->smac);
+	mac_copy(r->dmac, p->dmac);
 	r->protocol = p->protocol;
 	r->tcp_flags = p->tcp_flags;
 	r->event = o->event;
@@ -57,6 +57,7 @@ static __noinline int drop_unjudged(struct work *w, enum direction direction, en
 	o->reason = reason;
 	o->direction = direction;
 	o->generation = current_generation();
+	__builtin_memset(&w->connection, 0, sizeof(w->connection));
 	if (from)
 		w->connection.source_identity = from->peer[(__s32)(o->generation - from->since) >= 0].identity;
 	if (to)

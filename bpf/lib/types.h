@@ -106,31 +106,38 @@ enum counter {
 	COUNTER_RECORDS_LOST = 0,	/* flow records that found the ring full */
 	COUNTER_FORWARDED = 1,		/* packets */
 	COUNTER_DROPPED = 2,		/* packets */
-	COUNTERS = 3,
+	COUNTER_CT_REFUSED = 3,		/* new connections beyond an endpoint's quota, or with the table full */
+	COUNTERS = 4,
 };
 
 /* How much fits; what goes beyond is refused whole by user space. */
 enum limit {
-	MAX_POLICIES = 4096,
-	MAX_INTERVALS = 65536,
-	MAX_STEPS = 131072,
-	MAX_CLASSES = 4096,
-	ROW_WORDS = 512,	/* u64 words of one class row: each merged policy with rules takes at least one */
-	MAX_ENDPOINTS = 4096,
-	MAX_PREFIXES = 131072,
-	MAX_CONNECTIONS = 131072,
-	MAX_NAT = 131072,
-	MAX_FRAGMENTS = 8192,	/* datagrams whose first fragment is remembered; the oldest go */
+	MAX_POLICIES = 8192,
+	MAX_BOUND_LINES = 8192,
+	MAX_STEPS = 131072,	/* each interval of a policy takes at least one */
+	MAX_CLASSES = 16384,
+	ROW_WORDS = 256,	/* u64 words of one class row: a bit for each rule of each merged policy */
+	LINE_WORDS = 8,
+	MAX_ENDPOINTS = 16384,
+	MAX_PREFIXES = 262144,	/* two addresses for each of 65,535 identities, and as many again */
+	MAX_CONNECTIONS = 262144,	/* unless it is set (--conntrack-entries) */
+	MAX_NAT = 524288,	/* two rows for each connection */
+	SWEEP_KEYS = 64,	/* connections that one run of the sweeper looks at */
+	SWEEP_FIRST = 16,	/* where their keys begin in its frame */
+	MAX_FRAGMENTS = 65536,	/* datagrams whose first fragment is remembered */
+	FRAGMENT_SLOTS = 256,	/* of one workload, each direction: a later datagram in the same slot takes it */
+	FRAGMENT_SLOTS_NODE = 4096,	/* of the node's devices */
+	FRAGMENT_SECONDS = 30,	/* as long as Linux waits (ipfrag_time); RFC 8200, 4.5: 60 s at most */
 	MAX_NETDEVS = 64,
 	RING_BYTES = 8388608,
 	POLICY_STEPS = 32,	/* steps that one interval may have */
-	SEARCH_DEPTH = 14,	/* at most 2^14 intervals in one policy */
+	ROOT_BOUNDS = 10,	/* of a policy, in its own row */
+	LINE_BOUNDS = 16,
+	POLICY_LEVELS = 3,	/* of lines below that row */
+	POLICY_INTERVALS = 16384,	/* as many as three levels hold, and more than anybody writes */
 	NAT_PORT_FIRST = 61000,	/* above Linux's default ip_local_port_range, so that it never meets the host's own */
 	NAT_PORT_COUNT = 4536,
 };
-
-/* `first_step` of an interval without steps. */
-enum { NO_STEP = 0xffffffff };
 
 /* ---- map rows ---- */
 
@@ -170,17 +177,37 @@ struct endpoint {
 	__u8 host_mac[6];	/* of the host side */
 };
 
+/* 64 bytes, one cache line. Its ports are disjoint intervals of the keys (protocol << 16) | port, ICMP: type as the port; interval 0
+ * begins at 0, the others at a lower bound each. The bounds are a tree of which this row is the root: of n children below a row or
+ * line, the bounds are where children 1 to n - 1 begin; each is written as 2^31 less the bound, a place that is not taken as 0, so that
+ * with the key added the high bit tells whether the bound is not above it. */
 struct policy {
-	__u32 first_interval;
-	__u32 intervals;
-	__u32 column;		/* first word of this policy in every class row */
-	__u32 default_action;	/* ACTION_ALLOW or ACTION_DEFAULT_DENY */
+	__u32 room[ROOT_BOUNDS];
+	__u32 first_line[POLICY_LEVELS];	/* of each level below, in `bounds` */
+	__u32 first_step;	/* of interval 0; that of interval i is i further */
+	__u32 first_bit;	/* of this policy in every class row. Up to 64 bits stand in one word, more begin with one */
+	__u16 intervals;
+	__u8 levels;		/* below this row */
+	__u8 default_action;	/* ACTION_ALLOW or ACTION_DEFAULT_DENY; 0: there is no such policy */
 };
 
-/* Holds for keys from `lower` up to the next interval's: (protocol << 16) | port, ICMP: type as the port. */
-struct interval {
-	__u32 lower;
-	__u32 first_step;
+struct bounds {
+	__u32 room[LINE_BOUNDS];
+};
+
+/* Tried in order: the first with a common bit decides. An interval without any has one with an empty mask. */
+struct step {
+	__u64 mask;
+	__u32 next;		/* 0: none */
+	__u16 word;		/* of the policy's own words */
+	__u8 action;		/* enum action */
+	__u8 pad;
+};
+
+/* A part of a class's row, one cache line; row n * MAX_CLASSES + c has words n * LINE_WORDS and on of class c. So what is in use
+ * stands together. */
+struct class_line {
+	__u64 word[LINE_WORDS];
 };
 
 struct control {
@@ -199,24 +226,59 @@ struct ct_key {
 enum ct_state {
 	CT_NEW = 0,		/* one direction seen */
 	CT_ESTABLISHED = 1,	/* both directions seen */
-	CT_CLOSING = 2,		/* FIN or RST seen */
+	CT_CLOSING = 2,		/* FIN of both ends, or RST, seen */
+	CT_HALF_CLOSED = 3,	/* FIN of one end seen: the other may still send */
 };
 
+/* Seconds without a packet after which a connection is over. */
+enum ct_timeout {
+	CT_TIMEOUT_SHORTEST = 10,
+	CT_TIMEOUT_TCP_CLOSING = 10,
+	CT_TIMEOUT_NEW = 30,
+	CT_TIMEOUT_SHORT_EXCHANGE = 30,	/* UDP, as Linux' own (nf_conntrack_udp_timeout) */
+	CT_TIMEOUT_ICMP = 30,
+	CT_TIMEOUT_TCP_NEW = 60,
+	CT_TIMEOUT_REVOKED = 60,
+	CT_TIMEOUT_TCP_HALF_CLOSED = 120,
+	CT_TIMEOUT_ESTABLISHED = 180,
+	CT_TIMEOUT_SCTP_ESTABLISHED = 210,	/* heartbeats come each 30 s (RFC 9260, 16) */
+	CT_TIMEOUT_TCP_ESTABLISHED = 8000,
+};
+
+/* Bit 0 of each pair is of key.addr[0], bit 1 of key.addr[1]. */
+enum ct_flag {
+	CT_HOST = 1,		/* that end is this node */
+	CT_FIN = 4,		/* that end has sent a FIN */
+};
+
+/* Times of connections: units of 2^20 ns of CLOCK_MONOTONIC, so that two of them and what every packet needs stand in one cache line. */
+enum { TICK_SHIFT = 20 };
+
 struct ct_entry {
-	__u64 last_seen_ns;
-	__u64 last_record_ns;
+	__u32 seen;		/* last packet, ticks */
+	__u32 recorded;		/* last record, ticks */
 	__u64 packets;
 	__u64 bytes;
-	struct judgement egress;
-	struct judgement ingress;
-	__u32 generation;	/* in which it was judged */
-	__u32 source_identity;
-	__u32 destination_identity;
-	__u32 policy_key;	/* (protocol << 16) | port as the policy saw the first packet */
+	__u32 generation;	/* in which it was judged, and found where its ends are */
+	__u32 ifindex[2];	/* host side of the veth of key.addr[i]; 0: not local */
 	__u8 origin;		/* which of key.addr opened it */
 	__u8 state;		/* enum ct_state */
 	__u8 reason;		/* enum drop_reason; not 0: revoked, both directions drop */
-	__u8 pad[5];
+	__u8 flags;		/* enum ct_flag */
+	/* what only records and a new judgement need */
+	struct judgement egress;
+	struct judgement ingress;
+	__u32 source_identity;
+	__u32 destination_identity;
+	__u32 policy_key;	/* (protocol << 16) | port as the policy saw the first packet */
+	__u32 owner;		/* id of the endpoint whose quota it counts against */
+};
+
+/* Key: an endpoint's id. The connections that count against its quota: those it opens, and those that come to it from no endpoint here. */
+struct usage {
+	__u32 connections;
+	__u32 quota;
+	__u64 refused;		/* new connections */
 };
 
 /* Masquerading. Two rows per connection: towards the outside (local = the workload's) and back (local = this node's). */
@@ -236,39 +298,32 @@ struct nat_value {
 	__u8 pad[2];
 };
 
-/* A datagram in pieces, by what names it on the wire (RFC 791; RFC 8200, 4.5: without the protocol, which later pieces need not repeat). */
+/* A place for a datagram in pieces: each workload has its own, so that it pushes out none of another's. */
 struct fragment_key {
+	__u32 ifindex;		/* of the workload's veth; 0: seen on one of the node's devices */
+	__u16 slot;
+	__u8 direction;		/* enum direction */
+	__u8 pad;
+};
+
+/* What names the datagram on the wire (RFC 791; RFC 8200, 4.5: without the protocol, which later pieces need not repeat), and what its
+ * first fragment said, as struct packet has it. */
+struct fragment_value {
+	__u64 time_ns;
 	struct addr saddr;
 	struct addr daddr;
 	__be32 id;
-	__u32 ifindex;		/* of the workload's veth; 0: seen on one of the node's devices */
-	__u8 protocol;		/* IPv4 only */
-	__u8 direction;		/* enum direction */
-	__u8 pad[2];
-};
-
-/* What its first fragment said, as struct packet has it. */
-struct fragment_value {
-	__u64 time_ns;
 	__be16 sport;
 	__be16 dport;
+	__u8 wire_protocol;	/* IPv4 only */
 	__u8 protocol;
 	__u8 icmp_type;
 	__u8 icmp_code;
-	__u8 pad;
+	__u8 pad[4];
 };
 
 /* Key: ifindex of a device that leads out of this node. All zero: no address of that family, nothing is masqueraded. */
 struct netdev {
 	struct addr ipv4;
 	struct addr ipv6;
-};
-
-/* Tried in order: the first with a common bit decides. */
-struct step {
-	__u64 mask;
-	__u16 word;
-	__u8 action;		/* enum action */
-	__u8 last;		/* 1: no step follows */
-	__u32 pad;
 };

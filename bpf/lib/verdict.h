@@ -1,35 +1,60 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The verdict: class row -> policy-local bits -> sorted port interval -> ordered steps.
+/* The verdict: class row -> policy-local bits -> tree of port intervals -> ordered steps, a cache line each.
  * Its cost does not depend on how many policies, rules or identities there are. Written by agent/policy/image.ts. */
 #pragma once
 #include "maps.h"
 #include "work.h"
 
-/* The last interval whose lower bound is not above `key`; intervals[first].lower is 0. */
-static __always_inline __u32 find_interval(const struct policy *policy, __u32 key)
+/* How many bounds of `pairs` pairs are not above the key: without a branch, two at a time in one word. */
+static __always_inline __u32 bounds_below(const __u32 *room, int pairs, __u64 key_twice)
 {
-	__u32 low = 0, n = policy->intervals;
+	const __u64 *pair = (const __u64 *)room;
+	__u64 sum = 0;
 	int i;
 
-	for (i = 0; i < SEARCH_DEPTH && n > 1; i++) {
-		__u32 half = n / 2, at = policy->first_interval + low + half;
-		struct interval *interval = bpf_map_lookup_elem(&intervals, &at);
-
-		if (interval && interval->lower <= key) {
-			low += half;
-			n -= half;
-		} else {
-			n = half;
-		}
-	}
-	return low;
+#pragma clang loop unroll(full)
+	for (i = 0; i < pairs; i++)
+		sum += ((pair[i] + key_twice) >> 31) & 0x0000000100000001ULL;
+	return (__u32)sum + (__u32)(sum >> 32);
 }
 
-static __noinline int judge(__u32 policy_id, __u32 class_id, __u32 key, struct judgement *out)
+/* The last interval whose lower bound is not above `key`. */
+static __always_inline __u32 find_interval(const struct policy *policy, __u32 key)
 {
-	__u32 at, step_at, row_at;
-	struct interval *interval;
+	__u64 key_twice = key * 0x0000000100000001ULL;
+	__u32 at = bounds_below(policy->room, ROOT_BOUNDS / 2, key_twice);
+	int level;
+
+#pragma clang loop unroll(full)
+	for (level = 0; level < POLICY_LEVELS; level++) {
+		__u32 line = policy->first_line[level] + at;
+		struct bounds *found;
+
+		if (level >= policy->levels)
+			break;
+		found = bpf_map_lookup_elem(&bounds, &line);
+		if (!found)
+			break;
+		at = at * (LINE_BOUNDS + 1) + bounds_below(found->room, LINE_BOUNDS / 2, key_twice);
+	}
+	return at;
+}
+
+/* A word of a class's row. */
+static __always_inline __u64 class_word(__u32 word, __u32 class_id)
+{
+	__u32 at = word / LINE_WORDS * MAX_CLASSES + class_id;
+	struct class_line *line = bpf_map_lookup_elem(&class_rows, &at);
+
+	return line ? line->word[word % LINE_WORDS] : 0;
+}
+
+/* Inlined: where returns are guarded against speculation (SRSO) a call costs half of the whole verdict. */
+static __always_inline void judge(__u32 policy_id, __u32 class_id, __u32 key, struct judgement *out)
+{
+	__u32 first_word, shift, step_at;
 	struct policy *policy;
+	__u64 bits, first;
 	int i;
 
 	out->bits = 0;
@@ -38,40 +63,34 @@ static __noinline int judge(__u32 policy_id, __u32 class_id, __u32 key, struct j
 	out->word = 0;
 	out->action = ACTION_NONE;
 	if (!policy_id)
-		return 0;
+		return;
 	out->action = ACTION_DEFAULT_DENY;
 	policy = bpf_map_lookup_elem(&policies, &policy_id);
-	if (!policy || !policy->intervals)
-		return 0;
+	if (!policy || !policy->default_action)
+		return;
+	first_word = policy->first_bit / 64;
+	shift = policy->first_bit % 64;
+	/* Asked for before the search, for it may be far away. */
+	first = class_word(first_word, class_id);
 	out->interval = find_interval(policy, key);
-	at = policy->first_interval + out->interval;
-	interval = bpf_map_lookup_elem(&intervals, &at);
-	if (!interval)
-		return 0;
 	out->action = policy->default_action;
-	step_at = interval->first_step;
-	row_at = class_id * ROW_WORDS + policy->column;
-	if (step_at == NO_STEP)
-		return 0;
-	for (i = 0; i < POLICY_STEPS; i++, step_at++) {
+	step_at = policy->first_step + out->interval;
+	for (i = 0; i < POLICY_STEPS; i++) {
 		struct step *step = bpf_map_lookup_elem(&steps, &step_at);
-		__u32 word_at;
-		__u64 *row;
 
 		if (!step)
 			break;
-		word_at = row_at + step->word;
-		row = bpf_map_lookup_elem(&class_rows, &word_at);
-		if (row && (*row & step->mask)) {
-			out->bits = *row & step->mask;
+		bits = ((step->word ? class_word(first_word + step->word, class_id) : first) >> shift) & step->mask;
+		if (bits) {
+			out->bits = bits;
 			out->word = step->word;
 			out->action = step->action;
 			break;
 		}
-		if (step->last)
+		step_at = step->next;
+		if (!step_at)
 			break;
 	}
-	return 0;
 }
 
 static __always_inline enum drop_reason denial(const struct judgement *judgement)
@@ -94,6 +113,13 @@ static __always_inline enum direction denied_at(const struct connection *c)
 	return denial(&c->egress) ? DIRECTION_EGRESS : DIRECTION_INGRESS;
 }
 
+/* Where `generation` has an address. */
+static __always_inline void place_of(const struct ipcache_value *value, struct place *place)
+{
+	place->ifindex = value->ifindex;
+	place->host = value->flags & IPCACHE_HOST ? 1 : 0;
+}
+
 /* Judges the original direction of a connection at both of its ends, as far as they are on this node. */
 static __noinline enum drop_reason judge_connection(__u32 generation, const struct addr *source, const struct addr *destination,
 						    __u32 key, struct connection *c)
@@ -104,28 +130,33 @@ static __noinline enum drop_reason judge_connection(__u32 generation, const stru
 	struct peer from_peer, to_peer;
 	__u32 policy_id = 0;
 
+	__builtin_memset(c, 0, sizeof(*c));
 	if (!from || !to)
 		return DROP_EP_NOT_READY;
 	from_peer = from->peer[(__s32)(generation - from->since) >= 0];
 	to_peer = to->peer[(__s32)(generation - to->since) >= 0];
 	c->source_identity = from_peer.identity;
 	c->destination_identity = to_peer.identity;
+	place_of(from, &c->source);
+	place_of(to, &c->destination);
 
-	if (from->ifindex) {
-		end = bpf_map_lookup_elem(&endpoints, &from->ifindex);
+	if (c->destination.ifindex) {
+		end = bpf_map_lookup_elem(&endpoints, &c->destination.ifindex);
 		if (!end)
 			return DROP_EP_NOT_READY;
-		policy_id = end->egress_policy[(__s32)(generation - end->since) >= 0];
-	}
-	judge(policy_id, to_peer.class_id, key, &c->egress);
-	policy_id = 0;
-	if (to->ifindex) {
-		end = bpf_map_lookup_elem(&endpoints, &to->ifindex);
-		if (!end)
-			return DROP_EP_NOT_READY;
+		c->owner = end->id;
 		policy_id = end->ingress_policy[(__s32)(generation - end->since) >= 0];
 	}
 	judge(policy_id, from_peer.class_id, key, &c->ingress);
+	policy_id = 0;
+	if (c->source.ifindex) {
+		end = bpf_map_lookup_elem(&endpoints, &c->source.ifindex);
+		if (!end)
+			return DROP_EP_NOT_READY;
+		c->owner = end->id;
+		policy_id = end->egress_policy[(__s32)(generation - end->since) >= 0];
+	}
+	judge(policy_id, to_peer.class_id, key, &c->egress);
 
 	reason = denial(&c->egress);
 	return reason ? reason : denial(&c->ingress);

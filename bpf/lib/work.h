@@ -5,12 +5,22 @@
 #include "maps.h"
 #include "packet.h"
 
-/* Everything that a verdict depends on, read under one generation. */
+/* One end of a connection: where it is. */
+struct place {
+	__u32 ifindex;		/* host side of the local workload's veth; 0: not local */
+	__u32 host;		/* 1: this node */
+};
+
+/* Everything that a verdict depends on, and where both ends are, read under one generation. */
 struct connection {
 	struct judgement egress;
 	struct judgement ingress;
 	__u32 source_identity;
 	__u32 destination_identity;
+	struct place source;
+	struct place destination;
+	__u32 owner;		/* id of the endpoint that it counts against */
+	__u32 pad;
 };
 
 /* What a record says beyond the packet itself; `event` 0: nothing to tell. */
@@ -29,7 +39,8 @@ struct observation {
 struct work {
 	struct packet packet;
 	struct packet inner;	/* what an ICMP error is about */
-	struct connection connection;
+	struct connection connection;	/* filled when a packet is judged or told of */
+	struct place to;	/* where a packet that may pass goes */
 	struct observation observation;
 	struct ct_key ct_key;
 	struct ct_entry ct_entry;
@@ -51,18 +62,18 @@ static __always_inline struct work *begin(struct __sk_buff *skb, __be16 *ether_t
 {
 	__u32 key = 0;
 	struct work *w = bpf_map_lookup_elem(&work_rows, &key);
-	struct ethhdr eth;
+	void *data = (void *)(long)skb->data;
+	struct ethhdr *eth = data;
 
 	if (!w)
 		return 0;
 	__builtin_memset(&w->packet, 0, sizeof(w->packet));
-	__builtin_memset(&w->connection, 0, sizeof(w->connection));
 	__builtin_memset(&w->observation, 0, sizeof(w->observation));
 	*ether_type = 0;
-	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)))
-		return w;
-	__builtin_memcpy(w->packet.smac, eth.h_source, 6);
-	__builtin_memcpy(w->packet.dmac, eth.h_dest, 6);
-	*ether_type = eth.h_proto;
+	if (data + sizeof(*eth) <= (void *)(long)skb->data_end) {
+		mac_copy(w->packet.smac, eth->h_source);
+		mac_copy(w->packet.dmac, eth->h_dest);
+		*ether_type = eth->h_proto;
+	}
 	return w;
 }

@@ -1,15 +1,22 @@
 // A loaded datapath for packet tables: endpoints and policies by name, frames in, verdicts, frames and records out.
 // `lo` (ifindex 1) stands for the interface on which a frame is seen, so no interface has to be made.
+import { ticksNow, ticksOf } from '../../agent/datapath/ticks.ts';
+import { setQuota } from '../../agent/datapath/usage.ts';
 import { loadDatapath, type Datapath } from '../../agent/datapath/maps.ts';
 import { testRun } from '../../agent/kernel/bpf.ts';
+import { withMemory } from '../../agent/kernel/map.ts';
 import { openRing, type Ring } from '../../agent/kernel/ring.ts';
 import { mappedBytes, ipcacheKey } from '../../agent/ipcache/address.ts';
+import { linesOf, stepsOf, writePolicy } from '../../agent/policy/kernel-rows.ts';
 import { buildBpf, objectPath } from '../build.ts';
-import { limit, type FlowRecord } from '../types.gen.ts';
+import { action, limit, type FlowRecord } from '../types.gen.ts';
 
 /** What a tc program returns (linux/pkt_cls.h); `next`: as the programs after it say. */
 export const verdictName = { 0: 'pass', 2: 'drop', 7: 'redirect', '-1': 'next' } as const;
 export const here = 1;
+
+/** A time of conntrack (enum of TICK_SHIFT in lib/types.h) so many seconds ago. */
+export const ticksAgo = (seconds: number): number => ticksNow() - Math.round(ticksOf(seconds));
 
 export interface Outcome { readonly verdict: string; readonly packet: Uint8Array; readonly records: readonly FlowRecord[] }
 
@@ -21,12 +28,13 @@ export interface TestPolicy { readonly defaultAction: number; readonly column?: 
 export class Bench {
   readonly datapath: Datapath;
   readonly #ring: Ring;
-  #intervals = 0;
-  #steps = 0;
+  #lines = 0;
+  #steps = 1;
 
-  constructor() {
+  constructor(options: { readonly connections?: number } = {}) {
     buildBpf();
-    this.datapath = loadDatapath(objectPath);
+    this.datapath = loadDatapath(objectPath, options);
+    setQuota(this.datapath.usage, this.datapath.connections);
     this.#ring = openRing(this.datapath.flows.fd, limit.RING_BYTES);
   }
 
@@ -34,6 +42,12 @@ export class Bench {
     this.records();
     const { result, packet } = testRun(this.datapath.object.programs.get(program)!, frame, here);
     return { verdict: verdictName[result as keyof typeof verdictName] ?? String(result), packet, records: this.records() };
+  }
+
+  /** As `run`, for very many: records are left in the ring. */
+  verdict(program: 'from_workload', frame: Uint8Array): string {
+    const { result } = testRun(this.datapath.object.programs.get(program)!, frame, here);
+    return verdictName[result as keyof typeof verdictName] ?? String(result);
   }
 
   records(): FlowRecord[] {
@@ -65,23 +79,21 @@ export class Bench {
     this.datapath.netdevs.set(ifindex, { ipv4: word(addresses.ipv4), ipv6: word(addresses.ipv6) });
   }
 
-  /** Writes a merged policy as agent/policy/image.ts lays it out. */
-  policy(id: number, options: TestPolicy): void {
-    const { intervals, steps } = this.datapath;
-    const first = this.#intervals;
-    for (const { lower, steps: tried } of options.intervals) {
-      intervals.set([lower, tried.length === 0 ? 0xffffffff : this.#steps], this.#intervals * 2);
-      this.#intervals += 1;
-      tried.forEach((step, index) => {
-        const at = this.#steps * 16;
-        steps.setBigUint64(at, step.mask, true);
-        steps.setUint16(at + 8, step.word ?? 0, true);
-        steps.setUint8(at + 10, step.action);
-        steps.setUint8(at + 11, index === tried.length - 1 ? 1 : 0);
-        this.#steps += 1;
-      });
-    }
-    this.datapath.policies.set(id, { first_interval: first, intervals: options.intervals.length, column: options.column ?? 0, default_action: options.defaultAction });
+  /** Writes a merged policy as agent/policy/image.ts lays it out; `column`: its first word in every class row. */
+  policy(id: number, { defaultAction, column = 0, intervals: list }: TestPolicy): void {
+    const name = (number: number): 'allow' | 'deny' => (number === action.ACTION_DENY ? 'deny' : 'allow');
+    const intervals = list.map(({ lower, steps }) => ({ lower, steps: steps.map((step) => ({ mask: step.mask, word: step.word ?? 0, action: name(step.action) })) }));
+    const policy = { intervals, defaultAction: defaultAction === action.ACTION_ALLOW ? 'allow' as const : 'default-deny' as const };
+    const [lines, steps] = [linesOf(intervals.length), stepsOf(policy)];
+    writePolicy(this.datapath, policy, { id, firstBit: column * 64, bits: 0, firstLine: this.#lines, lines, firstStep: this.#steps, steps });
+    this.#lines += lines;
+    this.#steps += steps;
+  }
+
+  /** A word of a class's row. */
+  classWord(classId: number, word: number, value: bigint): void {
+    const line = Math.floor(word / limit.LINE_WORDS) * limit.MAX_CLASSES + classId;
+    withMemory(this.datapath.classRows, line + 1, (memory) => { new BigUint64Array(memory)[line * limit.LINE_WORDS + (word % limit.LINE_WORDS)] = value; });
   }
 
   close(): void {

@@ -1,0 +1,126 @@
+// Connections and masqueraded ports of an agent whose maps have another layout or size: read by the layout that the kernel keeps with
+// each map, copied field by field into maps of this agent. Nothing of the old ones is written to.
+import { closeSync } from 'node:fs';
+import { join } from 'node:path';
+import { mappedBytes } from '../ipcache/address.ts';
+import type { EndpointRow } from '../endpoint/tables.ts';
+import { mapBatch, mapInfo, mapUpdate, openPin, readBtf, updateFlags, type Batch, type MapInfo } from '../kernel/bpf.ts';
+import { Btf } from '../kernel/btf.ts';
+import { codecOf } from '../kernel/codec.ts';
+import { errno, KernelError } from '../kernel/errors.ts';
+import { BpfMap } from '../kernel/map.ts';
+import type { LoadedMap } from '../kernel/object.ts';
+import type { Datapath } from './maps.ts';
+import { checkNumbers, moved, movesOf, type Moves } from './moves.ts';
+import { ticksNow } from './ticks.ts';
+import { charge } from './usage.ts';
+
+const batchRows = 4_096;
+/** Numbers in the rows that are copied. */
+const enums = ['ct_state', 'ct_flag', 'direction'];
+const copied = [
+  { map: 'conntrack', key: 'ct_key', row: 'ct_entry', needed: ['origin', 'state', 'policy_key', 'generation', 'reason'] },
+  { map: 'nat', key: 'nat_key', row: 'nat_value', needed: ['addr', 'port'] },
+] as const;
+const keyFields = { ct_key: ['addr', 'port', 'protocol'], nat_key: ['remote', 'local', 'remote_port', 'local_port', 'protocol', 'direction'] } as const;
+
+interface OldMap extends LoadedMap { readonly info: MapInfo; readonly btf: Btf }
+
+function openOld(folder: string, name: string): OldMap {
+  const fd = openPin(join(folder, name));
+  try {
+    const info = mapInfo(fd, name);
+    return { name, fd, keySize: info.keySize, valueSize: info.valueSize, info, btf: new Btf(readBtf(info.btfId, `layout of map ${name}`)) };
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+function withOld<Result>(folder: string, name: string, work: (map: OldMap) => Result): Result {
+  const map = openOld(folder, name);
+  try {
+    return work(map);
+  } finally {
+    closeSync(map.fd);
+  }
+}
+
+/** All rows of one map, as the layouts of that time name their fields. `key` absent: __u32. */
+export function oldRows<Key, Row>(folder: string, name: string, key: string | undefined, row: string): [Key, Row][] {
+  const number = { size: 4, encode: (value: Key) => new Uint8Array(new Uint32Array([Number(value)]).buffer), decode: (view: DataView, at: number) => view.getUint32(at, true) as Key };
+  return withOld(folder, name, (map) => new BpfMap<Key, Row>(map, key === undefined ? number : codecOf<Key>(map.btf.struct(key)), codecOf<Row>(map.btf.struct(row))).entries());
+}
+
+interface Plan { readonly map: string; readonly key: Moves; readonly row: Moves }
+
+/** Throws ConfigError with the reason when what is in `folder` cannot be copied. */
+export function planCopy(folder: string, datapath: Pick<Datapath, 'object'>): Plan[] {
+  const now = datapath.object.btf;
+  return copied.map(({ map, key, row, needed }) => withOld(folder, map, ({ btf }) => {
+    const after = new Map(now.enums().map(({ name, values }) => [name, values]));
+    for (const { name, values } of btf.enums()) if (enums.includes(name)) checkNumbers(`enum ${name}`, values, after.get(name) ?? new Map());
+    return { map, key: movesOf(btf.struct(key), now.struct(key), keyFields[key]), row: movesOf(btf.struct(row), now.struct(row), needed) };
+  }));
+}
+
+export interface Copied { readonly connections: number; readonly nat: number; /** Rows that found the new table full. */ readonly lost: number }
+
+/** Copies what is not there yet. Each connection is judged again on its next packet, and counts against the endpoint that it belongs to now. */
+export async function copyRows(folder: string, datapath: Datapath, endpoints: readonly EndpointRow[]): Promise<Copied> {
+  const found: Record<string, number> = {};
+  let lost = 0;
+  for (const plan of planCopy(folder, datapath)) {
+    const to = datapath.object.maps.get(plan.map)!;
+    const finish = plan.map === 'conntrack' ? completer(datapath, plan.row, endpoints) : undefined;
+    const old = openOld(folder, plan.map);
+    let copiedRows = 0;
+    try {
+      for (let batch: Batch | undefined, more = true; more;) {
+        batch = await mapBatch(old, Math.min(batchRows, old.info.maxEntries), batch?.next, batch);
+        more = batch.next !== undefined;
+        for (let index = 0; index < batch.count; index += 1) {
+          const key = moved(batch.keys.subarray(index * old.keySize, (index + 1) * old.keySize), plan.key);
+          const row = moved(batch.values.subarray(index * old.valueSize, (index + 1) * old.valueSize), plan.row);
+          const owner = finish?.(key, row);
+          const written = write(to, key, row);
+          if (written === 'new' && owner !== undefined) charge(datapath.usage, owner);
+          if (written === 'new') copiedRows += 1;
+          if (written === 'full') lost += 1;
+        }
+      }
+    } finally {
+      closeSync(old.fd);
+    }
+    found[plan.map] = copiedRows;
+  }
+  return { connections: found['conntrack']!, nat: found['nat']!, lost };
+}
+
+function write(to: LoadedMap, key: Uint8Array, row: Uint8Array): 'new' | 'known' | 'full' {
+  try {
+    mapUpdate(to.fd, key, row, to.name, updateFlags.noExist);
+    return 'new';
+  } catch (error) {
+    if (error instanceof KernelError && error.errno === errno.EEXIST) return 'known';
+    if (error instanceof KernelError && error.errno === errno.E2BIG) return 'full';
+    throw error;
+  }
+}
+
+/** What a row of another version does not say; returns the endpoint whose quota it counts against. */
+function completer(datapath: Datapath, { absent }: Moves, endpoints: readonly EndpointRow[]): (key: Uint8Array, row: Uint8Array) => number {
+  const [inKey, inRow] = ['ct_key', 'ct_entry'].map((name) => new Map(datapath.object.btf.struct(name).members.map((member) => [member.name, member.offset])));
+  const at = (name: string): number => inRow!.get(name)!;
+  const idOf = new Map(endpoints.flatMap(({ id, ipv4, ipv6 }) => [ipv4, ipv6].map((address) => [Buffer.from(mappedBytes(address)).toString('hex'), id] as const)));
+  const times = ['seen', 'recorded'].filter((name) => absent.includes(name)).map(at);
+  return (key, row) => {
+    const view = new DataView(row.buffer);
+    const end = (index: number): number | undefined => idOf.get(Buffer.from(key.buffer, inKey!.get('addr')! + 16 * index, 16).toString('hex'));
+    const origin = row[at('origin')]! & 1;
+    const owner = end(origin) ?? end(1 - origin) ?? 0;
+    for (const time of times) view.setUint32(time, ticksNow(), true);
+    view.setUint32(at('owner'), owner, true);
+    return owner;
+  };
+}
