@@ -189,6 +189,6 @@ async function openHubble({ instance, hubble = {}, log }: AgentOptions, tables: 
   const flows = readFlows(datapath, (record) => { observer.record(toFlow(record, lookups)); },
     (count) => { observer.lost('PERF_EVENT_RING_BUFFER', Number(count)); });
   undo.push(flows.stop);
-  undo.push(await serveFlows(observer, instance, tables, hubble, log));
+  undo.push(await serveFlows({ observer, instance, tables, datapath, log }, hubble));
   return observer;
 }

@@ -1,28 +1,51 @@
-// The agent's side of the Hubble API: hands the observer, the changes of the tables and the peers to hubble/serve.ts.
+// The agent's side of the Hubble API: hands the observer, the changes of the tables and the peers to hubble/serve.ts; exporter and metrics when asked for.
 import { AgentEvents } from '../../hubble/agent-events.ts';
 import { RequestError } from '../../hubble/errors.ts';
+import { Exporter } from '../../hubble/exporter/exporter.ts';
+import { countFlows, defaultMetrics } from '../../hubble/metrics/flows.ts';
+import { Registry } from '../../hubble/metrics/registry.ts';
+import { serveMetrics } from '../../hubble/metrics/serve.ts';
 import type { Observer } from '../../hubble/observer.ts';
 import type { HubbleOptions } from '../../hubble/options.ts';
 import { Peers, serverNameOf, type Peer } from '../../hubble/peer.ts';
 import { serveHubble } from '../../hubble/serve.ts';
+import type { Tables } from '../agent.ts';
+import type { Datapath } from '../datapath/maps.ts';
 import { ConfigError } from '../errors.ts';
 import type { Instance } from '../instance.ts';
-import { reportChanges, type Watched } from './agent-events.ts';
+import { reportChanges } from './agent-events.ts';
+import { agentMetrics } from './metrics.ts';
 
-/** Throws ConfigError when it cannot listen where the user wants it to. The result ends it. */
-export async function serveFlows(observer: Observer, instance: Instance, tables: Watched, { listen }: HubbleOptions, log: (line: string) => void): Promise<() => void> {
+export interface Parts { readonly observer: Observer; readonly instance: Instance; readonly tables: Tables; readonly datapath: Datapath; readonly log: (line: string) => void }
+
+/** Throws ConfigError when something of it cannot be had. The result ends it. */
+export async function serveFlows(parts: Parts, options: HubbleOptions): Promise<() => Promise<void>> {
+  const undo: (() => void | Promise<void>)[] = [];
+  const stop = async (): Promise<void> => { for (const step of undo.splice(0).reverse()) await step(); };
+  try {
+    await start(parts, options, undo);
+    return stop;
+  } catch (error) {
+    await stop();
+    throw error instanceof RequestError ? new ConfigError(error.message) : error;
+  }
+}
+
+async function start({ observer, instance, tables, datapath, log }: Parts, { listen, exportFile, metrics }: HubbleOptions, undo: (() => void | Promise<void>)[]): Promise<void> {
   const events = new AgentEvents(observer.nodeName);
   const peers = new Peers();
-  const stopEvents = reportChanges(tables, events);
-  const serving = await serveHubble({ observer, events, peers }, { socketPath: instance.hubbleSocket, ...(listen && { listen }), log }).catch((error: unknown) => {
-    stopEvents();
-    throw error instanceof RequestError ? new ConfigError(error.message) : error;
-  });
+  undo.push(reportChanges(tables, events));
+  const serving = await serveHubble({ observer, events, peers }, { socketPath: instance.hubbleSocket, ...(listen && { listen }), log });
+  undo.push(serving.close);
   peers.set([selfOf(observer.nodeName, instance, listen, serving.port)]);
-  return () => {
-    serving.close();
-    stopEvents();
-  };
+  const exporter = exportFile === undefined ? undefined : new Exporter(exportFile, observer, log);
+  if (exporter !== undefined) undo.push(async () => exporter.close());
+  if (metrics === undefined) return;
+  const registry = new Registry();
+  undo.push(countFlows(observer, metrics.wanted ?? defaultMetrics, registry));
+  const own = agentMetrics({ observer, events, exporter, datapath, tables });
+  registry.collect(own.collect);
+  undo.push(own.stop, (await serveMetrics(registry, metrics.address)).close);
 }
 
 /** Who listens on every address of the node is reached by its name. */
