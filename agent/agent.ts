@@ -3,7 +3,6 @@ import { closeSync, existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { objectPath } from '../bpf/build.ts';
-import { toFlow } from '../hubble/flow.ts';
 import { Observer } from '../hubble/observer.ts';
 import type { HubbleOptions } from '../hubble/options.ts';
 import { endpointsFolder, forget, manifestsFolder, open, removeFolders, type Opened } from './adoption.ts';
@@ -18,7 +17,7 @@ import { manifestTable, problemTable } from './directory/tables.ts';
 import { EndpointReconciler } from './endpoint/reconciler.ts';
 import { saveEndpoints } from './endpoint/saved.ts';
 import { endpointTable } from './endpoint/tables.ts';
-import { lookupsOf } from './flow/lookups.ts';
+import { Names } from './flow/lookups.ts';
 import { serveFlows } from './flow/serve.ts';
 import { readFlows } from './flow/source.ts';
 import { IdentityAllocator, isLocalIdentity } from './identity/allocator.ts';
@@ -86,7 +85,6 @@ const mtuOf = (netdevs: readonly NetdevRow[]): number => (netdevs.length === 0 ?
 
 type Undo = (() => void | Promise<void>)[];
 
-const flowCapacity = 4_095;
 const stopGraceMs = 1_000;
 
 /**
@@ -184,11 +182,15 @@ function takeOver({ endpoints, identities }: NonNullable<Opened['adopted']>, { i
 
 async function openHubble({ instance, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, undo: Undo): Promise<Observer> {
   const nodeName = hostname();
-  const observer = new Observer({ capacity: flowCapacity, nodeName, version });
-  const lookups = lookupsOf(tables.endpoints, tables.identities, policy, nodeName);
-  const flows = readFlows(datapath, (record) => { observer.record(toFlow(record, lookups)); },
-    (count) => { observer.lost('PERF_EVENT_RING_BUFFER', Number(count)); });
-  undo.push(flows.stop);
+  const names = new Names(tables.endpoints, tables.identities, policy.numbers, nodeName);
+  undo.push(() => { names.close(); });
+  const observer = new Observer({ nodeName, version, lookups: names.lookups });
+  undo.push(readFlows(datapath, {
+    before: () => { names.look(); },
+    records: (slots) => { observer.records(slots); },
+    lost: (count) => { observer.lost('PERF_EVENT_RING_BUFFER', count); },
+    upkeep: () => { names.upkeep((nowNs) => observer.oldestNs(nowNs)); },
+  }));
   undo.push(await serveFlows({ observer, instance, tables, datapath, log }, hubble));
   return observer;
 }

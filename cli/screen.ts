@@ -42,8 +42,8 @@ export class Screen {
 
   follow(agent: Agent): void {
     this.#agent = agent;
-    this.#unsubscribe.push(agent.observer.subscribe((flow) => {
-      const talker = this.#talkers.count(flow);
+    this.#unsubscribe.push(agent.observer.subscribe((flow, count) => {
+      const talker = this.#talkers.count(flow, count);
       if (talker !== undefined && !this.#out.isTTY) this.#tell(talker);
     }));
     if (this.#out.isTTY) {
@@ -96,6 +96,7 @@ export class Screen {
       ...tables.workloads.rows().filter((row) => row.phase === 'CrashLoopBackOff' || row.phase === 'Failed').slice(0, shownProblems)
         .map((row) => `${row.key}: ${row.phase}${whyOf(row)}`),
       ...tables.problems.rows().slice(0, shownProblems).map(problemText),
+      ...untoldNotes(agent.observer.stats.untold),
       ...this.#lines,
     ];
     // One line each for the head, the head of the table, the empty line below it and the hint: the talkers get what the notes leave.
@@ -117,6 +118,9 @@ const whyOf = (row: WorkloadRow): string => {
   const reasons = reasonsOf(row);
   return reasons.length === 0 ? '' : ` (${printable(reasons.join('; '))})`;
 };
+
+const untoldNotes = (untold: number): string[] =>
+  (untold === 0 ? [] : [`${untold} flows between too many different pairs at once are not in this table; ./weir observe has them`]);
 
 const problemText = ({ source, field, message, mend }: ProblemRow): string =>
   printable(`${source.file}:${source.line}:${source.column}: ${field === '' ? '' : `${field}: `}${message}${mend === undefined ? '' : ` (${mend})`}`);

@@ -13,9 +13,11 @@ export interface Talker {
   readonly perSecond: number;
 }
 
-interface Entry { talker: Omit<Talker, 'total' | 'perSecond'>; total: number; seen: number[]; lastMs: number }
+/** `seen`: how many in each slice of time, oldest first. */
+interface Entry { talker: Omit<Talker, 'total' | 'perSecond'>; total: number; seen: { readonly atMs: number; count: number }[]; lastMs: number }
 
 const windowMs = 10_000;
+const sliceMs = 100;
 const maxEntries = 2_000;
 /** A pair that has changed its verdict loses the old one after so long a silence. */
 const turnedMs = 2_000;
@@ -29,17 +31,18 @@ export class Talkers {
 
   constructor(now: () => number = Date.now) { this.#now = now; }
 
-  /** The pair that this flow belongs to; undefined for replies, which say nothing new. */
-  count(flow: Flow): Talker | undefined {
+  /** The pair that `count` flows like this one belong to; undefined for replies, which say nothing new. */
+  count(flow: Flow, count: number): Talker | undefined {
     const talker = talkerOf(flow);
     if (talker === undefined) return undefined;
     const key = keyOf(talker);
     const entry = this.#entries.get(key) ?? { talker, total: 0, seen: [], lastMs: 0 };
     entry.talker = talker;
-    entry.total += 1;
+    entry.total += count;
     entry.lastMs = this.#now();
-    entry.seen.push(entry.lastMs);
-    if (entry.seen.length > 10_000) entry.seen.splice(0, 5_000);
+    const slice = entry.seen.at(-1);
+    if (slice !== undefined && entry.lastMs - slice.atMs < sliceMs) slice.count += count;
+    else entry.seen.push({ atMs: entry.lastMs, count });
     // Delete and set: the map's order is by last use, the oldest goes first.
     this.#entries.delete(key);
     this.#entries.set(key, entry);
@@ -60,8 +63,8 @@ export class Talkers {
 
   #told(entry: Entry): Talker {
     const since = this.#now() - windowMs;
-    while (entry.seen.length > 0 && entry.seen[0]! < since) entry.seen.shift();
-    return { ...entry.talker, total: entry.total, perSecond: entry.seen.length / (windowMs / 1000) };
+    while (entry.seen.length > 0 && entry.seen[0]!.atMs < since) entry.seen.shift();
+    return { ...entry.talker, total: entry.total, perSecond: entry.seen.reduce((sum, { count }) => sum + count, 0) / (windowMs / 1000) };
   }
 }
 

@@ -49,7 +49,7 @@ const records: { name: string; record: Partial<FlowRecord>; flow: Partial<Flow> 
 
 describe('toFlow', () => {
   test.each(records)('$name', ({ record, flow }) => {
-    const made = toFlow(recordOf(record), lookups);
+    const made = toFlow(recordOf(record), lookups, 1);
     expect(made).toMatchObject(flow);
     expect(made.uuid).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
     expect(flowMessage.decode(encode(flowMessage, made))).toMatchObject({ Summary: flow.Summary ?? expect.anything() });
@@ -57,7 +57,7 @@ describe('toFlow', () => {
   });
 
   test('uuids differ', () => {
-    expect(new Set(Array.from({ length: 1000 }, () => toFlow(recordOf(), lookups).uuid)).size).toBe(1000);
+    expect(new Set(Array.from({ length: 1000 }, (_, number) => toFlow(recordOf(), lookups, number).uuid)).size).toBe(1000);
   });
 });
 

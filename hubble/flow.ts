@@ -1,9 +1,10 @@
-// Record -> Flow: numbers become names, once, when the record is read, so that a flow shows the names it had when it happened.
-import { randomBytes } from 'node:crypto';
+// Record -> Flow: numbers become names, when somebody asks for the flow. The look-ups are asked for the time of the record, so
+// that a flow shows the names it had when it happened.
 import { ipText, macText } from './address.ts';
 import { action, flow_event, observation_point, type FlowRecord, type Judgement } from '../bpf/types.gen.ts';
 import { summarize } from './summary.ts';
 import { timestampOfNs } from './time.ts';
+import { uuidOf } from './uuid.ts';
 import { eventType, flowType, verdict, type Endpoint, type Flow, type Layer4, type Policy, type TcpFlags, type Workload } from './types.ts';
 
 export interface EndpointNames {
@@ -25,20 +26,26 @@ export interface PolicyName {
   readonly revision?: number;
 }
 
-/** What the agent knows and this folder does not. Asked once per record. */
+/** What the agent knows and this folder does not. `timeNs`: of the record (CLOCK_MONOTONIC); names are those of that moment. */
 export interface Lookups {
-  /** The local endpoint that has this address now. */
-  readonly endpoint: (address: string) => EndpointNames | undefined;
-  readonly identityLabels: (identity: number) => readonly string[];
+  /** The local endpoint that had this address. */
+  readonly endpoint: (address: string, timeNs: number) => EndpointNames | undefined;
+  readonly identityLabels: (identity: number, timeNs: number) => readonly string[];
   /** Who allowed or denied; for a default deny, the policies that select the endpoint. */
-  readonly policies: (judgement: Judgement, direction: 'ingress' | 'egress') => readonly PolicyName[];
-  readonly policyLog?: (judgement: Judgement) => readonly string[];
+  readonly policies: (judgement: Judgement, direction: 'ingress' | 'egress', timeNs: number) => readonly PolicyName[];
+  readonly policyLog?: (judgement: Judgement, timeNs: number) => readonly string[];
+  /** When a name changed last: what was asked for a later moment may be remembered until this moves. */
+  readonly changedNs: () => number;
+  /** Names that went for want of room while a kept record could ask for them: such a record shows a later one. */
+  readonly forgotten: () => number;
   /** From CLOCK_MONOTONIC to nanoseconds since 1970. */
   readonly toUnixNs: (monotonicNs: bigint) => bigint;
   readonly nodeName: string;
 }
 
-export function toFlow(record: FlowRecord, lookups: Lookups): Flow {
+/** `number`: of its entry in the ring. */
+export function toFlow(record: FlowRecord, lookups: Lookups, number: number): Flow {
+  const timeNs = Number(record.time_ns);
   const source = ipText(record.saddr.word);
   const destination = ipText(record.daddr.word);
   const l4 = layer4(record);
@@ -50,17 +57,17 @@ export function toFlow(record: FlowRecord, lookups: Lookups): Flow {
     ethernet: { source: macText(record.smac), destination: macText(record.dmac) },
     IP: { source: source.text, destination: destination.text, ipVersion: source.version === 4 ? 1 : 2 },
     ...(l4 && { l4 }),
-    source: endpointOf(source.text, record.source_identity, lookups),
-    destination: endpointOf(destination.text, record.destination_identity, lookups),
+    source: endpointOf(source.text, record.source_identity, timeNs, lookups),
+    destination: endpointOf(destination.text, record.destination_identity, timeNs, lookups),
     Type: flowType.l3l4,
     node_name: lookups.nodeName,
     reply: isReply,
     is_reply: { value: isReply },
     traffic_direction: record.direction,
     interface: { index: record.ifindex },
-    uuid: nextUuid(),
+    uuid: uuidOf(number),
     ...(dropped ? dropFields(record) : traceFields(record)),
-    ...policyFields(record, lookups),
+    ...policyFields(record, timeNs, lookups),
     Summary: l4 ? summarize(l4) : '',
   };
 }
@@ -82,16 +89,16 @@ function traceFields(record: FlowRecord): Partial<Flow> {
   };
 }
 
-function policyFields(record: FlowRecord, lookups: Lookups): Partial<Flow> {
+function policyFields(record: FlowRecord, timeNs: number, lookups: Lookups): Partial<Flow> {
   const fields: Partial<Flow> = {};
   const log: string[] = [];
   const add = (judgement: Judgement, side: 'ingress' | 'egress'): void => {
     if (judgement.policy === 0) return;
     const denied = judgement.action === action.ACTION_DENY || judgement.action === action.ACTION_DEFAULT_DENY;
     if (!denied && judgement.action !== action.ACTION_ALLOW) return;
-    const policies = lookups.policies(judgement, side).map(policyOf);
+    const policies = lookups.policies(judgement, side, timeNs).map(policyOf);
     if (policies.length > 0) fields[`${side}_${denied ? 'denied' : 'allowed'}_by`] = policies;
-    log.push(...lookups.policyLog?.(judgement) ?? []);
+    log.push(...lookups.policyLog?.(judgement, timeNs) ?? []);
   };
   add(record.egress, 'egress');
   add(record.ingress, 'ingress');
@@ -104,9 +111,9 @@ const policyOf = ({ name, namespace, kind, labels, revision }: PolicyName): Poli
 });
 
 /** The identity is the one that was judged; the names are those of the endpoint that has the address. */
-function endpointOf(address: string, identity: number, lookups: Lookups): Endpoint {
-  const names = lookups.endpoint(address);
-  const labels = names?.identity === identity ? names.labels : lookups.identityLabels(identity);
+export function endpointOf(address: string, identity: number, timeNs: number, lookups: Lookups): Endpoint {
+  const names = lookups.endpoint(address, timeNs);
+  const labels = names?.identity === identity ? names.labels : lookups.identityLabels(identity, timeNs);
   return {
     ...(names && {
       ID: names.id, namespace: names.namespace, pod_name: names.podName, cluster_name: names.clusterName,
@@ -120,36 +127,26 @@ function endpointOf(address: string, identity: number, lookups: Lookups): Endpoi
 /** Hubble prints "reserved:host", not "reserved:host=". */
 const withoutEmptyValue = (label: string): string => (label.endsWith('=') ? label.slice(0, -1) : label);
 
-/** IANA protocol numbers. */
+/** IANA. */
+export const protocolNumber = { ICMPv4: 1, TCP: 6, UDP: 17, ICMPv6: 58, SCTP: 132 } as const;
+
 function layer4({ protocol, sport, dport, tcp_flags: flags }: FlowRecord): Layer4 | undefined {
   const ports = { source_port: sport, destination_port: dport };
   switch (protocol) {
-    case 6: return { TCP: { ...ports, flags: tcpFlags(flags) } };
-    case 17: return { UDP: ports };
-    case 132: return { SCTP: ports };
-    case 1: return { ICMPv4: { type: dport, code: sport } };
-    case 58: return { ICMPv6: { type: dport, code: sport } };
+    case protocolNumber.TCP: return { TCP: { ...ports, flags: tcpFlags(flags) } };
+    case protocolNumber.UDP: return { UDP: ports };
+    case protocolNumber.SCTP: return { SCTP: ports };
+    case protocolNumber.ICMPv4: return { ICMPv4: { type: dport, code: sport } };
+    case protocolNumber.ICMPv6: return { ICMPv6: { type: dport, code: sport } };
     default: return undefined;
   }
 }
 
 /** In the order of the header's bits, the lowest first (RFC 9293, 3.1). */
-const flagBits = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG', 'ECE', 'CWR'] as const;
+export const flagBits = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG', 'ECE', 'CWR'] as const;
 
 function tcpFlags(bits: number): TcpFlags {
   const flags: TcpFlags = {};
   flagBits.forEach((name, index) => { if (bits & (1 << index)) flags[name] = true; });
   return flags;
-}
-
-// One random part for the process and a counter: unique, in the form of a version 4 UUID, without a call for each flow.
-const uuidStart = randomBytes(10);
-uuidStart[6] = (uuidStart[6]! & 0x0f) | 0x40;
-uuidStart[8] = (uuidStart[8]! & 0x3f) | 0x80;
-const uuidPrefix = uuidStart.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})$/, '$1-$2-$3-$4-');
-let uuidCounter = randomBytes(4).readUInt32BE();
-
-function nextUuid(): string {
-  uuidCounter += 1;
-  return uuidPrefix + uuidCounter.toString(16).padStart(12, '0');
 }

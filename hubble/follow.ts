@@ -1,5 +1,6 @@
 // Flows for readers inside the process: what a gRPC client of this observer would get, as messages and without a connection.
 // A reader that falls behind is told of its loss like any other.
+import { compileEntryFilters } from './filters/raw.ts';
 import type { Observer } from './observer.ts';
 import { getFlowsResponseMessage } from './proto.ts';
 import { compileQuery } from './query.ts';
@@ -18,7 +19,7 @@ export function follow(observer: Observer, { whitelist = [], blacklist = [], fie
   const query = compileQuery({ follow: true, whitelist, blacklist, field_mask: { paths: [...fields] } });
   // Messages that nobody masks would come encoded.
   const unmasked = { ...query, mask: query.mask ?? ((flow: NonNullable<GetFlowsResponse['flow']>) => flow) };
-  const stream = new FlowStream(observer.ring, unmasked, {
+  const stream = new FlowStream(observer.entries, unmasked, compileEntryFilters(observer.entries, whitelist, blacklist), {
     write: (response) => {
       tell(Buffer.isBuffer(response) ? getFlowsResponseMessage.decode(response) as unknown as GetFlowsResponse : response);
       return true;

@@ -1,9 +1,15 @@
-// The observer: takes flows and losses from the agent, keeps the last ones, and tells how many there were.
+// The observer: takes records, flows and losses from the agent, keeps the last ones, and tells how many there were.
 // serve.ts puts it on a socket; the agent's own screen subscribes here.
+import { flow_event } from '../bpf/types.gen.ts';
+import { Entries } from './entries.ts';
+import { toFlow, type Lookups } from './flow.ts';
+import { Fold, type Tell } from './fold.ts';
+import { decodeRecord, field, recordBytes, timeAt } from './record.ts';
 import { Ring } from './ring.ts';
 import { timestampOfMs } from './time.ts';
 import { lostEventSource, verdict, type Flow, type GetNamespacesResponse, type ServerStatusResponse } from './types.ts';
-import { Namespaces, Rate } from './seen.ts';
+import { Namespaces, Rate, SeenIdentities } from './seen.ts';
+import { numberOfUuid } from './uuid.ts';
 export { serveHubble } from './serve.ts';
 
 export interface ObserverOptions {
@@ -11,6 +17,8 @@ export interface ObserverOptions {
   readonly capacity?: number;
   readonly nodeName: string;
   readonly version: string;
+  /** Names for what records hold as numbers; who hands in ready flows only needs none. */
+  readonly lookups?: Lookups;
   /** Milliseconds since 1970. */
   readonly clock?: () => number;
 }
@@ -26,40 +34,82 @@ export interface ObserverStats {
   /** Flows that were pushed out of the ring by later ones; readers who wanted them were told. */
   readonly overwritten: number;
   readonly perSecond: number;
+  /** Names that kept records may have lost. */
+  readonly forgottenNames: number;
+  /** Records that came in too many kinds at once for the subscribers. */
+  readonly untold: number;
   readonly lost: Readonly<Record<LostSource, number>>;
 }
 
-export const defaultCapacity = 4095;
+/** One less than a power of two, as Hubble's. 152 bytes each: 2.4 MiB. */
+export const defaultCapacity = 16_383;
+
+/** Records of a run whose namespaces are noted. */
+const namedOfRun = 256;
+
+const noNames: Lookups = {
+  endpoint: () => undefined, identityLabels: () => [], policies: () => [], changedNs: () => 0, forgotten: () => 0, toUnixNs: (ns) => ns, nodeName: '',
+};
 
 export class Observer {
   readonly nodeName: string;
   readonly version: string;
   readonly now: () => number;
   readonly ring: Ring;
+  readonly entries: Entries;
   readonly #startedMs: number;
-  readonly #subscribers = new Set<(flow: Flow) => void>();
+  readonly #subscribers = new Set<Tell>();
+  readonly #fold: Fold;
   readonly #namespaces: Namespaces;
+  readonly #identities: SeenIdentities;
   readonly #rate: Rate;
   readonly #lost: Record<LostSource, number> = { PERF_EVENT_RING_BUFFER: 0, OBSERVER_EVENTS_QUEUE: 0 };
-  #lastDrop: Flow | undefined;
+  /** A flow, or a copy of the record until its names might be forgotten. */
+  #lastDrop: Flow | { readonly number: number; readonly record: Uint8Array } | undefined;
 
-  constructor({ capacity = defaultCapacity, nodeName, version, clock = Date.now }: ObserverOptions) {
+  constructor({ capacity = defaultCapacity, nodeName, version, lookups = noNames, clock = Date.now }: ObserverOptions) {
     this.nodeName = nodeName;
     this.version = version;
     this.now = clock;
     this.ring = new Ring(capacity);
+    this.entries = new Entries(this.ring, lookups);
     this.#startedMs = clock();
+    this.#fold = new Fold(this.entries, clock);
     this.#namespaces = new Namespaces(clock);
+    this.#identities = new SeenIdentities(this.entries, this.#namespaces, clock);
     this.#rate = new Rate(clock);
   }
 
+  /** Records as they stand in the kernel's ring, each behind its header. Copied. */
+  records(slots: Uint8Array): void {
+    const before = this.ring.next;
+    this.ring.addRecords(slots);
+    const from = Math.max(before, this.ring.oldest);
+    this.#rate.count(this.ring.next - before);
+    this.#note(from);
+    for (const tell of this.#subscribers) this.#fold.tell(from, this.ring.next, tell);
+  }
+
+  /** A flow that is no record. */
   record(flow: Flow): void {
     this.ring.addFlow(flow);
-    this.#rate.count();
+    this.#rate.count(1);
     this.#namespaces.see(flow.source);
     this.#namespaces.see(flow.destination);
     if (flow.verdict === verdict.dropped) this.#lastDrop = flow;
-    for (const tell of this.#subscribers) tell(flow);
+    for (const tell of this.#subscribers) tell(flow, 1);
+  }
+
+  /** What is remembered of records beside themselves. A flood is not walked for it: of each run the first ones are asked for their names. */
+  #note(from: number): void {
+    const { ring } = this;
+    this.#identities.see(from, Math.min(ring.next, from + namedOfRun));
+    for (let number = ring.next - 1; number >= from; number -= 1) {
+      const at = ring.recordAt(number);
+      if (ring.bytes[at + field.event] !== flow_event.FLOW_DROP) continue;
+      this.#lastDrop = { number, record: ring.bytes.slice(at, at + recordBytes) };
+      return;
+    }
   }
 
   /** Events that were lost on their way here; every reader learns of them, in order with the flows. */
@@ -70,26 +120,41 @@ export class Observer {
     this.ring.addLoss({ lost_events: { source: sources[source], num_events_lost: count, first: now, last: now }, node_name: this.nodeName, time: now });
   }
 
-  /** Every flow from now on, in the same turn; the result ends it. For readers inside the process. */
-  subscribe(tell: (flow: Flow) => void): () => void {
+  /**
+   * Every flow from now on, in the same turn, for readers inside the process; the result ends it. Records that differ in time,
+   * source port and sizes only come as one, with their number; forwarded replies do not come.
+   */
+  subscribe(tell: Tell): () => void {
     this.#subscribers.add(tell);
     return () => { this.#subscribers.delete(tell); };
   }
 
   /** Among those kept. */
   find(uuid: string): Flow | undefined {
-    for (let number = this.ring.next - 1; number >= this.ring.oldest; number -= 1) {
-      const flow = this.ring.at(number)!.flow;
-      if (flow?.uuid === uuid) return flow;
-    }
-    return undefined;
+    const number = numberOfUuid(uuid);
+    if (number !== undefined && this.ring.isKept(number) && this.ring.recordAt(number) >= 0) return this.entries.flow(number);
+    return this.ring.flowMessage(uuid);
   }
 
-  lastDrop(): Flow | undefined { return this.#lastDrop; }
+  lastDrop(): Flow | undefined {
+    const last = this.#lastDrop;
+    if (last === undefined || !('record' in last)) return last;
+    return toFlow(decodeRecord(new DataView(last.record.buffer), 0), this.entries.lookups, last.number);
+  }
+
+  /** When the oldest kept record was written (CLOCK_MONOTONIC), now if there is none: older names are asked for no more. */
+  oldestNs(nowNs: number): number {
+    if (this.#lastDrop !== undefined && 'record' in this.#lastDrop && this.#lastDrop.number < this.ring.oldest) this.#lastDrop = this.lastDrop();
+    for (let number = this.ring.oldest; number < this.ring.next; number += 1) {
+      const at = this.ring.recordAt(number);
+      if (at >= 0) return timeAt(this.ring.words, at);
+    }
+    return nowNs;
+  }
 
   get stats(): ObserverStats {
     const { capacity, flows, seenFlows, overwritten } = this.ring;
-    return { capacity, kept: flows, seen: seenFlows, overwritten, perSecond: this.#rate.perSecond(), lost: { ...this.#lost } };
+    return { capacity, kept: flows, seen: seenFlows, overwritten, perSecond: this.#rate.perSecond(), untold: this.#fold.untold, forgottenNames: this.entries.lookups.forgotten(), lost: { ...this.#lost } };
   }
 
   status(): ServerStatusResponse {

@@ -1,8 +1,8 @@
 // What a GetFlowsRequest asks for, checked and compiled: where in the ring to begin, which entries pass, when to end.
+import type { Entries } from './entries.ts';
 import { RequestError } from './errors.ts';
 import { compileFieldMask } from './field-mask.ts';
 import { compileFilters, type Predicate } from './filters/compile.ts';
-import type { Ring } from './ring.ts';
 import { compareTimes } from './time.ts';
 import type { Flow, GetFlowsRequest, Timestamp } from './types.ts';
 
@@ -34,17 +34,18 @@ export function compileQuery(request: GetFlowsRequest): Query {
 }
 
 /** The number of the entry to begin with. A time outranks a number of flows. */
-export function startOf(ring: Ring, query: Query): number {
+export function startOf(entries: Entries, query: Query, matches: (number: number) => boolean): number {
+  const { ring } = entries;
   if (query.since === undefined) {
     if (query.first) return ring.oldest;
     if (query.number === 0) return query.follow ? ring.next : ring.oldest;
   }
   let matched = 0;
   for (let number = ring.next - 1; number >= ring.oldest; number -= 1) {
-    const { flow, response } = ring.at(number)!;
     if (query.since !== undefined) {
-      if (response.time && compareTimes(response.time, query.since) < 0) return number + 1;
-    } else if (flow !== undefined && query.matches(flow)) {
+      const time = entries.time(number);
+      if (time !== undefined && compareTimes(time, query.since) < 0) return number + 1;
+    } else if (matches(number)) {
       matched += 1;
       if (matched === query.number) return number;
     }

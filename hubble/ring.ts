@@ -1,9 +1,10 @@
-// The last flows, in a ring of fixed size. Readers keep their own place in it: who is too slow finds its place overwritten and
-// learns exactly how much it missed, so no reader needs a queue of its own and none slows another.
-import { encode, getFlowsResponseMessage } from './proto.ts';
+// The last flows, in a ring of fixed size: records as the kernel wrote them, bytes in one preallocated array, decoded by nobody
+// before somebody asks. Messages that come ready (lost events, flows that are no records) have a place among them. Readers keep
+// their own place: who is too slow finds it overwritten and learns exactly how much it missed, and slows no other.
+import { headerBytes, recordBytes, slotBytes } from './record.ts';
 import type { Flow, GetFlowsResponse, LostEvent } from './types.ts';
 
-export interface Entry {
+export interface Message {
   readonly response: GetFlowsResponse;
   /** Undefined when it tells of lost events. */
   readonly flow: Flow | undefined;
@@ -11,60 +12,111 @@ export interface Entry {
   readonly weight: number;
   /** Events that came before it, flows and lost ones, since the start. */
   readonly before: number;
-  /** Made when the first client wants it, used by all. */
-  encoded: Buffer | undefined;
 }
 
 export class Ring {
   readonly capacity: number;
-  readonly #entries: Entry[] = [];
+  readonly bytes: Uint8Array;
+  readonly words: Uint32Array;
+  readonly view: DataView;
+  /** A power of two, so that the place of a number is a mask away. */
+  readonly #slots: number;
+  /** By number, oldest first; those overwritten go at once. */
+  readonly #messages = new Map<number, Message>();
+  #losses = 0;
   #next = 0;
   #events = 0;
-  #flows = 0;
   #seenFlows = 0;
   #waiting = new Set<() => void>();
 
   constructor(capacity: number) {
     if (!Number.isInteger(capacity) || capacity < 1) throw new RangeError(`ring capacity ${capacity}: expected a whole number above 0`);
     this.capacity = capacity;
+    this.#slots = 2 ** Math.ceil(Math.log2(capacity));
+    const memory = new ArrayBuffer(this.#slots * slotBytes);
+    this.bytes = new Uint8Array(memory);
+    this.words = new Uint32Array(memory);
+    this.view = new DataView(memory);
   }
 
   /** The number that the next entry will have. */
   get next(): number { return this.#next; }
-  get oldest(): number { return this.#next - this.#entries.length; }
+  get oldest(): number { return Math.max(0, this.#next - this.capacity); }
   /** Flows that are kept. */
-  get flows(): number { return this.#flows; }
+  get flows(): number { return this.#next - this.oldest - this.#losses; }
   get seenFlows(): number { return this.#seenFlows; }
   /** Flows that were pushed out by later entries. */
-  get overwritten(): number { return this.#seenFlows - this.#flows; }
+  get overwritten(): number { return this.#seenFlows - this.flows; }
   /** Flows and lost events, since the start. */
   get events(): number { return this.#events; }
 
+  /** Slots as they stand in the kernel's ring: each a header and a record. Copied at once. */
+  addRecords(slots: Uint8Array): void {
+    const count = slots.length / slotBytes;
+    const kept = Math.min(count, this.capacity);
+    const at = (this.#next + count - kept) & (this.#slots - 1);
+    const head = Math.min(kept, this.#slots - at);
+    const from = (count - kept) * slotBytes;
+    this.bytes.set(slots.subarray(from, from + head * slotBytes), at * slotBytes);
+    if (head < kept) this.bytes.set(slots.subarray(from + head * slotBytes), 0);
+    this.#next += count;
+    this.#events += count;
+    this.#seenFlows += count;
+    this.#added();
+  }
+
   addFlow(flow: Flow): void {
     this.#seenFlows += 1;
-    this.#flows += 1;
-    this.#add({ flow, ...(flow.node_name !== undefined && { node_name: flow.node_name }), ...(flow.time && { time: flow.time }) }, flow, 1);
+    this.#addMessage({ flow, ...(flow.node_name !== undefined && { node_name: flow.node_name }), ...(flow.time && { time: flow.time }) }, flow, 1);
   }
 
   addLoss(response: GetFlowsResponse & { lost_events: LostEvent }): void {
-    this.#add(response, undefined, Number(response.lost_events.num_events_lost ?? 0));
+    this.#losses += 1;
+    this.#addMessage(response, undefined, Number(response.lost_events.num_events_lost ?? 0));
   }
 
-  #add(response: GetFlowsResponse, flow: Flow | undefined, weight: number): void {
-    const slot = this.#next % this.capacity;
-    if (this.#entries[slot]?.flow !== undefined) this.#flows -= 1;
-    this.#entries[slot] = { response, flow, weight, before: this.#events, encoded: undefined };
+  #addMessage(response: GetFlowsResponse, flow: Flow | undefined, weight: number): void {
+    this.words[this.#slotOf(this.#next) >>> 2] = 0; // no record here
+    this.#messages.set(this.#next, { response, flow, weight, before: this.#events });
     this.#events += weight;
     this.#next += 1;
+    this.#added();
+  }
+
+  #added(): void {
+    for (const [number, { flow }] of this.#messages) {
+      if (number >= this.oldest) break;
+      this.#messages.delete(number);
+      if (flow === undefined) this.#losses -= 1;
+    }
     if (this.#waiting.size === 0) return;
     const waiting = this.#waiting;
     this.#waiting = new Set();
     for (const wake of waiting) wake();
   }
 
-  /** Undefined when it is not there any more, or not yet. */
-  at(number: number): Entry | undefined {
-    return number >= this.oldest && number < this.#next ? this.#entries[number % this.capacity] : undefined;
+  /** Where the record of a kept entry begins in `bytes`; -1 when it is a message. */
+  recordAt(number: number): number {
+    const slot = this.#slotOf(number);
+    return this.words[slot >>> 2] === recordBytes ? slot + headerBytes : -1;
+  }
+
+  #slotOf(number: number): number { return (number & (this.#slots - 1)) * slotBytes; }
+
+  messageAt(number: number): Message | undefined { return this.#messages.get(number); }
+
+  /** Among those kept, the last. */
+  flowMessage(uuid: string): Flow | undefined {
+    return [...this.#messages.values()].findLast(({ flow }) => flow?.uuid === uuid)?.flow;
+  }
+
+  isKept(number: number): boolean { return number >= this.oldest && number < this.#next; }
+
+  /** Events before a kept entry, or before the next one. */
+  before(number: number): number {
+    // Every record weighs one: the first message from there on says it.
+    for (const [at, message] of this.#messages) if (at >= number) return message.before - (at - number);
+    return this.#events - (this.#next - number);
   }
 
   /** Calls once, when the next entry has come; the result takes it back. */
@@ -79,26 +131,53 @@ export class Cursor {
   readonly #ring: Ring;
   #position: number;
   #accounted: number;
+  #missed = 0;
 
   constructor(ring: Ring, position: number) {
     this.#ring = ring;
     this.#position = Math.max(position, ring.oldest);
-    this.#accounted = ring.at(this.#position)?.before ?? ring.events;
+    this.#accounted = ring.before(this.#position);
   }
 
   get position(): number { return this.#position; }
 
-  /** The next entry, and how many events were overwritten before it could be read. Undefined when everything was read. */
-  read(): { readonly entry: Entry; readonly missed: number } | undefined {
-    const position = Math.max(this.#position, this.#ring.oldest);
-    const entry = this.#ring.at(position);
-    if (entry === undefined) return undefined;
-    const missed = entry.before - this.#accounted;
-    this.#position = position + 1;
-    this.#accounted = entry.before + entry.weight;
-    return { entry, missed };
+  /** The number of the next entry; -1 when everything was read. */
+  read(): number {
+    const ring = this.#ring;
+    this.#catchUp();
+    if (this.#position >= ring.next) return -1;
+    const number = this.#position;
+    this.#position += 1;
+    this.#accounted += ring.recordAt(number) >= 0 ? 1 : ring.messageAt(number)!.weight;
+    return number;
+  }
+
+  /** Passes over at most `most` records that do not match; stops before anything else. Returns how many they were. */
+  skip(matches: (number: number) => boolean, most: number): number {
+    const ring = this.#ring;
+    this.#catchUp();
+    const end = Math.min(ring.next, this.#position + most);
+    let number = this.#position;
+    while (number < end && ring.recordAt(number) >= 0 && !matches(number)) number += 1;
+    const skipped = number - this.#position;
+    this.#position = number;
+    this.#accounted += skipped;
+    return skipped;
+  }
+
+  #catchUp(): void {
+    const { oldest } = this.#ring;
+    if (this.#position >= oldest) return;
+    this.#position = oldest;
+    const before = this.#ring.before(oldest);
+    this.#missed += before - this.#accounted;
+    this.#accounted = before;
+  }
+
+  /** Events that were overwritten before they could be read, since the last call. */
+  takeMissed(): number {
+    const missed = this.#missed;
+    this.#missed = 0;
+    return missed;
   }
 }
-
-/** The response as bytes, encoded at most once however many clients it goes to. */
-export const encodedOf = (entry: Entry): Buffer => (entry.encoded ??= encode(getFlowsResponseMessage, entry.response));

@@ -2,6 +2,7 @@
 import grpc from '@grpc/grpc-js';
 import { streamAgentEvents, type AgentEvents } from './agent-events.ts';
 import { RequestError } from './errors.ts';
+import { compileEntryFilters } from './filters/raw.ts';
 import { Health } from './health.ts';
 import { listenTcp, listenUnix, type Listen } from './listen.ts';
 import type { Observer } from './observer.ts';
@@ -25,14 +26,16 @@ type FlowsCall = grpc.ServerWritableStream<GetFlowsRequest, GetFlowsResponse | B
 
 function getFlows(observer: Observer, call: FlowsCall): void {
   let query: Query;
+  let matches: (number: number) => boolean;
   try {
     query = compileQuery(call.request);
+    matches = compileEntryFilters(observer.entries, call.request.whitelist, call.request.blacklist);
   } catch (error) {
     if (!(error instanceof RequestError)) throw error;
     call.emit('error', { code: grpc.status.INVALID_ARGUMENT, details: error.message });
     return;
   }
-  const stream = new FlowStream(observer.ring, query, {
+  const stream = new FlowStream(observer.entries, query, matches, {
     write: (response) => call.write(response),
     whenDrained: (go) => { call.once('drain', go); },
     end: () => { call.end(); },

@@ -1,7 +1,8 @@
 // One GetFlows stream: reads the ring at the client's pace, filters, and says what the client missed.
+import type { Entries } from './entries.ts';
 import type { Query } from './query.ts';
 import { isPast, limitOf, startOf } from './query.ts';
-import { Cursor, encodedOf, type Entry, type Ring } from './ring.ts';
+import { Cursor } from './ring.ts';
 import { timestampOfMs } from './time.ts';
 import { lostEventSource, type GetFlowsResponse } from './types.ts';
 
@@ -13,14 +14,16 @@ export interface Sink {
   readonly end: () => void;
 }
 
-/** Entries read before others get their turn. */
-const batch = 256;
+/** Work done before others get their turn: an entry that is read counts 1, one that is delivered `deliveryCost`. */
+const batch = 4_096;
+const deliveryCost = 16;
 /** A client is told of its losses at most so often. */
 const lossIntervalMs = 1000;
 
 export class FlowStream {
-  readonly #ring: Ring;
+  readonly #entries: Entries;
   readonly #query: Query;
+  readonly #matches: (number: number) => boolean;
   readonly #sink: Sink;
   readonly #now: () => number;
   readonly #nodeName: string;
@@ -34,30 +37,35 @@ export class FlowStream {
   #stopWaiting: () => void = () => undefined;
   #stopped = false;
 
-  constructor(ring: Ring, query: Query, sink: Sink, nodeName: string, now: () => number) {
-    this.#ring = ring;
+  /** `matches`: the query's filters, by the number of an entry. */
+  constructor(entries: Entries, query: Query, matches: (number: number) => boolean, sink: Sink, nodeName: string, now: () => number) {
+    this.#entries = entries;
     this.#query = query;
+    this.#matches = matches;
     this.#sink = sink;
     this.#nodeName = nodeName;
     this.#now = now;
-    this.#cursor = new Cursor(ring, startOf(ring, query));
-    this.#end = query.follow ? Infinity : ring.next;
+    this.#cursor = new Cursor(entries.ring, startOf(entries, query, matches));
+    this.#end = query.follow ? Infinity : entries.ring.next;
     this.#left = limitOf(query);
   }
 
   run = (): void => {
-    for (let turn = 0; turn < batch; turn += 1) {
+    for (let work = 0; work < batch; work += 1) {
       if (this.#stopped) return;
-      const read = this.#left > 0 && this.#cursor.position < this.#end ? this.#cursor.read() : undefined;
-      if (read === undefined) {
-        if (this.#query.follow) this.#stopWaiting = this.#ring.wait(() => { setImmediate(this.run); });
+      // With an end in time, every entry's time matters.
+      if (this.#query.until === undefined && this.#left > 0) work += this.#cursor.skip(this.#matches, Math.min(batch - work, this.#end - this.#cursor.position));
+      const number = this.#left > 0 && this.#cursor.position < this.#end ? this.#cursor.read() : -1;
+      this.#miss(this.#cursor.takeMissed());
+      if (number < 0) {
+        if (this.#query.follow) this.#stopWaiting = this.#entries.ring.wait(() => { setImmediate(this.run); });
         else this.#finish();
         return;
       }
-      this.#miss(read.missed);
-      const step = this.#deliver(read.entry);
+      const step = this.#deliver(number);
       if (step === 'end') { this.#finish(); return; }
       if (step === 'full') { this.#sink.whenDrained(this.run); return; }
+      if (step === 'sent') work += deliveryCost;
     }
     setImmediate(this.run);
   };
@@ -69,16 +77,21 @@ export class FlowStream {
     clearTimeout(this.#lossTimer);
   }
 
-  #deliver(entry: Entry): 'next' | 'full' | 'end' {
-    const { flow, response } = entry;
-    if (isPast(this.#query, response.time)) return 'end';
-    if (flow !== undefined) {
-      if (!this.#query.matches(flow)) return 'next';
+  #deliver(number: number): 'passed over' | 'sent' | 'full' | 'end' {
+    const entries = this.#entries;
+    const { mask } = this.#query;
+    if (this.#query.until !== undefined && isPast(this.#query, entries.time(number))) return 'end';
+    const isFlow = entries.isFlow(number);
+    if (isFlow) {
+      if (!this.#matches(number)) return 'passed over';
       this.#left -= 1;
     }
-    const { mask } = this.#query;
-    const message = flow !== undefined && mask !== undefined ? { ...response, flow: mask(flow) } : encodedOf(entry);
-    return this.#sink.write(message) ? 'next' : 'full';
+    let message: GetFlowsResponse | Buffer;
+    if (isFlow && mask !== undefined) {
+      const response = entries.response(number);
+      message = { ...response, flow: mask(response.flow!) };
+    } else message = entries.encoded(number);
+    return this.#sink.write(message) ? 'sent' : 'full';
   }
 
   #miss(count: number): void {

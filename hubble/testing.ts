@@ -4,6 +4,7 @@ import type { Lookups } from './flow.ts';
 import type { Observer } from './observer.ts';
 import { Peers } from './peer.ts';
 import type { Served } from './serve.ts';
+import { field, headerBytes, judgementField, recordBytes, slotBytes } from './record.ts';
 import type { FlowRecord, Judgement } from '../bpf/types.gen.ts';
 import type { Flow } from './types.ts';
 
@@ -29,6 +30,8 @@ export const lookups: Lookups = {
   identityLabels: (id) => (id === 1 ? ['reserved:host='] : [`k8s:id=${id}`]),
   policies: ({ action }, direction) => [{ kind: 'CiliumNetworkPolicy', namespace: 'shop', name: `${action === 1 ? 'allow' : 'deny'}-${direction}` }],
   policyLog: ({ action }) => (action === 1 ? [] : ['audit me']),
+  changedNs: () => 0,
+  forgotten: () => 0,
   toUnixNs: (ns) => ns + 1_700_000_000_000_000_000n,
   nodeName: 'node1',
 };
@@ -41,3 +44,32 @@ export const flowOf = (n: number, changes: Partial<Flow> = {}): Flow => ({
 
 /** What an agent would serve, with nothing but flows in it. */
 export const servedOf = (observer: Observer): Served => ({ observer, events: new AgentEvents(observer.nodeName, observer.now), peers: new Peers() });
+/** As the kernel writes them into its ring: each behind its header. */
+export function slotsOf(...records: readonly FlowRecord[]): Uint8Array {
+  const slots = new Uint8Array(records.length * slotBytes);
+  records.forEach((record, index) => {
+    new DataView(slots.buffer, index * slotBytes).setUint32(0, recordBytes, true);
+    encodeRecord(record, new DataView(slots.buffer, index * slotBytes + headerBytes, recordBytes));
+  });
+  return slots;
+}
+
+function encodeRecord(record: FlowRecord, view: DataView): void {
+  const judgement = (at: number, { bits, policy, interval, word, action }: Judgement): void => {
+    view.setBigUint64(at + judgementField.bits, bits, true);
+    view.setUint32(at + judgementField.policy, policy, true);
+    view.setUint32(at + judgementField.interval, interval, true);
+    view.setUint16(at + judgementField.word, word, true);
+    view.setUint8(at + judgementField.action, action);
+  };
+  const copy = (at: number, bytes: Uint8Array): void => { new Uint8Array(view.buffer, view.byteOffset).set(bytes, at); };
+  for (const [at, value] of [[field.time, record.time_ns], [field.packets, record.packets], [field.bytes, record.bytes]] as const) view.setBigUint64(at, value, true);
+  for (const [at, bytes] of [[field.saddr, record.saddr.word], [field.daddr, record.daddr.word], [field.smac, record.smac], [field.dmac, record.dmac]] as const) copy(at, bytes);
+  judgement(field.egress, record.egress);
+  judgement(field.ingress, record.ingress);
+  view.setUint16(field.sport, record.sport, false);
+  view.setUint16(field.dport, record.dport, false);
+  const u32 = [[field.sourceIdentity, record.source_identity], [field.destinationIdentity, record.destination_identity], [field.generation, record.generation], [field.ifindex, record.ifindex]] as const;
+  for (const [at, value] of u32) view.setUint32(at, value, true);
+  copy(field.protocol, Uint8Array.of(record.protocol, record.tcp_flags, record.event, record.reason, record.direction, record.is_reply, record.observation_point));
+}

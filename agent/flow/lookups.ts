@@ -1,26 +1,87 @@
-// What hubble/flow.ts asks of the agent: names for the numbers and addresses of a record.
-import type { Lookups } from '../../hubble/flow.ts';
+// What hubble/flow.ts asks of the agent: names for the numbers and addresses of a record, as they were when it was written. The
+// tables say what holds now; what they said before is kept until no record asks for it any more.
+import { isDeepStrictEqual } from 'node:util';
+import type { EndpointNames, Lookups } from '../../hubble/flow.ts';
 import { DEFAULT_CLUSTER } from '../identity/labels.ts';
 import type { IdentityRow } from '../identity/tables.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
-import type { PolicyReconciler } from '../policy/reconciler.ts';
 import type { Table } from '../store/table.ts';
-import { wallClock } from './clock.ts';
-import { controllerOf, identityLabels, logsOf, policiesOf } from './names.ts';
+import { WallClock } from './clock.ts';
+import { History } from './history.ts';
+import { controllerOf, labelsOf, logsOf, policiesOf } from './names.ts';
+import { PolicyHistory, type Numbers } from './policy-history.ts';
 
-export function lookupsOf(endpoints: Table<EndpointRow>, identities: Table<IdentityRow>, policy: PolicyReconciler, nodeName: string): Lookups {
-  return {
-    endpoint: (address) => {
-      const row = endpoints.by('address', address)[0];
-      return row && {
-        id: row.id, identity: row.identity, namespace: row.namespace, podName: row.name, labels: row.labels,
-        workloads: [controllerOf(row)], clusterName: DEFAULT_CLUSTER,
-      };
-    },
-    identityLabels: (id) => identityLabels(identities, id),
-    policies: (judgement) => policiesOf(policy, judgement),
-    policyLog: (judgement) => logsOf(policy, judgement),
-    toUnixNs: wallClock(),
-    nodeName,
-  };
+/** CLOCK_MONOTONIC, as records have it. */
+const monotonicNs = (): number => Number(process.hrtime.bigint());
+
+export class Names {
+  readonly lookups: Lookups;
+  readonly #endpoints = new History<EndpointRow>();
+  readonly #identities = new History<IdentityRow>();
+  readonly #policies: PolicyHistory;
+  readonly #clock = new WallClock();
+  readonly #now: () => number;
+  readonly #unsubscribe: (() => void)[];
+  #changedNs = 0;
+
+  constructor(endpoints: Table<EndpointRow>, identities: Table<IdentityRow>, numbers: Numbers, nodeName: string, now = monotonicNs) {
+    this.#now = now;
+    this.#policies = new PolicyHistory(numbers);
+    this.#unsubscribe = [
+      endpoints.subscribe((changes) => {
+        for (const { old, row } of changes) {
+          if (sameNames(old, row)) continue;
+          const changedNs = this.#change();
+          for (const address of addressesOf(old, row)) this.#endpoints.supersede(address, addressesOf(old).has(address) ? old : undefined, changedNs);
+        }
+      }),
+      identities.subscribe((changes) => {
+        for (const { key, old } of changes) this.#identities.supersede(key, old, this.#change());
+      }),
+    ];
+    const policyAt = (id: number, timeNs: number) => this.#policies.at(id, timeNs);
+    this.lookups = {
+      endpoint: (address, timeNs) => namesOf(this.#endpoints.at(address, timeNs, () => endpoints.by('address', address)[0])),
+      identityLabels: (id, timeNs) => labelsOf(id, () => this.#identities.at(String(id), timeNs, () => identities.get(String(id)))),
+      policies: (judgement, _, timeNs) => policiesOf(policyAt(judgement.policy, timeNs), judgement),
+      policyLog: (judgement, timeNs) => logsOf(policyAt(judgement.policy, timeNs), judgement),
+      changedNs: () => this.#changedNs,
+      forgotten: () => this.dropped,
+      toUnixNs: this.#clock.toUnixNs,
+      nodeName,
+    };
+  }
+
+  /** Superseded names that are kept, and those that went too early for want of room. */
+  get kept(): number { return this.#histories.reduce((sum, { size }) => sum + size, 0); }
+  get dropped(): number { return this.#histories.reduce((sum, { dropped }) => sum + dropped, 0); }
+
+  get #histories(): readonly History<unknown>[] { return [this.#endpoints, this.#identities, this.#policies.history]; }
+
+  /** Before each drain of the ring. */
+  look(): void { if (this.#policies.look(this.#now())) this.#change(); }
+
+  /** About once a second; `oldestNs` gives the time of the oldest record that is kept. */
+  upkeep(oldestNs: (nowNs: number) => number): void {
+    this.#clock.measure();
+    if (this.kept === 0) return;
+    const beforeNs = oldestNs(this.#now());
+    for (const history of this.#histories) history.forget(beforeNs);
+  }
+
+  close(): void { for (const unsubscribe of this.#unsubscribe) unsubscribe(); }
+
+  #change(): number {
+    this.#changedNs = this.#now();
+    return this.#changedNs;
+  }
 }
+
+const addressesOf = (...rows: readonly (EndpointRow | undefined)[]): Set<string> => new Set(rows.flatMap((row) => (row === undefined ? [] : [row.ipv4, row.ipv6])));
+
+const sameNames = (old: EndpointRow | undefined, row: EndpointRow | undefined): boolean =>
+  isDeepStrictEqual([namesOf(old), addressesOf(old)], [namesOf(row), addressesOf(row)]);
+
+const namesOf = (row: EndpointRow | undefined): EndpointNames | undefined => row && {
+  id: row.id, identity: row.identity, namespace: row.namespace, podName: row.name, labels: row.labels, workloads: [controllerOf(row)], clusterName: DEFAULT_CLUSTER,
+};

@@ -34,7 +34,7 @@ export function agentMetrics({ observer, events, exporter, datapath, tables }: M
   const gauge = (name: string, help: string, samples: readonly Sample[]): Collected => ({ name: `weir_${name}`, help, type: 'gauge', samples });
   const total = (name: string, help: string, samples: readonly Sample[]): Collected => ({ name: `weir_${name}_total`, help, type: 'counter', samples });
   const collect = (): Collected[] => {
-    const { capacity, kept, seen, overwritten, lost } = observer.stats;
+    const { capacity, kept, seen, overwritten, untold, lost } = observer.stats;
     const logs = exporter?.stats ?? [];
     const ofLogs = (key: 'written' | 'lost' | 'errors' | 'rotations'): Sample[] => logs.map(({ name, stats }) => ({ labels: { log: name }, value: stats[key] }));
     const { rss, heapUsed } = process.memoryUsage();
@@ -53,6 +53,7 @@ export function agentMetrics({ observer, events, exporter, datapath, tables }: M
       total('flow_records_lost', 'Flow records that found no place in the ring of the kernel', one(datapath.counter(counter.COUNTER_RECORDS_LOST))),
       total('flows_seen', 'Flows that the observer took', one(seen)),
       total('flows_overwritten', 'Flows that later ones pushed out of the ring', one(overwritten)),
+      total('flows_untold', 'Records of too many kinds at once for the live table', one(untold)),
       total('events_lost', 'Events lost before the observer, by place', by('source', lost)),
       total('agent_events_missed', 'Agent events overwritten before a reader took them', one(events.missed)),
       gauge('flow_ring_flows', 'Flows that are kept', one(kept)),

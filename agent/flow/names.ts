@@ -1,25 +1,26 @@
-// Names for what a flow record holds as numbers, from the tables as they stand when the record is read.
+// Names for what a flow record holds as numbers.
 import type { Judgement } from '../../bpf/types.gen.ts';
 import { action } from '../../bpf/types.gen.ts';
 import { reservedLabels, reservedName } from '../identity/reserved.ts';
 import type { IdentityRow } from '../identity/tables.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
-import type { PolicyRef } from '../policy/image.ts';
-import type { PolicyReconciler } from '../policy/reconciler.ts';
+import type { MergedPolicy, PolicyRef } from '../policy/image.ts';
 import { rulesOf } from '../policy/verdict.ts';
 import type { Table } from '../store/table.ts';
 
-export const identityLabels = (identities: Table<IdentityRow>, id: number): readonly string[] => {
+/** `allocated`: what is known of a number that is not reserved. */
+export const labelsOf = (id: number, allocated: () => IdentityRow | undefined): readonly string[] => {
   const name = reservedName(id);
-  return name === undefined ? identities.get(String(id))?.labels ?? [] : reservedLabels(name);
+  return name === undefined ? allocated()?.labels ?? [] : reservedLabels(name);
 };
+
+export const identityLabels = (identities: Table<IdentityRow>, id: number): readonly string[] => labelsOf(id, () => identities.get(String(id)));
 
 /** The workload controller of an endpoint, as Hubble names it; a bare Pod is its own. */
 export const controllerOf = (row: EndpointRow): { name: string; kind: string } => row.owner ?? { name: row.name, kind: 'Pod' };
 
 /** Policies that took part in a judgement: by their rules, or, for default deny, because they select the endpoint. */
-export function policiesOf(reconciler: PolicyReconciler, judgement: Judgement): PolicyRef[] {
-  const policy = reconciler.numbers.policyOf(judgement.policy);
+export function policiesOf(policy: MergedPolicy | undefined, judgement: Judgement): PolicyRef[] {
   if (policy === undefined) return [];
   if (judgement.action === action.ACTION_DEFAULT_DENY) return [...policy.enforcedBy];
   const found = new Map<string, PolicyRef>();
@@ -31,8 +32,7 @@ export function policiesOf(reconciler: PolicyReconciler, judgement: Judgement): 
 }
 
 /** `log.value` of the rules that took part. */
-export function logsOf(reconciler: PolicyReconciler, judgement: Judgement): string[] {
-  const policy = reconciler.numbers.policyOf(judgement.policy);
+export function logsOf(policy: MergedPolicy | undefined, judgement: Judgement): string[] {
   if (policy === undefined) return [];
   return [...new Set(rulesOf(policy, judgement.word, judgement.bits).flatMap((rule) => rule.log ?? []))];
 }

@@ -1,45 +1,60 @@
-// BPF ring -> records: drained on a timer that quickens while there is something to read. What the kernel could not write
-// is counted there and told here, so that nothing is lost silently.
+// BPF ring -> observer: runs of records are copied on a timer whose interval follows the rate; nothing is decoded. What the kernel
+// could not write is counted there and told here, so that nothing is lost silently.
 import { openRing } from '../kernel/ring.ts';
 import type { Datapath } from '../datapath/maps.ts';
-import { counter, limit, type FlowRecord } from '../../bpf/types.gen.ts';
+import { counter, limit } from '../../bpf/types.gen.ts';
 
 /** One drain takes at most so many records, so that the agent stays responsive under a flood. */
 const batch = 4_096;
-const busyMs = 5;
-const idleMs = 50;
-const lossCheckMs = 1_000;
+/** The next drain is to find about so many. */
+const wanted = 4_096;
+const leastMs = 10;
+/** The ring holds what 1 M records/s write in this time. */
+const mostMs = 50;
+const upkeepMs = 1_000;
 
-export interface FlowSource {
-  readonly stop: () => void;
-  /** Reads what is there now. */
-  readonly drain: () => void;
+export interface FlowSink {
+  /** Records of the ring, each behind its header; to be copied. */
+  readonly records: (slots: Uint8Array) => void;
+  readonly lost: (count: number) => void;
+  /** Called before each drain: what is read now happened before, or in the time since the last one. */
+  readonly before: () => void;
+  /** About once a second. */
+  readonly upkeep: () => void;
 }
 
-export function readFlows(datapath: Datapath, record: (flow: FlowRecord) => void, lost: (count: bigint) => void): FlowSource {
+/** The result ends it. */
+export function readFlows(datapath: Datapath, sink: FlowSink): () => void {
   const ring = openRing(datapath.flows.fd, limit.RING_BYTES);
+  const { size } = datapath.flowRecord;
   let known = datapath.counter(counter.COUNTER_RECORDS_LOST);
-  let checkedAt = 0;
-  let timer: NodeJS.Timeout;
-  const take = (): number => ring.drain((view, offset) => { record(datapath.flowRecord.decode(view, offset)); }, batch);
-  const checkLoss = (now: number): void => {
-    if (now - checkedAt < lossCheckMs) return;
-    checkedAt = now;
+  let upkeptAt = 0;
+  let drainedAt = performance.now();
+  let next: NodeJS.Timeout | NodeJS.Immediate;
+  let stopped = false;
+  const upkeep = (now: number): void => {
+    if (now - upkeptAt < upkeepMs) return;
+    upkeptAt = now;
     const total = datapath.counter(counter.COUNTER_RECORDS_LOST);
-    if (total > known) lost(total - known);
+    if (total > known) sink.lost(Number(total - known));
     known = total;
+    sink.upkeep();
   };
   const turn = (): void => {
-    const taken = take();
-    checkLoss(Date.now());
-    timer = setTimeout(turn, taken === batch ? 0 : taken > 0 ? busyMs : idleMs);
+    sink.before();
+    const taken = ring.drainRuns(sink.records, size, batch);
+    const now = performance.now();
+    upkeep(now);
+    if (stopped) return;
+    if (taken === batch) next = setImmediate(turn);
+    else next = setTimeout(turn, Math.min(mostMs, Math.max(leastMs, wanted * (now - drainedAt) / Math.max(1, taken))));
+    drainedAt = now;
   };
-  timer = setTimeout(turn, 0);
-  return {
-    drain: () => { while (take() === batch); },
-    stop: () => {
-      clearTimeout(timer);
-      ring.close();
-    },
+  next = setImmediate(turn);
+  return () => {
+    stopped = true;
+    clearTimeout(next as NodeJS.Timeout);
+    clearImmediate(next as NodeJS.Immediate);
+    ring.close();
   };
 }

@@ -11,11 +11,12 @@ const command = {
 export const attachType = { tcxIngress: 46, tcxEgress: 47 } as const;
 export const mapType = { hash: 1, array: 2, arrayOfMaps: 12 } as const;
 
-/** A union bpf_attr being filled in. */
-function attributes(fields: readonly (readonly [offset: number, bytes: 4 | 8, value: number | bigint])[], length = 72): Uint8Array {
+/** A union bpf_attr being filled in; an array stands for its address. */
+function attributes(fields: readonly (readonly [offset: number, bytes: 4 | 8, value: number | bigint | Uint8Array])[], length = 72): Uint8Array {
   const view = new DataView(new ArrayBuffer(length));
   for (const [offset, bytes, value] of fields) {
-    if (bytes === 4) view.setUint32(offset, Number(value), true);
+    if (typeof value === 'object') view.setBigUint64(offset, addressOf(value), true);
+    else if (bytes === 4) view.setUint32(offset, Number(value), true);
     else view.setBigUint64(offset, BigInt(value), true);
   }
   return new Uint8Array(view.buffer);
@@ -26,19 +27,19 @@ const pathBytes = (path: string): Uint8Array => new TextEncoder().encode(`${path
 export const updateFlags = { any: 0, noExist: 1, exist: 2 } as const;
 
 export function mapLookup(fd: number, key: Uint8Array, value: Uint8Array, name: string): boolean {
-  const result = bpfRaw(command.mapLookup, attributes([[0, 4, fd], [8, 8, addressOf(key)], [16, 8, addressOf(value)]]));
+  const result = bpfRaw(command.mapLookup, attributes([[0, 4, fd], [8, 8, key], [16, 8, value]]));
   if (result >= 0) return true;
   if (result === -errno.ENOENT) return false;
   throw new KernelError(`map ${name}`, 'bpf(BPF_MAP_LOOKUP_ELEM)', -result);
 }
 
 export function mapUpdate(fd: number, key: Uint8Array, value: Uint8Array, name: string, flags: number = updateFlags.any): void {
-  bpf(command.mapUpdate, attributes([[0, 4, fd], [8, 8, addressOf(key)], [16, 8, addressOf(value)], [24, 8, flags]]), `map ${name}`, 'BPF_MAP_UPDATE_ELEM');
+  bpf(command.mapUpdate, attributes([[0, 4, fd], [8, 8, key], [16, 8, value], [24, 8, flags]]), `map ${name}`, 'BPF_MAP_UPDATE_ELEM');
 }
 
 /** False when there was no such row. */
 export function mapDelete(fd: number, key: Uint8Array, name: string): boolean {
-  const result = bpfRaw(command.mapDelete, attributes([[0, 4, fd], [8, 8, addressOf(key)]]));
+  const result = bpfRaw(command.mapDelete, attributes([[0, 4, fd], [8, 8, key]]));
   if (result >= 0) return true;
   if (result === -errno.ENOENT) return false;
   throw new KernelError(`map ${name}`, 'bpf(BPF_MAP_DELETE_ELEM)', -result);
@@ -50,8 +51,8 @@ export function mapKeys(fd: number, keySize: number, limit: number, name: string
   let previous: Uint8Array | undefined;
   while (keys.length < limit) {
     const next = new Uint8Array(keySize);
-    const key = previous === undefined ? 0n : addressOf(previous);
-    const result = bpfRaw(command.mapNextKey, attributes([[0, 4, fd], [8, 8, key], [16, 8, addressOf(next)]]));
+    const key = previous ?? 0;
+    const result = bpfRaw(command.mapNextKey, attributes([[0, 4, fd], [8, 8, key], [16, 8, next]]));
     if (result === -errno.ENOENT) break;
     if (result < 0) throw new KernelError(`map ${name}`, 'bpf(BPF_MAP_GET_NEXT_KEY)', -result);
     keys.push(next);
@@ -70,7 +71,7 @@ export async function mapBatch(map: { fd: number; keySize: number; valueSize: nu
   const keys = into?.keys ?? new Uint8Array(count * map.keySize);
   const values = into?.values ?? new Uint8Array(count * map.valueSize);
   const next = new Uint8Array(4);
-  const request = attributes([[0, 8, from === undefined ? 0n : addressOf(from)], [8, 8, addressOf(next)], [16, 8, addressOf(keys)], [24, 8, addressOf(values)],
+  const request = attributes([[0, 8, from ?? 0], [8, 8, next], [16, 8, keys], [24, 8, values],
     [32, 4, count], [36, 4, map.fd]]);
   const found = (): number => new DataView(request.buffer).getUint32(32, true);
   try {
@@ -86,7 +87,7 @@ export async function mapBatch(map: { fd: number; keySize: number; valueSize: nu
 export interface MapInfo { readonly keySize: number; readonly valueSize: number; readonly maxEntries: number; readonly btfId: number }
 
 function objectInfo(fd: number, length: number, name: string, into = new Uint8Array(length)): DataView {
-  bpf(command.objectInfo, attributes([[0, 4, fd], [4, 4, length], [8, 8, addressOf(into)]]), name, 'BPF_OBJ_GET_INFO_BY_FD');
+  bpf(command.objectInfo, attributes([[0, 4, fd], [4, 4, length], [8, 8, into]]), name, 'BPF_OBJ_GET_INFO_BY_FD');
   return new DataView(into.buffer);
 }
 
@@ -125,18 +126,18 @@ export function gracePeriod(): () => Promise<void> {
   const key = new Uint8Array(4);
   const value = new Uint8Array(new Uint32Array([inner]).buffer);
   return async () => {
-    await bpfAsync(command.mapUpdate, attributes([[0, 4, outer], [8, 8, addressOf(key)], [16, 8, addressOf(value)]]), 'grace period', 'BPF_MAP_UPDATE_ELEM');
+    await bpfAsync(command.mapUpdate, attributes([[0, 4, outer], [8, 8, key], [16, 8, value]]), 'grace period', 'BPF_MAP_UPDATE_ELEM');
   };
 }
 
 export function pin(fd: number, path: string): void {
   const name = pathBytes(path);
-  bpf(command.objectPin, attributes([[0, 8, addressOf(name)], [8, 4, fd]]), path, 'BPF_OBJ_PIN');
+  bpf(command.objectPin, attributes([[0, 8, name], [8, 4, fd]]), path, 'BPF_OBJ_PIN');
 }
 
 export function openPin(path: string): number {
   const name = pathBytes(path);
-  return bpf(command.objectGet, attributes([[0, 8, addressOf(name)]]), path, 'BPF_OBJ_GET');
+  return bpf(command.objectGet, attributes([[0, 8, name]]), path, 'BPF_OBJ_GET');
 }
 
 /** Attaches a tc program by a TCX link (kernel 6.6); the attachment lives as long as the link's fd or pin. */
@@ -161,8 +162,8 @@ export function testRun(programFd: number, frame: Uint8Array, ifindex: number, r
   const context = new Uint8Array(skbLength);
   new DataView(context.buffer).setUint32(skbIfindex, ifindex, true);
   const run = attributes([
-    [0, 4, programFd], [8, 4, frame.length], [12, 4, packet.length], [16, 8, addressOf(frame)], [24, 8, addressOf(packet)],
-    [32, 4, repeat], [40, 4, context.length], [48, 8, addressOf(context)],
+    [0, 4, programFd], [8, 4, frame.length], [12, 4, packet.length], [16, 8, frame], [24, 8, packet],
+    [32, 4, repeat], [40, 4, context.length], [48, 8, context],
   ], 80);
   bpf(command.progTestRun, run, 'test run', 'BPF_PROG_TEST_RUN');
   const view = new DataView(run.buffer);

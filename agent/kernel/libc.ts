@@ -43,7 +43,7 @@ export function bpf(command: number, attributes: Uint8Array, object: string, nam
 
 /** As `bpf`, but on a worker thread: for what waits for a grace period. */
 export function bpfAsync(command: number, attributes: Uint8Array, object: string, name: string): Promise<number> {
-  const holding = held.splice(0);
+  const holding = [attributes, ...held.splice(0)];
   return new Promise((resolve, reject) => {
     c.syscall.async(bpfNumber, command, attributes, attributes.length, (error: Error | null, result: number) => {
       holding.length = 0;

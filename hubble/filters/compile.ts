@@ -18,6 +18,9 @@ const compilers: FieldCompilers = {
   ...addressFields, ...endpointFields, ...httpFields, ...labelFields, ...nameFields, ...packetFields,
 };
 
+export type Field = keyof FlowFilter;
+export const fields = Object.keys(compilers) as readonly Field[];
+
 /** A request may not make the agent do more than so much work per flow. */
 const maxFilters = 256;
 const maxValues = 1024;
@@ -29,14 +32,21 @@ export function compileFilters(whitelist: readonly FlowFilter[] = [], blacklist:
   return (flow) => (allow.length === 0 || allow.some((matches) => matches(flow))) && !deny.some((matches) => matches(flow));
 }
 
+/** Those that a filter uses: with a list of values that is not empty. */
+export const fieldsOf = (filter: FlowFilter): Field[] => fields.filter((field) => {
+  const values: unknown = filter[field];
+  return Array.isArray(values) && values.length > 0;
+});
+
+/** Throws RequestError. */
+export function compileField(field: Field, filter: FlowFilter): Predicate {
+  const values = filter[field] as readonly unknown[];
+  if (values.length > maxValues) throw new RequestError(`filter ${field}: ${values.length} values, at most ${maxValues} are taken`);
+  return (compilers[field] as (values: unknown, filter: FlowFilter) => Predicate)(values, filter);
+}
+
 function compileFilter(filter: FlowFilter): Predicate {
-  const predicates: Predicate[] = [];
-  for (const field of Object.keys(compilers) as (keyof FlowFilter)[]) {
-    const values = filter[field];
-    if (!Array.isArray(values) || values.length === 0) continue;
-    if (values.length > maxValues) throw new RequestError(`filter ${field}: ${values.length} values, at most ${maxValues} are taken`);
-    predicates.push((compilers[field] as (values: unknown, filter: FlowFilter) => Predicate)(values, filter));
-  }
+  const predicates = fieldsOf(filter).map((field) => compileField(field, filter));
   if (filter.experimental?.cel_expression?.length) throw new RequestError('filter cel_expression: not supported by this server; use the other filters');
   return (flow) => predicates.every((matches) => matches(flow));
 }
