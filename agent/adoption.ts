@@ -19,6 +19,7 @@ import { deleteLink, links } from './kernel/link.ts';
 import type { Netlink } from './kernel/netlink.ts';
 import { checkRanges, defaultRanges, keepRanges, keptRanges, type Ranges } from './node/addresses.ts';
 import { cgroupFolder, ensureMounts } from './node/check.ts';
+import { overlayInterface } from './node/overlay.ts';
 import { gatewayInterfaces, ownInterfaces, removeGateway } from './node/gateway.ts';
 import { PolicyReconciler } from './policy/reconciler.ts';
 import { readJson, writeJson } from './store/file.ts';
@@ -30,6 +31,8 @@ interface AgentRecord {
   /** The network namespace that it ran in. */
   readonly network: string;
   readonly attach: AttachMode | 'auto';
+  /** How it reached other nodes: the MTU of workloads follows from it. */
+  readonly tunnel: string;
   readonly maps: readonly string[];
   /** Rows of its conntrack table. */
   readonly connections?: number;
@@ -58,7 +61,7 @@ export interface Opened {
  */
 export async function open(options: AgentOptions, netlink: Netlink, owns: () => void): Promise<Opened> {
   const { instance, ranges, log } = options;
-  const wanted = { layout: layoutOf(objectPath), network: readlinkSync('/proc/self/ns/net'), attach: options.attachMode ?? 'auto',
+  const wanted = { layout: layoutOf(objectPath), network: readlinkSync('/proc/self/ns/net'), attach: options.attachMode ?? 'auto', tunnel: tunnelOf(options),
     connections: options.connections ?? limit.MAX_CONNECTIONS } as const;
   checkRanges(netlink, ranges, ownInterfaces(netlink, instance));
   ensureMounts();
@@ -91,6 +94,7 @@ export async function open(options: AgentOptions, netlink: Netlink, owns: () => 
 export const forget = (instance: Instance): void => { rmSync(recordPath(instance), { force: true }); };
 
 const pinnedMaps = (instance: Instance): string[] => readdirSync(instance.pinDir, { withFileTypes: true }).filter((entry) => !entry.isDirectory()).map((entry) => entry.name);
+const tunnelOf = ({ cluster }: AgentOptions): string => (cluster === undefined ? 'one node' : `${cluster.tunnel} over ${cluster.underlay}`);
 
 const readRecord = (instance: Instance): AgentRecord | undefined => readJson(recordPath(instance)) as AgentRecord | undefined;
 
@@ -102,6 +106,7 @@ function whyClean(instance: Instance, ranges: Ranges, wanted: Omit<AgentRecord, 
   if (kept.ipv4 !== ranges.ipv4 || kept.ipv6 !== ranges.ipv6) return `it has addresses of ${kept.ipv4} and ${kept.ipv6}`;
   if (before.attach !== wanted.attach) return `its programs are attached otherwise (--attach ${before.attach})`;
   if (before.network !== wanted.network) return 'it ran in another network namespace';
+  if (before.tunnel !== wanted.tunnel) return `it reached other nodes otherwise (${before.tunnel})`;
   const missing = before.maps.find((name) => !existsSync(join(instance.pinDir, name)));
   return missing === undefined ? undefined : `its map ${missing} is gone`;
 }
@@ -132,7 +137,7 @@ function adopt(options: AgentOptions, netlink: Netlink): Opened {
 
 /** Takes away the interfaces of what was being started or ended, and the pins of links whose interface is gone. */
 export function sweepLinks(netlink: Netlink, instance: Instance, endpoints: readonly EndpointRow[], hooks: Hooks): void {
-  const kept = new Set([...gatewayInterfaces(instance), ...endpoints.map((row) => row.interfaceName)]);
+  const kept = new Set([...gatewayInterfaces(instance), overlayInterface(instance), ...endpoints.map((row) => row.interfaceName)]);
   for (const { name } of links(netlink)) if (name.startsWith(instance.interfacePrefix) && !kept.has(name)) deleteLink(netlink, name);
   hooks.sweep(new Set(links(netlink).map((link) => link.index)));
 }

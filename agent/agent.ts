@@ -22,6 +22,7 @@ import { serveFlows } from './flow/serve.ts';
 import { readFlows } from './flow/source.ts';
 import { IdentityAllocator, isLocalIdentity } from './identity/allocator.ts';
 import { cidrLabels } from './identity/labels.ts';
+import { SharedNumbers } from './identity/shared.ts';
 import { identityTable } from './identity/tables.ts';
 import type { Instance } from './instance.ts';
 import { ipcacheTable } from './ipcache/tables.ts';
@@ -29,11 +30,16 @@ import type { AttachMode } from './kernel/attach.ts';
 import { Netlink } from './kernel/netlink.ts';
 import type { Ranges } from './node/addresses.ts';
 import { cgroupFolder, checkMachine, requireMachine } from './node/check.ts';
+import { identitiesFolder, type Membership } from './node/cluster.ts';
+import { ClusterReflector } from './node/cluster-reflector.ts';
 import { ensureGateway, removeGateway } from './node/gateway.ts';
 import { takeLock } from './node/lock.ts';
+import { ensureOverlay, mtuBetween } from './node/overlay.ts';
+import { publishNode } from './node/publisher.ts';
 import { reconcileNetdevs } from './node/reconciler.ts';
 import { reflectNode } from './node/reflector.ts';
-import { netdevTable, nodeAddressTable, type NetdevRow } from './node/tables.ts';
+import { reconcileRoutes } from './node/routes.ts';
+import { netdevTable, nodeAddressTable, nodeTable, remoteEndpointTable, type NetdevRow } from './node/tables.ts';
 import type { PolicyReconciler } from './policy/reconciler.ts';
 import { PolicySet } from './policy/reflector.ts';
 import { policyTable } from './policy/tables.ts';
@@ -56,12 +62,15 @@ export interface AgentOptions {
   readonly hubble?: HubbleOptions;
   /** Rows of the conntrack table; MAX_CONNECTIONS unless it is given. */
   readonly connections?: number;
+  /** Absent: the only node. */
+  readonly cluster?: Membership;
   readonly log: (line: string) => void;
 }
 
 export const makeTables = () => ({
   manifests: manifestTable(), problems: problemTable(), pods: podTable(), workloads: workloadTable(), endpoints: endpointTable(),
   identities: identityTable(), ipcache: ipcacheTable(), policies: policyTable(), 'node-addresses': nodeAddressTable(), netdevs: netdevTable(),
+  nodes: nodeTable(), 'remote-endpoints': remoteEndpointTable(),
 });
 export type Tables = ReturnType<typeof makeTables>;
 
@@ -115,13 +124,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 }
 
 async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void>, owns: () => void): Promise<Agent> {
-  const { instance, ranges, log } = options;
+  const { instance, ranges, cluster, log } = options;
   const netlink = new Netlink();
   undo.push(() => { closeSync(netlink.fd); });
   const { datapath, hooks, attachMode, policy, adopted, applied } = await open(options, netlink, owns);
   undo.push(() => { datapath.object.close(); });
   const tables = makeTables();
-  const allocator = new IdentityAllocator(tables.identities);
+  const allocator = new IdentityAllocator(tables.identities, cluster && new SharedNumbers(identitiesFolder(cluster.folder), cluster.node));
   // Nothing is pruned, relabelled or flipped before all files have been read.
   const synced = [tables.manifests.expect('agent'), tables.pods.expect('agent')];
   if (adopted !== undefined) takeOver(adopted, options, tables, allocator);
@@ -132,22 +141,26 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const sweeper = sweepConnections(datapath, tables.endpoints, log);
   undo.push(sweeper.stop);
   undo.push(reconcileNetdevs(tables.netdevs, datapath, hooks, log));
+  const underlayMtu = mtuOf(tables.netdevs.rows());
+  ensureOverlay(netlink, instance, cluster, underlayMtu, datapath, hooks);
+  if (cluster !== undefined) joinCluster(cluster, options, netlink, tables, allocator, undo);
 
   const observer = await openHubble(options, tables, datapath, policy, undo);
   const policies = new PolicySet(tables.manifests, tables.policies, tables.problems);
-  const hosts = reconcileHosts(tables.endpoints, instance);
+  const hosts = reconcileHosts(tables.endpoints, tables['remote-endpoints'], instance);
   undo.push(hosts.stop);
   const workloads = new WorkloadReconciler({
     instance, pods: tables.pods, workloads: tables.workloads, hostsFile: hosts.path, cgroupFolder: cgroupFolder(instance.cgroup), log,
   });
   const endpoints = new EndpointReconciler({
-    instance, netlink, hooks, gateway, ranges, mtu: mtuOf(tables.netdevs.rows()),
+    instance, netlink, hooks, gateway, ranges, mtu: cluster === undefined ? underlayMtu : mtuBetween(underlayMtu, cluster),
     workloads: tables.workloads, manifests: tables.manifests, endpoints: tables.endpoints, identities: allocator,
     release: (key) => { workloads.release(key); }, failed: (key, message) => { workloads.fail(key, message); },
   });
   undo.push(() => { endpoints.stop(); });
   const enforcement = new Enforcement({
     policies, endpoints: tables.endpoints, identities: tables.identities, allocator, nodeAddresses: tables['node-addresses'], ipcache: tables.ipcache,
+    nodes: tables.nodes, remoteEndpoints: tables['remote-endpoints'],
     reconciler: policy, ...(adopted === undefined ? {} : { adopted: [...adopted.identities.keys()] }),
     applied: async () => {
       await applied();
@@ -163,7 +176,8 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
 
   const agent: Agent = { options, tables, observer, datapath, policies, policy, enforcement, attachMode, sweeper, startedAt: new Date(), stop };
   undo.push(await serveApi(instance.apiSocket, verbsOf(agent)));
-  undo.push(reflectPods(tables.manifests, tables.pods, tables.problems, options));
+  undo.push(reflectPods(tables.manifests, tables.pods, tables.problems,
+    { allowRoot: options.allowRoot, ...(cluster === undefined ? {} : { placement: cluster }) }));
   if (options.dir !== undefined) {
     const directory = await reflectDirectory({ dir: options.dir, display: options.dir, manifests: tables.manifests, problems: tables.problems, keep: manifestsFolder(instance) });
     undo.push(() => { directory.stop(); });
@@ -180,9 +194,18 @@ function takeOver({ endpoints, identities }: NonNullable<Opened['adopted']>, { i
   tables.pods.write(podsByHand(join(instance.stateDir, 'pods')).filter((pod) => allowRoot || !asRoot(pod)));
 }
 
-async function openHubble({ instance, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, undo: Undo): Promise<Observer> {
-  const nodeName = hostname();
-  const names = new Names(tables.endpoints, tables.identities, policy.numbers, nodeName);
+/** What the other nodes told stands before anything is judged. */
+function joinCluster(member: Membership, { ranges, log }: AgentOptions, netlink: Netlink, tables: Tables, identities: IdentityAllocator, undo: Undo): void {
+  const { nodes, netdevs, endpoints, 'remote-endpoints': remote } = tables;
+  const reflector = new ClusterReflector(member, { nodes, endpoints: remote, identities }, log);
+  undo.push(() => { reflector.stop(); });
+  undo.push(reconcileRoutes(nodes, netdevs, netlink, log));
+  undo.push(publishNode(member, ranges, netdevs, endpoints));
+}
+
+async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, undo: Undo): Promise<Observer> {
+  const nodeName = cluster?.node ?? hostname();
+  const names = new Names(tables.endpoints, tables['remote-endpoints'], tables.identities, policy.numbers, nodeName);
   undo.push(() => { names.close(); });
   const observer = new Observer({ nodeName, version, lookups: names.lookups });
   undo.push(readFlows(datapath, {
@@ -191,6 +214,6 @@ async function openHubble({ instance, hubble = {}, log }: AgentOptions, tables: 
     lost: (count) => { observer.lost('PERF_EVENT_RING_BUFFER', count); },
     upkeep: () => { names.upkeep((nowNs) => observer.oldestNs(nowNs)); },
   }));
-  undo.push(await serveFlows({ observer, instance, tables, datapath, log }, hubble));
+  undo.push(await serveFlows({ observer, instance, cluster, tables, datapath, log }, hubble));
   return observer;
 }

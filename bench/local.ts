@@ -6,7 +6,7 @@ import { atLeast, atMost, type Figure } from './table.ts';
 import { weirPair } from './weir.ts';
 
 type Target = Pick<Figure, 'target' | 'held'>;
-interface Measure {
+export interface Measure {
   readonly name: string;
   readonly test: Test;
   readonly cores: Cores;
@@ -16,9 +16,9 @@ interface Measure {
 }
 
 const none = (): Target => ({});
-const latency = ({ p50Ns }: Result): number => p50Ns / 1000;
-const rate = ({ perSecond }: Result): number => perSecond;
-const throughput = ({ bytesPerSecond }: Result): number => bytesPerSecond * 8e-9;
+export const latency = ({ p50Ns }: Result): number => p50Ns / 1000;
+export const rate = ({ perSecond }: Result): number => perSecond;
+export const throughput = ({ bytesPerSecond }: Result): number => bytesPerSecond * 8e-9;
 const tail = ({ p99Ns }: Result): number => p99Ns / 1000;
 
 const measures: readonly Measure[] = [
@@ -51,7 +51,7 @@ async function compareOne(weir: Pair, other: Pair, { name, test, cores, unit, of
   }
 }
 
-async function compare(weir: Pair, other: Pair, measured: readonly Measure[], rounds: number): Promise<Figure[]> {
+export async function compare(weir: Pair, other: Pair, measured: readonly Measure[], rounds: number): Promise<Figure[]> {
   const figures: Figure[] = [];
   for (const measure of measured) figures.push(...await compareOne(weir, other, measure, rounds));
   return figures;

@@ -3,6 +3,8 @@ import { parseArgs } from 'node:util';
 import { buildAll } from './build.ts';
 import { local, rules } from './local.ts';
 import { memory } from './memory.ts';
+import { nodes } from './nodes.ts';
+import { policy } from './policy.ts';
 import { records } from './records.ts';
 import { print, type Figure } from './table.ts';
 import { verdict } from './verdict.ts';
@@ -10,8 +12,10 @@ import { verdict } from './verdict.ts';
 const benches: Readonly<Record<string, readonly [title: string, run: () => Promise<Figure[]>]>> = {
   local: ['two local workloads under policy, against plain veth and host routing', local],
   rules: ['the same policy in nftables, at growing sizes', rules],
+  nodes: ['two workloads on two nodes under policy, against the same ways without weir', nodes],
   records: ['what reading the flow records costs', records],
   verdict: ['the programs alone, by bpf_prog_test_run', verdict],
+  policy: ['the policy compiler, on one core', policy],
   memory: ['what the agent takes', memory],
 };
 

@@ -25,18 +25,22 @@ export function cpuVersion(kernel: string): 'v2' | 'v3' {
   return major > 5 || (major === 5 && minor >= 12) ? 'v3' : 'v2';
 }
 
-/** Throws with clang's own words when the source does not compile. */
+/** For the kernel named; throws with clang's own words when the source does not compile. */
+export function compileBpf(path: string, kernel: string): void {
+  const clang = findClang();
+  if (clang === undefined) throw new Error('no clang on the PATH: apt-get install clang');
+  mkdirSync(dirname(path), { recursive: true });
+  const include = `/usr/include/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`;
+  const draft = `${path}.${process.pid}`;
+  const flags = ['-O2', '-g', '-target', 'bpf', `-mcpu=${cpuVersion(kernel)}`, '-Wall', '-Wextra', '-Werror', '-I', include];
+  execFileSync(clang, [...flags, '-c', join(here, 'weir.c'), '-o', draft], { stdio: ['ignore', 'inherit', 'inherit'] });
+  renameSync(draft, path);
+}
+
 export function buildBpf(): void {
   const newest = Math.max(...sources().map((file) => statSync(file).mtimeMs));
   if (existsSync(objectPath) && statSync(objectPath).mtimeMs > newest) return;
-  const clang = findClang();
-  if (clang === undefined) throw new Error('no clang on the PATH: apt-get install clang');
-  mkdirSync(dirname(objectPath), { recursive: true });
-  const include = `/usr/include/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`;
-  const draft = `${objectPath}.${process.pid}`;
-  const flags = ['-O2', '-g', '-target', 'bpf', `-mcpu=${cpuVersion(release())}`, '-Wall', '-Wextra', '-Werror', '-I', include];
-  execFileSync(clang, [...flags, '-c', join(here, 'weir.c'), '-o', draft], { stdio: ['ignore', 'inherit', 'inherit'] });
-  renameSync(draft, objectPath);
+  compileBpf(objectPath, release());
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) buildBpf();

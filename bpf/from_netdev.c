@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* tc ingress on the node's devices: answers to masqueraded connections, and errors about them, go to their workload. All else is not weir's:
+/* tc ingress on the node's devices: answers to masqueraded connections, and errors about them, go to their workload, and so does what other
+ * nodes of the cluster send by plain routes. All else is not weir's:
  * TC_ACT_UNSPEC leaves it to the programs after this one, such as another agent's. */
 #include "lib/deliver.h"
+#include "lib/node.h"
 #include "lib/nat_error.h"
 
 SEC("tc")
@@ -19,6 +21,9 @@ int from_netdev(struct __sk_buff *skb)
 	/* A tagged frame is for the VLAN device on top of this one. */
 	if (is_tagged(skb, ether_type) || parse(skb, ether_type, p))
 		return TC_ACT_UNSPEC;
+	to = ipcache_lookup(&p->daddr);
+	if (to && to->ifindex)
+		return from_network(skb, w, to->ifindex);
 	/* Without its first fragment nobody can tell whose it is: the host waits for that one in vain and drops it. */
 	if (p->fragment == FRAGMENT_LATER && fragment_recall(w))
 		return TC_ACT_UNSPEC;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* tc ingress on the host side of a workload's veth: everything that a workload sends. */
 #include "lib/deliver.h"
+#include "lib/node.h"
 
 struct arp { __be16 hardware, protocol; __u8 hardware_length, protocol_length; __be16 operation; __u8 sha[6]; __be32 spa; __u8 tha[6]; __be32 tpa; } __attribute__((packed));
 
@@ -52,16 +53,9 @@ static __always_inline int hand_to_network(struct __sk_buff *skb, struct work *w
 	enum drop_reason reason;
 	long found;
 
-	fib.ifindex = skb->ifindex;
-	fib.family = p->ipv4 ? 2 : 10;	/* AF_INET, AF_INET6 */
-	if (p->ipv4) {
-		fib.ipv4_src = p->saddr.word[3];
-		fib.ipv4_dst = p->daddr.word[3];
-	} else {
-		__builtin_memcpy(fib.ipv6_src, p->saddr.word, 16);
-		__builtin_memcpy(fib.ipv6_dst, p->daddr.word, 16);
-	}
-	found = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+	if (is_tunnel(p))
+		return drop_unjudged(w, DIRECTION_EGRESS, DROP_ENCAPSULATION_PROHIBITED);
+	found = route_of(skb, p, &fib);
 	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return found == BPF_FIB_LKUP_RET_NOT_FWDED ? TC_ACT_OK :
 		       drop_unjudged(w, DIRECTION_EGRESS, DROP_FIB_LOOKUP_FAILED);
@@ -111,5 +105,7 @@ int from_workload(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (w->to.ifindex)
 		return hand_to_workload(skb, w, w->to.ifindex);
+	if (w->to.remote)
+		return hand_to_node(skb, w, ipcache_lookup(&p->daddr));
 	return w->to.host ? TC_ACT_OK : hand_to_network(skb, w);
 }

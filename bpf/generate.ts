@@ -9,7 +9,7 @@ import { buildBpf, objectPath } from './build.ts';
 export const generatedPath = join(dirname(fileURLToPath(import.meta.url)), 'types.gen.ts');
 
 const structs = ['addr', 'judgement', 'flow_record', 'control', 'ipcache_key', 'peer', 'ipcache_value', 'endpoint', 'policy', 'bounds', 'step', 'class_line',
-  'ct_key', 'ct_entry', 'usage', 'nat_key', 'nat_value', 'fragment_key', 'fragment_value', 'netdev'];
+  'ct_key', 'ct_entry', 'usage', 'nat_key', 'nat_value', 'fragment_key', 'fragment_value', 'netdev', 'overlay'];
 const enums = ['direction', 'action', 'drop_reason', 'flow_event', 'observation_point', 'counter', 'limit', 'ipcache_flag', 'ct_state', 'ct_timeout', 'ct_flag'];
 
 const camel = (name: string): string => name.replace(/(^|_)([a-z])/g, (_, __, letter: string) => letter.toUpperCase());

@@ -56,6 +56,7 @@ export interface IpcacheValue {
   readonly since: number;
   readonly ifindex: number;
   readonly flags: number;
+  readonly node: Addr;
 }
 
 export interface Endpoint {
@@ -163,6 +164,11 @@ export interface Netdev {
   readonly ipv6: Addr;
 }
 
+export interface Overlay {
+  readonly ifindex: number;
+  readonly port: number;
+}
+
 export const direction = {
   DIRECTION_UNKNOWN: 0,
   DIRECTION_INGRESS: 1,
@@ -184,12 +190,18 @@ export const drop_reason = {
   DROP_INVALID_PACKET: 134,
   DROP_CT_TRUNCATED_OR_INVALID_HEADER: 135,
   DROP_UNSUPPORTED_L3_PROTOCOL: 139,
+  DROP_TUNNEL_KEY: 147,
+  DROP_NO_WORKLOAD_HERE: 150,
   DROP_CT_MAP_INSERTION_FAILED: 155,
   DROP_INVALID_IPV6_EXTENSION_HEADER: 156,
+  DROP_NO_TUNNEL: 160,
   DROP_UNSUPPORTED_L2_PROTOCOL: 166,
   DROP_NO_MAPPING_FOR_NAT_MASQUERADE: 167,
   DROP_UNSUPPORTED_PROTOCOL_FOR_NAT: 168,
   DROP_FIB_LOOKUP_FAILED: 169,
+  DROP_ENCAPSULATION_PROHIBITED: 170,
+  DROP_INVALID_IDENTITY: 171,
+  DROP_UNKNOWN_SENDER: 172,
   DROP_FRAGMENT_WITHOUT_FIRST: 175,
   DROP_FORBIDDEN_ICMPV6_MESSAGE: 176,
   DROP_POLICY_DENY: 181,
@@ -209,6 +221,7 @@ export const flow_event = {
 export const observation_point = {
   TO_HOST: 2,
   TO_STACK: 3,
+  TO_OVERLAY: 4,
   TO_NETWORK: 11,
   TO_ENDPOINT: 101,
 } as const;
@@ -223,7 +236,7 @@ export const counter = {
 
 export const limit = {
   MAX_POLICIES: 8192,
-  MAX_BOUND_LINES: 8192,
+  MAX_BOUND_LINES: 16384,
   MAX_STEPS: 131072,
   MAX_CLASSES: 16384,
   ROW_WORDS: 256,
@@ -251,6 +264,7 @@ export const limit = {
 
 export const ipcache_flag = {
   IPCACHE_HOST: 1,
+  IPCACHE_REMOTE: 2,
 } as const;
 
 export const ct_state = {
@@ -277,4 +291,5 @@ export const ct_timeout = {
 export const ct_flag = {
   CT_HOST: 1,
   CT_FIN: 4,
+  CT_REMOTE: 16,
 } as const;

@@ -47,7 +47,7 @@ describe('the interval', () => {
   };
   const expected = (to: number, count: number): number => Math.min(count - 1, to < 1 ? 0 : Math.floor((to - 1) / 10) + 1);
 
-  test.each([1, 2, 3, 4, 7, 8, 9, 1000, 1023, 1024, 1025, 6500])('%i intervals: every bound, one below and one above', (count) => {
+  test.each([1, 2, 3, 10, 11, 12, 17, 18, 186, 187, 188, 289, 290, 1000, 3178, 3179, 3180, 4914, 6500])('%i intervals: every bound, one below and one above', (count) => {
     const policy = policyOf(count);
     const picked = [...new Set([1, 2, 3, Math.floor(count / 2), Math.floor(count / 2) + 1, count - 2, count - 1])].filter((index) => index >= 1);
     const ports = [0, 65_535, ...picked.flatMap((index) => [(index - 1) * 10, (index - 1) * 10 + 1, (index - 1) * 10 + 2])].filter((to) => to >= 0 && to <= 65_535);
@@ -144,7 +144,7 @@ describe('the generation', () => {
     bench.endpoint({ ifindex: here, ...a, ingress: before });
     setWord(3, 0, 1n);
     const peer = [{ identity: 501, class_id: 2 }, { identity: 502, class_id: 3 }];
-    bench.datapath.ipcache.set(ipcacheKey(`${host}/32`), { peer, since, ifindex: 0, flags: ipcache_flag.IPCACHE_HOST });
+    bench.datapath.ipcache.set(ipcacheKey(`${host}/32`), { peer, since, ifindex: 0, flags: ipcache_flag.IPCACHE_HOST, node: { word: new Uint8Array(16) } });
     bench.datapath.control.set(0, { generation });
     port += 1;
     const record = bench.run('to_workload', frame().ip(host, a.ipv4).tcp(port, 80, 'S').bytes()).records[0]!;

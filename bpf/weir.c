@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* The object that the agent loads: one program per hook, all on the same maps. */
 #include "from_netdev.c"
+#include "from_overlay.c"
 #include "from_workload.c"
 #include "sweep.c"
 #include "to_workload.c"

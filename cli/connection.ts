@@ -21,6 +21,9 @@ export interface Server {
   readonly requestTimeoutMs: number;
 }
 
+const dialTimeoutMs = 5_000;
+const requestTimeoutMs = 12_000;
+
 export const connectionFlags = (command: Command): Command => command
   .option('--server <address>', 'unix:///PATH, HOST:PORT or tls://HOST:PORT instead of the agent of this machine')
   .option('--timeout <duration>', 'how long to wait for a connection (5s)').option('--request-timeout <duration>', 'how long to wait for an answer (12s)')
@@ -42,7 +45,7 @@ export function connectionOf(command: Command, environment: Environment = proces
   const flags = givenFlags(command);
   const settings = new Settings(flags, environment);
   const instance = (command.opts<{ instance: string }>()).instance;
-  const limits = { dialTimeoutMs: durationOf('timeout', settings, '5s'), requestTimeoutMs: durationOf('request-timeout', settings, '12s') };
+  const limits = { dialTimeoutMs: durationOf('timeout', settings, dialTimeoutMs), requestTimeoutMs: durationOf('request-timeout', settings, requestTimeoutMs) };
   // Who names an instance means its agent, whatever the environment says.
   const named = 'instance' in flags && !('server' in flags) ? undefined : settings.text('server');
   const { address, mend } = addressOf(named, instance);
@@ -50,8 +53,14 @@ export function connectionOf(command: Command, environment: Environment = proces
   return { address, mend, ...limits, ...credentialsOf(settings, withTls), metadata: metadataOf(settings, withTls) };
 }
 
-function durationOf(name: 'timeout' | 'request-timeout', settings: Settings, preset: string): number {
-  const given = settings.text(name) ?? preset;
+/** The agent of an instance, whatever the environment says. */
+export const serverOfInstance = (instance: string): Server => ({
+  ...addressOf(undefined, instance), credentials: grpc.credentials.createInsecure(), options: {}, metadata: new grpc.Metadata(), dialTimeoutMs, requestTimeoutMs,
+});
+
+function durationOf(name: 'timeout' | 'request-timeout', settings: Settings, presetMs: number): number {
+  const given = settings.text(name);
+  if (given === undefined) return presetMs;
   const ms = parseDurationMs(given);
   if (ms === undefined) throw new ConfigError(`--${name} ${given}: expected a duration`, 'use for example 5s');
   return ms;

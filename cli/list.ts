@@ -1,4 +1,4 @@
-// endpoint, identity, ipcache, policy, db, bpf: what an agent holds, row by row.
+// endpoint, identity, ipcache, node, policy, db, bpf: what an agent holds, row by row.
 import type { Command } from 'commander';
 import { callAgent } from '../agent/api/client.ts';
 import { ConfigError } from '../agent/errors.ts';
@@ -12,7 +12,9 @@ const labelsOf = (row: Row): string[] => (row['labels'] as string[] | undefined 
 const nouns: readonly Noun[] = [
   { name: 'endpoint', table: 'endpoints', keys: ['key', 'id', 'ipv4', 'ipv6', 'interfaceName'], columns: ['id', 'key', 'identity', 'ipv4', 'ipv6', 'interfaceName', 'state'], summary: 'the attachments of workloads' },
   { name: 'identity', table: 'identities', keys: ['id'], columns: ['id', 'kind', 'labels'], summary: 'numbers of label sets', shape: (row) => ({ ...row, labels: labelsOf(row) }) },
-  { name: 'ipcache', table: 'ipcache', keys: ['prefix'], columns: ['prefix', 'identity', 'origin', 'host'], summary: 'which identity is behind which address' },
+  { name: 'ipcache', table: 'ipcache', keys: ['prefix'], columns: ['prefix', 'identity', 'origin', 'host', 'node'], summary: 'which identity is behind which address' },
+  { name: 'node', table: 'nodes', keys: ['name', 'ipv4', 'ipv6'], columns: ['name', 'health', 'ipv4', 'ipv6', 'ranges', 'tunnel', 'endpoints'], summary: 'the nodes of the cluster, and how they are reached',
+    shape: (row) => ({ ...row, ranges: Object.values(row['ranges'] as object) }) },
   { name: 'policy', table: 'policies', keys: ['key', 'name'], columns: ['kind', 'namespace', 'name', 'state', 'endpoints', 'rules', 'message'], summary: 'policies and what became of them' },
 ];
 
@@ -50,7 +52,7 @@ const views = [
   { name: 'policy', columns: ['endpoint', 'direction', 'policy', 'from', 'to', 'rules'], summary: 'the compiled policies, interval by interval' },
   { name: 'ct', columns: ['protocol', 'source', 'sourcePort', 'destination', 'destinationPort', 'state', 'packets', 'bytes', 'revoked'], summary: 'the connections that are tracked' },
   { name: 'quota', columns: ['endpoint', 'held', 'quota', 'refused'], summary: 'whose connections fill the table, and how many each may have' },
-  { name: 'ipcache', columns: ['prefix', 'identity', 'class', 'ifindex', 'host'], summary: 'the ipcache as the kernel has it' },
+  { name: 'ipcache', columns: ['prefix', 'identity', 'class', 'ifindex', 'host', 'node'], summary: 'the ipcache as the kernel has it' },
 ];
 
 function registerBpf(program: Command): void {

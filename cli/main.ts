@@ -1,7 +1,11 @@
 // The command line: one file per verb, each registers itself. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 import { Command, CommanderError } from 'commander';
+import { selectNode } from './node.ts';
 import { version } from '../agent/version.ts';
 import { printError } from './print.ts';
+import { register as registerAgent } from './agent.ts';
+import { register as registerEdges } from './edges.ts';
+import { register as registerExplain } from './explain.ts';
 import { register as registerHubble } from './hubble.ts';
 import { register as registerHubbleList } from './hubble-list.ts';
 import { register as registerList } from './list.ts';
@@ -16,11 +20,16 @@ const program = new Command('weir')
   .description('identity, policy and visibility for workloads, enforced by the kernel')
   .version(version)
   .enablePositionalOptions()
+  .option('--node <name>', 'the node that is meant, when one machine runs several (before the verb)')
   .exitOverride()
   .configureHelp({ sortSubcommands: true })
   .addHelpText('after', '\nExample:\n  sudo ./weir up examples/shop\n  sudo ./weir observe --verdict DROPPED --follow');
 
-for (const register of [registerUp, registerPolicy, registerStatus, registerList, registerObserve, registerHubbleList, registerHubble, registerRelay, registerWorkload]) register(program);
+for (const register of [
+  registerUp, registerAgent, registerPolicy, registerExplain, registerStatus, registerList, registerObserve, registerHubbleList, registerHubble, registerEdges, registerRelay, registerWorkload,
+]) register(program);
+
+program.hook('preAction', (_, action) => { selectNode(action, program.opts<{ node?: string }>().node); });
 
 /** Wrong usage reads as every other error does: what is wrong, then what to do. Subcommands do not inherit this. */
 function strict(command: Command, path: string): void {

@@ -10,13 +10,17 @@ import { filterMessage } from '../hubble/proto.ts';
 import { compileQuery } from '../hubble/query.ts';
 import type { FlowFilter, GetFlowsResponse } from '../hubble/types.ts';
 import { connectionFlags, connectionOf, givenFlags } from './connection.ts';
+import { tally } from './edges.ts';
+import { explanationOf } from './observe-explain.ts';
 import { observeEvents, type EventKind } from './observe-events.ts';
 import { followFlows } from './observe-follow.ts';
 import { addFilterFlags, type FlowFilters } from './observe-flags.ts';
 import { readFlows } from './observe-input.ts';
 import { requestOf, type SelectorOptions } from './observe-request.ts';
 import { parseDurationMs } from './observe-times.ts';
+import { chosenInstance } from './options.ts';
 import { Settings } from './settings.ts';
+import { groupings, type Grouping } from './tally.ts';
 
 interface ObserveOptions extends SelectorOptions {
   readonly output: OutputForm;
@@ -29,6 +33,8 @@ interface ObserveOptions extends SelectorOptions {
   readonly silentErrors?: boolean;
   readonly printRawFilters?: boolean;
   readonly reconnect: string;
+  readonly explain?: boolean;
+  readonly top?: Grouping;
 }
 
 /** Where the lines go; tests pass their own. */
@@ -92,9 +98,14 @@ function addOutputFlags(command: Command): void {
     .addOption(new Option('--color <when>', 'colours in the compact form').choices(['auto', 'always', 'never']).default('auto'))
     .option('-s, --silent-errors', 'only the exit code tells of an error')
     .option('--print-raw-filters', 'the filters as they are sent, and nothing else')
+    .option('--explain', 'under each drop, why')
+    .addOption(new Option('--top <group>', 'live: the busiest of each group').choices([...groupings]))
     .option('--reconnect <duration>', 'with --follow: how long a server may be away', '30s');
   connectionFlags(command);
 }
+
+/** What --top knows before the first new flow. */
+const topWindowMs = 10_000;
 
 const kinds = new Set(['flows', 'agent-events', 'debug-events']);
 
@@ -113,9 +124,15 @@ async function observe(command: Command, options: ObserveOptions, filters: FlowF
   const printer = printerOf(command, options, output);
   const receive = (response: GetFlowsResponse): void | Promise<void> => {
     printer.print(response);
+    if (options.explain === true) return explain(command, response, output);
     // A pipe that is read slowly slows the server down, it does not fill this process.
     return output.drained();
   };
+  if (options.explain === true) refuseExplain(command, options);
+  if (options.top !== undefined) {
+    await tally(options.top, connectionOf(command), filters, { windowMs: topWindowMs, follow: true, json: options.output === 'json' });
+    return;
+  }
   if (options.inputFile !== undefined) await readFlows(options.inputFile, compileQuery(request), receive, output.writeError);
   else {
     const reconnectMs = parseDurationMs(options.reconnect);
@@ -123,6 +140,17 @@ async function observe(command: Command, options: ObserveOptions, filters: FlowF
     await followFlows(connectionOf(command), request, receive, { reconnectMs: request.follow === true ? reconnectMs : 0, tell: output.writeError });
   }
   printer.finish();
+}
+
+/** Only the agent that judged can explain, and only between lines. */
+function refuseExplain(command: Command, { inputFile, output }: ObserveOptions): void {
+  if (inputFile !== undefined || 'server' in givenFlags(command)) throw new ConfigError('--explain asks the agent of this machine', 'leave --server and --input-file out');
+  if (output !== 'compact' && output !== 'dict') throw new ConfigError(`--explain and -o ${output} cannot be combined`, 'use -o compact');
+}
+
+async function explain(command: Command, response: GetFlowsResponse, output: Output): Promise<void> {
+  output.write(await explanationOf(chosenInstance(command.opts<{ instance: string }>()), response));
+  await output.drained();
 }
 
 /** Of the flags of flows, events know those that say how many, from when and how to print. */

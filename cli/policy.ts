@@ -1,30 +1,49 @@
 // weir policy: the verbs that need no agent. Files of policies are checked; cases are answered offline.
 import { Option, type Command } from 'commander';
-import { answerSelector, answerValid, answerVerdicts, readCases, type SelectorCase, type ValidCase } from '../agent/policy/cases.ts';
-import { ConfigError, messageOf } from '../agent/errors.ts';
-import { formatFinding, lintPolicies } from '../agent/policy/files.ts';
-import type { PolicyCase } from '../agent/policy/offline.ts';
+import { answerSelector, answerValid, type SelectorCase, type ValidCase } from '../agent/policy/cases.ts';
+import { lintPolicies } from '../agent/policy/files.ts';
+import { formatFinding } from '../agent/policy/manifests.ts';
+import { answers, printLines } from './policy-cases.ts';
+import { register as registerDiff } from './policy-diff.ts';
+import { register as registerVerdict } from './policy-verdict.ts';
+import { printObject, printable } from './print.ts';
+
+const validateHelp = `
+Example:
+  ./weir policy validate examples/shop
+  ./weir policy validate --strict -o json deploy/ > findings.json
+
+Warnings, as far as the manifests at hand tell:
+  selects-nothing   no workload, group or port is meant by this selector, name or list
+  shadowed          denies take away all that this allows
+  duplicate         another rule says all of this already
+  allows-world      anybody on the network may connect, or be reached
+  unprotected       an empty selector lets everybody of the namespace or the cluster in
+  no-dns            egress is enforced and no rule leads to port 53/UDP
+  not-enforced      valid, but weir refuses the policy as it does not enforce this yet
+  octal-port, ignored-field
+A policy keeps them quiet by the annotation weir/lint-ignore: "no-dns, allows-world".
+
+Exit codes: 0 no error, 1 errors (with --strict or --fail-on warning: warnings too), 2 wrong usage.`;
 
 export function register(program: Command): void {
   const policy = program.commands.find((command) => command.name() === 'policy')
     ?? program.command('policy').description('check, try and read policies');
 
   policy.command('validate [paths...]')
-    .description('checks policy files or folders; exit code 1 when one has an error')
-    .option('--cases <file>', 'answer a file of cases, one JSON line each')
+    .description('checks policy files or folders, and warns of what may not be meant')
+    .option('--cases <file>', 'answer a file of cases, one JSON line each').option('--strict', 'warnings fail as errors do, as --fail-on warning')
+    .addOption(new Option('--fail-on <severity>', 'what makes the exit code 1').choices(['error', 'warning']).default('error'))
     .addOption(new Option('-o, --output <form>', 'how to print').choices(['text', 'json']).default('text'))
-    .addHelpText('after', '\nExample:\n  ./weir policy validate examples/shop')
-    .action((paths: string[], options: { cases?: string; output: string }, command: Command) => {
+    .addHelpText('after', validateHelp)
+    .action((paths: string[], options: ValidateOptions, command: Command) => {
       if (options.cases !== undefined) printLines(answers<ValidCase>(options.cases, (one) => [answerValid(one)]));
       else if (paths.length === 0) command.error('error: name a file or a folder');
-      else validateFiles(paths, options.output);
+      else validateFiles(paths, options);
     });
 
-  policy.command('verdict')
-    .description('judges the flows of a file of cases, one JSON line each')
-    .requiredOption('--cases <file>', 'namespaces, endpoints, policies and flows, one JSON object a line')
-    .addHelpText('after', '\nExample:\n  ./weir policy verdict --cases agent/policy/testdata/surprises.jsonl')
-    .action((options: { cases: string }) => printLines(answers<PolicyCase>(options.cases, answerVerdicts)));
+  registerVerdict(policy);
+  registerDiff(policy);
 
   policy.command('selector')
     .description('matches the selectors of a file of cases, one JSON line each')
@@ -33,28 +52,18 @@ export function register(program: Command): void {
     .action((options: { cases: string }) => printLines(answers<SelectorCase>(options.cases, (one) => [answerSelector(one)])));
 }
 
-/** A file that is no list of cases is the user's to mend. */
-function answers<Case>(file: string, answer: (one: Case) => readonly object[]): object[] {
-  try {
-    return readCases<Case>(file).flatMap(answer);
-  } catch (error) {
-    throw new ConfigError(`cases of ${file}: ${messageOf(error)}`, 'one JSON object a line, as in agent/policy/testdata');
-  }
-}
+interface ValidateOptions { readonly cases?: string; readonly output: string; readonly strict?: boolean; readonly failOn: string }
 
-const printLines = (lines: readonly object[]): void => {
-  process.stdout.write(lines.map((answer) => `${JSON.stringify(answer)}\n`).join(''));
-};
-
-function validateFiles(paths: readonly string[], output: string): void {
+function validateFiles(paths: readonly string[], { output, strict, failOn }: ValidateOptions): void {
   const { policies, findings } = lintPolicies(paths);
   const errors = findings.filter((finding) => finding.severity === 'error').length;
-  if (output === 'json') {
-    process.stdout.write(`${JSON.stringify({ policies, errors, findings }, undefined, 2)}\n`);
-  } else {
-    for (const finding of findings) process.stdout.write(`${formatFinding(finding)}\n`);
-    process.stderr.write(policies === 0 ? `no policies in ${paths.join(' ')}\n`
-      : `${policies} ${policies === 1 ? 'policy' : 'policies'} checked, ${errors} ${errors === 1 ? 'error' : 'errors'}\n`);
+  const warnings = findings.length - errors;
+  if (output === 'json') printObject({ policies, errors, warnings, findings }, 'json');
+  else {
+    for (const finding of findings) process.stdout.write(`${printable(formatFinding(finding))}\n`);
+    process.stderr.write(policies === 0 ? `no policies in ${paths.join(' ')}\n` : `${count(policies, 'policy', 'policies')} checked, ${count(errors, 'error')}${warnings === 0 ? '' : `, ${count(warnings, 'warning')}`}\n`);
   }
-  if (errors > 0) process.exitCode = 1;
+  if (errors > 0 || (warnings > 0 && (strict === true || failOn === 'warning'))) process.exitCode = 1;
 }
+
+const count = (number: number, one: string, many = `${one}s`): string => `${number} ${number === 1 ? one : many}`;

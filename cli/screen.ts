@@ -1,9 +1,9 @@
 // What `up` shows: on a terminal a live table of who talks to whom, elsewhere plain lines. A drop shows the policy and the
 // command that explains it.
-import type { Agent } from '../agent/agent.ts';
+import type { Tables } from '../agent/agent.ts';
+import type { Observer, ObserverStats } from '../hubble/observer.ts';
 import type { ProblemRow } from '../agent/directory/tables.ts';
 import type { WorkloadRow } from '../agent/workload/tables.ts';
-import { instanceFlag } from './options.ts';
 import { printable, tableText } from './print.ts';
 import { reasonsOf } from './reasons.ts';
 import { Talkers, type Talker } from './talkers.ts';
@@ -17,21 +17,28 @@ const repeatMs = 30_000;
 const enter = '\x1b[?1049h\x1b[?25l\x1b[?7l';
 const leave = '\x1b[?7h\x1b[?25h\x1b[?1049l';
 
+/** An agent, or what stands for those of several nodes. */
+export interface Followed {
+  readonly tables: Pick<Tables, 'problems' | 'workloads' | 'policies'>;
+  readonly observer: { readonly subscribe: Observer['subscribe']; readonly stats: Pick<ObserverStats, 'untold'> };
+}
+
 export class Screen {
   readonly #out: NodeJS.WriteStream;
   readonly #dir: string;
-  readonly #explain: string;
+  readonly #explain: (node: string) => string;
   readonly #talkers = new Talkers();
   readonly #told = new Map<string, number>();
   readonly #lines: string[] = [];
-  #agent: Agent | undefined;
+  #agent: Followed | undefined;
   #timer: NodeJS.Timeout | undefined;
   #unsubscribe: (() => void)[] = [];
 
-  constructor(out: NodeJS.WriteStream, dir: string, instance: string) {
+  /** `explain`: the command that tells of a drop on a node. */
+  constructor(out: NodeJS.WriteStream, dir: string, explain: (node: string) => string) {
     this.#out = out;
     this.#dir = printable(dir);
-    this.#explain = `./weir explain --last-drop${instanceFlag(instance)}`;
+    this.#explain = explain;
   }
 
   log(line: string): void {
@@ -40,7 +47,7 @@ export class Screen {
     else this.#out.write(`${text}\n`);
   }
 
-  follow(agent: Agent): void {
+  follow(agent: Followed): void {
     this.#agent = agent;
     this.#unsubscribe.push(agent.observer.subscribe((flow, count) => {
       const talker = this.#talkers.count(flow, count);
@@ -83,10 +90,10 @@ export class Screen {
     if (this.#told.size > 10_000) this.#told.clear();
     this.#told.set(key, now);
     this.log(`${talker.verdict.padEnd(9)} ${talker.source} -> ${talker.destination} ${talker.port}${talker.decidedBy === '' ? '' : `  (${talker.decidedBy})`}`
-      + (talker.verdict === 'DROPPED' ? `\n           why: ${this.#explain}` : ''));
+      + (talker.verdict === 'DROPPED' ? `\n           why: ${this.#explain(talker.node)}` : ''));
   }
 
-  #draw(agent: Agent): void {
+  #draw(agent: Followed): void {
     const { tables } = agent;
     const running = tables.workloads.rows().filter((row) => row.phase === 'Running').length;
     const enforced = tables.policies.rows().filter((row) => row.state === 'enforced').length;
@@ -102,10 +109,10 @@ export class Screen {
     // One line each for the head, the head of the table, the empty line below it and the hint: the talkers get what the notes leave.
     const room = Math.max(leastTalkers, height - notes.length - 5);
     const talkers = this.#talkers.top(room);
-    const dropped = talkers.some((talker) => talker.verdict === 'DROPPED');
+    const dropped = talkers.find((talker) => talker.verdict === 'DROPPED');
     const table = talkers.length === 0 ? 'nobody talks yet'
       : tableText(talkers.map((talker) => ({ ...talker, perSecond: talker.perSecond.toFixed(1) })), ['source', 'destination', 'port', 'verdict', 'perSecond', 'total', 'decidedBy']);
-    const hint = dropped ? [`why, and what would let it through: ${this.#explain}`] : [];
+    const hint = dropped === undefined ? [] : [`why, and what would let it through: ${this.#explain(dropped.node)}`];
     const sections = [head, '', ...table.split('\n'), '', ...hint, ...notes];
     const lines = sections.slice(0, height).map((line) => line.replaceAll(/\s/g, ' ')).map((line) => (line.length > width ? `${line.slice(0, width - 1)}…` : line));
     const coloured = lines.map((line) => line.replace(/ DROPPED /, ' \x1b[31mDROPPED\x1b[0m ').replace(/ FORWARDED /, ' \x1b[32mFORWARDED\x1b[0m '));

@@ -1,16 +1,14 @@
-// status, check, explain, down: how it goes, what this machine can do, why a packet was dropped, and the end of it all.
+// status and check: how it goes, and what this machine can do.
 import type { Command } from 'commander';
 import { callAgent } from '../agent/api/client.ts';
-import { ConfigError } from '../agent/errors.ts';
-import { chosenInstance, instanceOption, listing, outputOption, type Common } from './options.ts';
-import { printObject, printRows, printable, type Row } from './print.ts';
-
-interface Explained { readonly text: string; readonly yaml: string }
+import { chosenInstance, listing, outputOption, type Common } from './options.ts';
+import { printObject, printRows, type Row } from './print.ts';
 
 interface Status {
   readonly instance: string; readonly pid: number; readonly startedAt: string; readonly directory: string | null; readonly attach: string; readonly generation: number;
   readonly ranges: Readonly<Record<'ipv4' | 'ipv6', string>>; readonly workloads: Readonly<Record<string, number>>;
   readonly endpoints: Readonly<Record<'ready' | 'all', number>>; readonly policies: Readonly<Record<'enforced' | 'refused', number>>; readonly identities: number;
+  readonly nodes: readonly { readonly name: string; readonly health: string; readonly local: boolean; readonly tunnel: string }[];
   readonly problems: readonly { readonly at: string; readonly field: string; readonly message: string; readonly mend?: string }[];
   readonly packets: Readonly<Record<'forwarded' | 'dropped', number>>;
   readonly connections: { readonly held: number; readonly most: number; readonly refused: number; readonly endpoints: readonly { readonly endpoint: string; readonly held: number; readonly quota: number; readonly refused: number }[] };
@@ -25,7 +23,7 @@ const pressing = ({ endpoints }: Status['connections']): string =>
   endpoints.filter(({ held, quota }) => held >= pressure * quota).map(({ endpoint, held, quota }) => `, ${endpoint} has ${held} of its ${quota}`).join('');
 
 /** For people: a line each, with words for the numbers. */
-function told({ instance, pid, startedAt, directory, attach, generation, ranges, workloads, endpoints, policies, identities, problems, packets, connections, flows, memoryBytes }: Status): Row {
+function told({ instance, pid, startedAt, directory, attach, generation, ranges, workloads, endpoints, policies, identities, nodes, problems, packets, connections, flows, memoryBytes }: Status): Row {
   return {
     agent: `${instance}, process ${pid}, since ${startedAt}`,
     directory: directory ?? 'none',
@@ -33,6 +31,8 @@ function told({ instance, pid, startedAt, directory, attach, generation, ranges,
     datapath: `attached by ${attach}, policy generation ${generation}`,
     workloads: Object.entries(workloads).map(([phase, count]) => `${count} ${phase}`).join(', ') || 'none',
     endpoints: `${endpoints.ready} of ${endpoints.all} ready, ${identities} identities`,
+    ...(nodes.length === 0 ? {} : { node: nodes.filter(({ local }) => local).map(({ name, tunnel }) => `${name}, ${tunnel === 'vxlan' ? 'VXLAN' : 'plain routes'} to the others`).join(),
+      peers: nodes.filter(({ local }) => !local).map(({ name, health }) => `${name} ${health}`).join(', ') || 'none yet' }),
     policies: `${policies.enforced} enforced, ${policies.refused} refused`,
     packets: `${packets.forwarded} forwarded, ${packets.dropped} dropped`,
     connections: `${connections.held} of at most ${connections.most}, ${connections.refused} refused${pressing(connections)}`,
@@ -56,16 +56,4 @@ export function register(program: Command): void {
     printRows(shown, ['name', 'state', 'found', 'mend'], options.output);
     if (rows.some((row) => row.required && !row.ok)) process.exitCode = 1;
   });
-
-  program.command('explain').description('why a flow was dropped or passed, and what would change it')
-    .option('--last-drop', 'the last flow that was dropped (the default)').option('--uuid <uuid>', 'the flow with this uuid, as ./weir observe -o json prints it')
-    .option('--yaml', 'only the policy that would allow it').addOption(instanceOption()).addOption(outputOption())
-    .addHelpText('after', '\nExample:\n  ./weir explain --last-drop\n  ./weir explain --last-drop --yaml > examples/shop/allow.yaml')
-    .action(async (options: Common & { uuid?: string; yaml?: boolean }) => {
-      const answer = await callAgent<Explained & Row>(chosenInstance(options), 'explain', options.uuid === undefined ? {} : { uuid: options.uuid });
-      if (options.output !== 'table') printObject(answer, options.output);
-      else if (options.yaml !== true) process.stdout.write(`${printable(answer.text)}\n`);
-      else if (answer.yaml === '') throw new ConfigError('no policy would allow this flow', 'see ./weir explain for the rules that stand in its way');
-      else process.stdout.write(answer.yaml);
-    });
 }

@@ -9,6 +9,8 @@ export interface Talker {
   readonly verdict: 'FORWARDED' | 'DROPPED';
   /** The policies, or the reason when none was asked. */
   readonly decidedBy: string;
+  /** Which node told. */
+  readonly node: string;
   readonly total: number;
   readonly perSecond: number;
 }
@@ -76,7 +78,7 @@ function talkerOf(flow: Flow): Entry['talker'] | undefined {
   if (verdict === undefined || (isReply && verdict === 'FORWARDED')) return undefined;
   const policies = verdict === 'DROPPED' ? [...flow.egress_denied_by ?? [], ...flow.ingress_denied_by ?? []] : [...flow.egress_allowed_by ?? [], ...flow.ingress_allowed_by ?? []];
   return {
-    source: endName(flow.source, flow.IP?.source), destination: endName(flow.destination, flow.IP?.destination), port: portOf(flow), verdict,
+    source: endName(flow.source, flow.IP?.source), destination: endName(flow.destination, flow.IP?.destination), port: portOf(flow), verdict, node: flow.node_name ?? '',
     decidedBy: [...new Set(policies.map((policy) => policy.name ?? ''))].join(', ') || (verdict === 'DROPPED' ? dropText(flow.drop_reason_desc ?? 0) : ''),
   };
 }

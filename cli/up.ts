@@ -9,16 +9,20 @@ import { ConfigError } from '../agent/errors.ts';
 import type { Instance } from '../agent/instance.ts';
 import type { AttachMode } from '../agent/kernel/attach.ts';
 import type { Ranges } from '../agent/node/addresses.ts';
+import { maxNodes, readCluster } from '../agent/node/cluster.ts';
 import { runningAgent } from '../agent/node/lock.ts';
+import type { Tunnel } from '../agent/node/tables.ts';
+import { processOf } from '../agent/workload/process.ts';
 import { hubbleFlags, hubbleOf, type HubbleWords } from './hubble-flags.ts';
-import { chosenInstance, instanceFlag, instanceOption } from './options.ts';
+import { chosenInstance, instanceFlag, instanceOption, wholeNumber } from './options.ts';
 import { printError } from './print.ts';
 import { Screen } from './screen.ts';
 
 /** The agent with all its libraries: loaded by the verbs that need it, so that the others start fast. */
 const loadAgent = async () => import('../agent/agent.ts');
 
-interface UpOptions extends HubbleWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode; readonly conntrackEntries?: number }
+interface UpOptions extends HubbleWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode; readonly conntrackEntries?: number;
+  readonly nodes?: number; readonly tunnel: Tunnel; readonly underlay: 'ipv4' | 'ipv6' }
 
 const startTimeoutMs = 60_000;
 const stopTimeoutMs = 30_000;
@@ -30,8 +34,14 @@ export function register(program: Command): void {
     .option('--ipv4-range <prefix>', 'addresses of the workloads').option('--ipv6-range <prefix>', 'addresses of the workloads')
     .option('--conntrack-entries <n>', 'connections that are tracked at the same time (262144)', entriesOf)
     .addOption(new Option('--attach <mode>', 'how programs are attached (as the kernel can)').choices(['tcx', 'clsact'])).addOption(instanceOption())
-    .addHelpText('after', '\nExample:\n  sudo ./weir up examples/shop')
-    .action(async (dir: string, options: UpOptions) => { await (options.detach === true ? upDetached(options) : up(dir, options)); });
+    .option('--nodes <count>', 'so many nodes on this machine, node1 and on: a network namespace and an agent each', wholeNumber)
+    .addOption(new Option('--tunnel <mode>', 'between the nodes: VXLAN, or plain routes').choices(['vxlan', 'disabled']).default('disabled'))
+    .addOption(new Option('--underlay <family>', 'by which of their addresses nodes reach each other').choices(['ipv4', 'ipv6']).default('ipv4'))
+    .addHelpText('after', '\nExample:\n  sudo ./weir up examples/shop\n  sudo ./weir up examples/two-nodes --nodes 2')
+    .action(async (dir: string, options: UpOptions) => {
+      if (options.nodes !== undefined && (options.nodes < 1 || options.nodes > maxNodes)) throw new ConfigError(`--nodes ${options.nodes}: from 1 to ${maxNodes}`, 'for example --nodes 2');
+      await (options.detach === true ? upDetached(options) : options.nodes !== undefined ? upNodes(dir, options, options.nodes) : up(dir, options));
+    });
 
   program.command('down').description('ends an agent and removes everything it made, also after a kill -9').addOption(instanceOption())
     .addHelpText('after', '\nExample:\n  sudo ./weir down')
@@ -60,12 +70,18 @@ async function rangesOf(options: UpOptions): Promise<Ranges> {
   };
 }
 
+function refuseCluster(instance: Instance): void {
+  if (readCluster(instance) !== undefined) throw new ConfigError(`${instance.name} is a cluster of several nodes`, `take it over with --nodes, or end it with ./weir down${instanceFlag(instance.name)}`);
+}
+
 async function up(dir: string, options: UpOptions): Promise<void> {
   requireRoot();
   const [{ startAgent }, { checkTrusted }] = await Promise.all([loadAgent(), import('../agent/directory/trust.ts')]);
   checkTrusted(resolve(dir));
+  refuseCluster(chosenInstance(options));
   const ended = endAsked();
-  const screen = new Screen(process.stdout, dir, options.instance);
+  const explain = `./weir explain --last-drop${instanceFlag(options.instance)}`;
+  const screen = new Screen(process.stdout, dir, () => explain);
   const agentOptions: AgentOptions = {
     instance: chosenInstance(options), ranges: await rangesOf(options), dir, allowRoot: options.allowRoot === true, hubble: hubbleOf(options),
     ...(options.attach === undefined ? {} : { attachMode: options.attach }), ...(options.conntrackEntries === undefined ? {} : { connections: options.conntrackEntries }),
@@ -78,6 +94,33 @@ async function up(dir: string, options: UpOptions): Promise<void> {
   screen.follow(agent);
   screen.close(`${await ended}: stopping the workloads and removing everything`);
   await agent.stop();
+  process.stdout.write('all gone\n');
+  process.exit(0);
+}
+
+async function upNodes(dir: string, options: UpOptions, count: number): Promise<void> {
+  requireRoot();
+  if (Object.keys(hubbleOf(options)).length > 0) throw new ConfigError('--hubble-* and --metrics-listen are for one node', 'leave out --nodes; ./weir relay puts the nodes of this machine together');
+  const [{ Nodes }, { NodesView }, { nodeInstance }, { checkTrusted }] = await Promise.all(
+    [import('./nodes.ts'), import('./nodes-view.ts'), import('../agent/node/cluster.ts'), import('../agent/directory/trust.ts')]);
+  checkTrusted(resolve(dir));
+  const ended = endAsked();
+  const screen = new Screen(process.stdout, dir, (node) => `./weir --node ${node} explain --last-drop${instanceFlag(options.instance)}`);
+  const { instance, tunnel, underlay, allowRoot, attach } = options;
+  const ranges = await rangesOf(options);
+  const nodes = new Nodes(chosenInstance(options), {
+    instance, dir: resolve(dir), nodes: count, tunnel, underlay, ipv4Range: ranges.ipv4, ipv6Range: ranges.ipv6, ...(allowRoot === true ? { allowRoot } : {}), ...(attach === undefined ? {} : { attach }),
+  }, (line) => { screen.log(line); });
+  const view = new NodesView(nodes.names.map((node) => nodeInstance(instance, node)));
+  await nodes.start().then(async () => view.start()).catch(async (error: unknown) => {
+    printError(error);
+    await nodes.stop();
+    process.exit(1);
+  });
+  screen.follow(view);
+  screen.close(`${await ended}: stopping the workloads and removing everything`);
+  view.stop();
+  await nodes.stop();
   process.stdout.write('all gone\n');
   process.exit(0);
 }
@@ -102,6 +145,8 @@ async function upDetached(options: UpOptions): Promise<void> {
   mkdirSync(dirname(logPath(instance)), { recursive: true, mode: 0o755 });
   // Of an agent that had died: the new one's tells that it runs.
   rmSync(instance.apiSocket, { force: true });
+  const { forgetReady, isReady } = await import('./nodes.ts');
+  forgetReady(instance);
   const log = openSync(logPath(instance), 'w', 0o600);
   const words = process.argv.slice(2).filter((word) => word !== '-d' && word !== '--detach');
   const child = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...words], { detached: true, stdio: ['ignore', log, log] });
@@ -110,7 +155,8 @@ async function upDetached(options: UpOptions): Promise<void> {
   child.once('exit', () => { ended = true; });
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => { child.kill('SIGTERM'); });
   const end = Date.now() + startTimeoutMs;
-  while (runningAgent(instance) !== child.pid || !existsSync(instance.apiSocket)) {
+  const ready = (): boolean => (options.nodes === undefined ? existsSync(instance.apiSocket) : isReady(instance));
+  while (runningAgent(instance) !== child.pid || !ready()) {
     if (!ended && Date.now() < end) await sleep(pollMs);
     else {
       child.kill('SIGTERM');
@@ -119,7 +165,7 @@ async function upDetached(options: UpOptions): Promise<void> {
   }
   child.unref();
   const name = instanceFlag(instance.name);
-  process.stdout.write(`weir runs in the background (process ${child.pid}), its log is ${logPath(instance)}\n  look with ./weir status${name} and ./weir observe${name}, end it with ./weir down${name}\n`);
+  process.stdout.write(`weir runs in the background (process ${child.pid}), its log is ${logPath(instance)}\n  look with ${options.nodes === undefined ? `./weir status${name} and ./weir observe${name}` : `./weir node list${name}`}, end it with ./weir down${name}\n`);
   process.exit(0);
 }
 
@@ -142,11 +188,12 @@ async function down(options: Pick<UpOptions, 'instance'>): Promise<void> {
   if (pid !== undefined) {
     process.kill(pid, 'SIGTERM');
     const end = Date.now() + stopTimeoutMs;
-    while (runningAgent(instance) !== undefined && Date.now() < end) await sleep(pollMs);
+    // Its lock goes before its folders do.
+    while ((runningAgent(instance) !== undefined || processOf(pid) !== undefined) && Date.now() < end) await sleep(pollMs);
     if (runningAgent(instance) !== undefined) throw new ConfigError(`process ${pid} does not end`, `kill -9 ${pid}, then ./weir down again`);
   }
-  const [{ removeFolders, removeLeftovers }, { Netlink }] = await Promise.all([import('../agent/adoption.ts'), import('../agent/kernel/netlink.ts')]);
-  const ended = await removeLeftovers(instance, new Netlink());
+  const [{ removeFolders, removeLeftovers }, { Netlink }, { removeNodes }] = await Promise.all([import('../agent/adoption.ts'), import('../agent/kernel/netlink.ts'), import('./nodes.ts')]);
+  const ended = await removeNodes(instance) + await removeLeftovers(instance, new Netlink());
   removeLog(instance);
   removeFolders(instance);
   process.stdout.write(pid !== undefined ? 'the agent has ended and everything is gone\n' : ended > 0 ? `${ended} workloads of an agent that had died are gone\n` : 'nothing was running\n');

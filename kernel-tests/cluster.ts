@@ -8,10 +8,10 @@ import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import { instanceOf, type Instance } from '../agent/instance.ts';
-import { prober, type Answer, type Probe } from './programs.ts';
+import { prober, slowness, type Answer, type Probe } from './programs.ts';
 
 const launcher = fileURLToPath(new URL('../weir', import.meta.url));
-const startTimeoutMs = 60_000;
+const startTimeoutMs = 60_000 * slowness;
 
 export const outside = { ipv4: '198.51.100.1', ipv6: '2001:db8:51::1' };
 export const node = { ipv4: '198.51.100.2', ipv6: '2001:db8:51::2' };
@@ -23,26 +23,29 @@ export interface Run { readonly code: number | null; readonly out: string; reado
 export class Cluster {
   readonly instance: Instance;
   readonly dir: string;
-  readonly #netns: string;
+  protected readonly netns: string;
   readonly #arguments: readonly string[];
   #agent: ChildProcess | undefined;
   #log = '';
   readonly #background: ChildProcess[] = [];
 
-  private constructor(name: string, args: readonly string[]) {
+  protected constructor(name: string, args: readonly string[]) {
     this.instance = instanceOf(`test-${name}`);
     this.dir = mkdtempSync(join(tmpdir(), `weir-${name}-`));
     chmodSync(this.dir, 0o755);
-    this.#netns = `weir-${name}`;
+    this.netns = `weir-${name}`;
     this.#arguments = args;
   }
 
   /** Makes the namespaces and the folder; nothing runs yet. */
   static make(name: string, files: Readonly<Record<string, object | readonly object[] | string>>, args: readonly string[] = []): Cluster {
-    const cluster = new Cluster(name, args);
-    cluster.#makeNetwork();
-    for (const [file, content] of Object.entries(files)) cluster.write(file, content);
-    return cluster;
+    return new Cluster(name, args).prepare(files);
+  }
+
+  protected prepare(files: Parameters<typeof Cluster.make>[1]): this {
+    this.#makeNetwork();
+    for (const [file, content] of Object.entries(files)) this.write(file, content);
+    return this;
   }
 
   static async start(name: string, files: Parameters<typeof Cluster.make>[1], args: readonly string[] = []): Promise<Cluster> {
@@ -52,24 +55,24 @@ export class Cluster {
   }
 
   #makeNetwork(): void {
-    const out = `${this.#netns}-out`;
+    const out = `${this.netns}-out`;
     this.#removeNetwork();
-    for (const name of [this.#netns, out]) {
+    for (const name of [this.netns, out]) {
       ip('netns', 'add', name);
       ip('-n', name, 'link', 'set', 'lo', 'up');
     }
-    ip('link', 'add', 'uplink', 'netns', this.#netns, 'type', 'veth', 'peer', 'name', 'downlink', 'netns', out);
-    for (const [name, device, own] of [[this.#netns, 'uplink', node], [out, 'downlink', outside]] as const) {
+    ip('link', 'add', 'uplink', 'netns', this.netns, 'type', 'veth', 'peer', 'name', 'downlink', 'netns', out);
+    for (const [name, device, own] of [[this.netns, 'uplink', node], [out, 'downlink', outside]] as const) {
       ip('-n', name, 'address', 'add', `${own.ipv4}/24`, 'dev', device);
       ip('-n', name, 'address', 'add', `${own.ipv6}/64`, 'dev', device, 'nodad');
       ip('-n', name, 'link', 'set', 'dev', device, 'up');
     }
-    ip('-n', this.#netns, 'route', 'add', 'default', 'via', outside.ipv4);
-    ip('-n', this.#netns, 'route', 'add', 'default', 'via', outside.ipv6);
+    ip('-n', this.netns, 'route', 'add', 'default', 'via', outside.ipv4);
+    ip('-n', this.netns, 'route', 'add', 'default', 'via', outside.ipv6);
   }
 
   #removeNetwork(): void {
-    for (const name of [this.#netns, `${this.#netns}-out`]) if (existsSync(`/run/netns/${name}`)) ip('netns', 'delete', name);
+    for (const name of [this.netns, `${this.netns}-out`]) if (existsSync(`/run/netns/${name}`)) ip('netns', 'delete', name);
   }
 
   /** An object or several become YAML; text is written as it is. */
@@ -83,12 +86,14 @@ export class Cluster {
   /** Starts the agent and waits until every workload of the folder has left Pending. `args`: instead of those it was made with. */
   async up(args: readonly string[] = this.#arguments): Promise<void> {
     this.#log = '';
-    const agent = spawn('nsenter', [`--net=/run/netns/${this.#netns}`, launcher, 'up', this.dir, '--instance', this.instance.name, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const agent = spawn('nsenter', [`--net=/run/netns/${this.netns}`, launcher, 'up', this.dir, '--instance', this.instance.name, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [agent.stdout, agent.stderr]) stream.on('data', (data: Buffer) => { this.#log += data.toString(); });
     this.#agent = agent;
-    await this.until('the agent answers', () => { if (agent.exitCode !== null || agent.signalCode !== null) throw new Error(this.#log); return existsSync(this.instance.apiSocket) && this.weir('status').code === 0; });
+    await this.until('the agent answers', () => { if (agent.exitCode !== null || agent.signalCode !== null) throw new Error(this.#log); return this.answers(); });
     await this.settled();
   }
+
+  protected answers(): boolean { return existsSync(this.instance.apiSocket) && this.weir('status').code === 0; }
 
   get log(): string { return this.#log; }
   get pid(): number { return this.#agent!.pid!; }
@@ -130,13 +135,13 @@ export class Cluster {
 
   /** On the node or outside of it. */
   on(place: 'node' | 'outside', ...command: string[]): Run {
-    const { status, stdout, stderr } = spawnSync('nsenter', [`--net=/run/netns/${this.#netns}${place === 'outside' ? '-out' : ''}`, ...command], { encoding: 'utf8' });
+    const { status, stdout, stderr } = spawnSync('nsenter', [`--net=/run/netns/${this.netns}${place === 'outside' ? '-out' : ''}`, ...command], { encoding: 'utf8' });
     return { code: status, out: stdout, error: stderr };
   }
 
   /** Ends with the cluster. */
   background(place: 'node' | 'outside', ...command: string[]): ChildProcess {
-    const child = spawn('nsenter', [`--net=/run/netns/${this.#netns}${place === 'outside' ? '-out' : ''}`, ...command], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn('nsenter', [`--net=/run/netns/${this.netns}${place === 'outside' ? '-out' : ''}`, ...command], { stdio: ['ignore', 'pipe', 'inherit'] });
     this.#background.push(child);
     return child;
   }

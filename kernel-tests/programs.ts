@@ -37,7 +37,9 @@ export const idle = ['sleep', '100000'];
 export type Answer = 'open' | 'refused' | 'silent' | 'unreachable';
 export interface Probe { readonly kind: 'tcp' | 'udp' | 'ping'; readonly to: string; readonly port?: number }
 
-const timeoutS = 0.7;
+/** Above 1 on emulated machines (kernel-tests/vm). */
+export const slowness = Number(process.env['WEIR_SLOWNESS'] ?? 1);
+const timeoutS = 0.7 * slowness;
 
 /** Runs all probes side by side and prints a JSON list of answers. */
 export const prober = (probes: readonly Probe[]): string[] => ['python3', '-c', `

@@ -1,17 +1,20 @@
-// `weir explain`: a flow, judged again in words at both of its ends, by the rules in force now.
+// `weir explain`: a flow that was seen, or one that is asked for, judged in words at both of its ends by the rules in force now.
 import type { Agent } from '../agent.ts';
 import { dropText } from '../../hubble/print/words.ts';
 import { ConfigError } from '../errors.ts';
 import { identityLabels } from '../flow/names.ts';
 import { reservedIdentities } from '../identity/reserved.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
+import { answerOf, type Answer } from '../policy/answer.ts';
+import { parsePath } from '../policy/check.ts';
 import { explain, type Explanation } from '../policy/explain.ts';
 import type { Direction } from '../policy/image.ts';
 import type { Party } from '../policy/suggest.ts';
+import { readQuestion } from './explain-pair.ts';
 
 /** What of a Flow (proto/flow.proto) is needed. */
 interface FlowEnd { readonly identity?: number; readonly namespace?: string; readonly pod_name?: string }
-interface ExplainedFlow {
+interface SeenFlow {
   readonly uuid?: string;
   readonly IP?: { readonly source?: string; readonly destination?: string };
   readonly source?: FlowEnd;
@@ -23,25 +26,30 @@ interface ExplainedFlow {
 
 const protocols: Readonly<Record<string, number>> = { TCP: 6, UDP: 17, SCTP: 132, ICMPv4: 1, ICMPv6: 58 };
 
-export interface FlowExplanation { readonly uuid: string | undefined; readonly text: string; readonly sides: readonly Explanation[]; readonly yaml: string }
+export interface End { readonly party: Party; readonly endpoint: EndpointRow | undefined }
+export interface ExplainedFlow { readonly from: End; readonly to: End; readonly protocol: number; readonly port: number }
+
+export interface FlowExplanation extends Answer { readonly uuid?: string }
 
 export function explainFlow(agent: Agent, parameters: Readonly<Record<string, unknown>>): FlowExplanation {
+  if (parameters['from'] !== undefined) return explainSides(agent, readQuestion(agent, parameters));
   const uuid = parameters['uuid'];
-  const flow = (typeof uuid === 'string' ? agent.observer.find(uuid) : agent.observer.lastDrop()) as ExplainedFlow | undefined;
+  const flow = (typeof uuid === 'string' ? agent.observer.find(uuid) : agent.observer.lastDrop()) as SeenFlow | undefined;
   if (flow === undefined) {
     throw typeof uuid === 'string'
       ? new ConfigError(`no flow ${uuid} among the last ones`, 'see ./weir observe -o json for the uuid of each')
       : new ConfigError('nothing was dropped yet', 'watch with ./weir observe --verdict DROPPED --follow');
   }
-  const { from, to, protocol, port } = ends(agent, flow);
-  const sides = (['egress', 'ingress'] as const).flatMap((direction) => explainSide(agent, direction, from, to, protocol, port));
-  const text = sides.length === 0 ? `No policy was asked: ${dropText(flow.drop_reason_desc ?? 0)}.` : sides.map((side) => side.text).join('\n\n');
-  return { uuid: flow.uuid, text, sides, yaml: sides.flatMap((side) => side.suggestion?.yaml ?? []).join('---\n') };
+  const answer = explainSides(agent, ends(agent, flow));
+  const text = answer.sides.length === 0 ? `No policy was asked: ${dropText(flow.drop_reason_desc ?? 0)}.` : answer.text;
+  return { ...(flow.uuid === undefined ? {} : { uuid: flow.uuid }), ...answer, text };
 }
 
-interface End { readonly party: Party; readonly endpoint: EndpointRow | undefined }
+function explainSides(agent: Agent, flow: ExplainedFlow): Answer {
+  return answerOf((['egress', 'ingress'] as const).flatMap((direction) => explainSide(agent, direction, flow)));
+}
 
-function ends(agent: Agent, flow: ExplainedFlow): { from: End; to: End; protocol: number; port: number } {
+function ends(agent: Agent, flow: SeenFlow): ExplainedFlow {
   const reply = flow.is_reply?.value === true;
   const source = endOf(agent, flow.IP?.source ?? '', flow.source);
   const destination = endOf(agent, flow.IP?.destination ?? '', flow.destination);
@@ -60,11 +68,12 @@ function endOf(agent: Agent, address: string, end: FlowEnd | undefined): End {
   return { endpoint: undefined, party: { name, labels: identityLabels(tables.identities, identity), ...(identity === 1 ? {} : { address }) } };
 }
 
-function explainSide(agent: Agent, direction: Direction, from: End, to: End, protocol: number, port: number): Explanation[] {
+function explainSide(agent: Agent, direction: Direction, { from, to, protocol, port }: ExplainedFlow): Explanation[] {
   const { endpoint } = direction === 'egress' ? from : to;
   if (endpoint === undefined) return [];
   return [explain({
     direction, from: from.party, to: to.party, protocol, port, rules: agent.policies.groups(),
     identities: [...reservedIdentities(), ...agent.tables.identities.rows()], endpoint, endpoints: agent.tables.endpoints.rows(), ipv6: true,
+    locate: ({ policy, path }) => agent.tables.manifests.get(`${policy.kind}/${policy.namespace}/${policy.name}`)?.locate(parsePath(path)),
   })];
 }

@@ -2,7 +2,7 @@
 import type { Agent } from '../agent.ts';
 import { ConfigError } from '../errors.ts';
 import { prefixOfKey, textOf } from '../ipcache/address.ts';
-import { counter, ct_state } from '../../bpf/types.gen.ts';
+import { counter, ct_state, ipcache_flag } from '../../bpf/types.gen.ts';
 import { protocolName } from '../policy/icmp.ts';
 import { podOf } from '../workload/by-hand.ts';
 import { bpfPolicy } from './bpf-policy.ts';
@@ -34,7 +34,8 @@ export function verbsOf(agent: Agent): Readonly<Record<string, Verb>> {
     }),
     'bpf quota': () => connectionsOf(agent).endpoints,
     'bpf ipcache': () => datapath.ipcache.entries(maxRows).map(([key, value]) => ({
-      prefix: prefixOfKey(key), identity: value.peer[1]!.identity, class: value.peer[1]!.class_id, ifindex: value.ifindex, host: value.flags !== 0,
+      prefix: prefixOfKey(key), identity: value.peer[1]!.identity, class: value.peer[1]!.class_id, ifindex: value.ifindex, host: (value.flags & ipcache_flag.IPCACHE_HOST) !== 0,
+      ...(value.flags & ipcache_flag.IPCACHE_REMOTE ? { node: textOf(value.node.word) } : {}),
     })),
     'workload run': (parameters) => {
       const pod = podOf(parameters, agent.options.allowRoot);
@@ -78,6 +79,7 @@ function statusOf(agent: Agent): Record<string, unknown> {
     workloads: phases, endpoints: { ready: tables.endpoints.rows().filter((row) => row.state === 'ready').length, all: tables.endpoints.size },
     policies: { enforced: tables.policies.rows().filter((row) => row.state === 'enforced').length, refused: tables.policies.rows().filter((row) => row.state === 'refused').length },
     identities: tables.identities.size,
+    nodes: tables.nodes.rows().map(({ name, health, local, tunnel }) => ({ name, health, local, tunnel })),
     problems: tables.problems.rows().map(({ source, field, message, mend, severity }) => ({ severity, at: `${source.file}:${source.line}:${source.column}`, field, message, mend })),
     packets: { forwarded: datapath.counter(counter.COUNTER_FORWARDED), dropped: datapath.counter(counter.COUNTER_DROPPED) },
     connections: connectionsOf(agent),

@@ -8,7 +8,7 @@ import type { IdentityRow } from '../identity/tables.ts';
 import { deriveIpcache } from '../ipcache/derive.ts';
 import type { IpcacheRow } from '../ipcache/tables.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
-import type { NodeAddressRow } from '../node/tables.ts';
+import type { NodeAddressRow, NodeRow, RemoteEndpointRow } from '../node/tables.ts';
 import { compile } from '../policy/compile.ts';
 import type { PolicyImage } from '../policy/image.ts';
 import type { PolicyReconciler } from '../policy/reconciler.ts';
@@ -21,6 +21,8 @@ export interface EnforcementOptions {
   readonly identities: Table<IdentityRow>;
   readonly allocator: IdentityAllocator;
   readonly nodeAddresses: Table<NodeAddressRow>;
+  readonly nodes: Table<NodeRow>;
+  readonly remoteEndpoints: Table<RemoteEndpointRow>;
   readonly ipcache: Table<IpcacheRow>;
   readonly reconciler: PolicyReconciler;
   /** The prefixes with an identity from before a restart; absent: the kernel enforces nothing yet. */
@@ -49,7 +51,8 @@ export class Enforcement {
     this.#options = options;
     for (const prefix of options.adopted ?? []) this.#cidrUsers.add(prefix);
     const mark = (): void => { this.mark(); };
-    this.#unsubscribe = [options.policies.subscribe(mark), options.endpoints.subscribe(mark), options.nodeAddresses.subscribe(mark)];
+    this.#unsubscribe = [options.policies.subscribe(mark), options.endpoints.subscribe(mark), options.nodeAddresses.subscribe(mark),
+      options.nodes.subscribe(mark), options.remoteEndpoints.subscribe(mark)];
     this.mark();
   }
 
@@ -92,12 +95,12 @@ export class Enforcement {
   }
 
   async #applyOnce(): Promise<void> {
-    const { policies, endpoints, nodeAddresses, ipcache, reconciler, open, allocator } = this.#options;
+    const { policies, endpoints, nodeAddresses, nodes, remoteEndpoints, ipcache, reconciler, open, allocator } = this.#options;
     // A restart must not judge by half of the policies.
     if (!policies.synced) return;
     const rows = endpoints.rows();
     const image = this.#compile(rows);
-    const prefixes = deriveIpcache(rows, nodeAddresses.rows(), image.prefixes);
+    const prefixes = deriveIpcache(rows, nodeAddresses.rows(), image.prefixes, { nodes: nodes.rows(), endpoints: remoteEndpoints.rows() });
     try {
       await reconciler.apply(image, prefixes, rows);
     } catch (error) {

@@ -1,4 +1,5 @@
-// Puts the programs on interfaces and takes them off: both hooks of a workload's veth, the one of a device of the node.
+// Puts the programs on interfaces and takes them off: both hooks of a workload's veth, the one of a device of the node
+// or of its overlay.
 import { mkdirSync, readdirSync, unlinkSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Instance } from '../instance.ts';
@@ -8,6 +9,8 @@ import type { Netlink } from '../kernel/netlink.ts';
 
 const workloadHooks: readonly (readonly [Hook, string])[] = [['ingress', 'from_workload'], ['egress', 'to_workload']];
 const netdevHooks: readonly (readonly [Hook, string])[] = [['ingress', 'from_netdev']];
+
+const overlayHooks: readonly (readonly [Hook, string])[] = [['ingress', 'from_overlay']];
 
 export interface Interface { readonly ifindex: number; readonly name: string }
 
@@ -41,6 +44,7 @@ export class Hooks {
 
   attachWorkload(to: Interface): void { this.#attach(to, workloadHooks); }
   attachNetdev(to: Interface): void { this.#attach(to, netdevHooks); }
+  attachOverlay(to: Interface): void { this.#attach(to, overlayHooks); }
   detachWorkload(from: Interface): void { this.#detach(from, workloadHooks); }
   detachNetdev(from: Interface): void { this.#detach(from, netdevHooks); }
 

@@ -4,7 +4,7 @@ import { codecOf, type Codec } from '../kernel/codec.ts';
 import { BpfMap, mapMemory, perCpuSum, possibleCpus } from '../kernel/map.ts';
 import { loadObject, type LoadedMap, type LoadedObject } from '../kernel/object.ts';
 import { limit, type Bounds, type Control, type CtEntry, type CtKey, type Endpoint, type FlowRecord, type FragmentKey, type FragmentValue, type IpcacheKey,
-  type IpcacheValue, type NatKey, type NatValue, type Netdev, type Policy, type Step } from '../../bpf/types.gen.ts';
+  type IpcacheValue, type NatKey, type NatValue, type Netdev, type Overlay, type Policy, type Step } from '../../bpf/types.gen.ts';
 
 export interface Datapath {
   readonly object: LoadedObject;
@@ -18,6 +18,7 @@ export interface Datapath {
   readonly nat: BpfMap<NatKey, NatValue>;
   readonly fragments: BpfMap<FragmentKey, FragmentValue>;
   readonly netdevs: BpfMap<number, Netdev>;
+  readonly overlays: BpfMap<number, Overlay>;
   /** struct class_line, for `withMemory`. */
   readonly classRows: LoadedMap;
   /** How many rows the conntrack table may have. */
@@ -49,7 +50,7 @@ export function loadDatapath(objectPath: string, { pinDir, connections = limit.M
     ...(pinDir === undefined ? {} : { pinDir }),
     maxEntries: { conntrack: connections, nat: 2 * connections },
     unpinned: ['work_rows'],
-    attachTypes: { from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress },
+    attachTypes: { from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress, from_overlay: attachType.tcxIngress },
   });
   const map = (name: string): LoadedMap => object.maps.get(name)!;
   const layout = <Row>(name: string): Codec<Row> => codecOf<Row>(object.btf.struct(name));
@@ -66,6 +67,7 @@ export function loadDatapath(objectPath: string, { pinDir, connections = limit.M
     nat: new BpfMap(map('nat'), layout<NatKey>('nat_key'), layout<NatValue>('nat_value')),
     fragments: new BpfMap(map('fragments'), layout<FragmentKey>('fragment_key'), layout<FragmentValue>('fragment_value')),
     netdevs: new BpfMap(map('netdevs'), number, layout<Netdev>('netdev')),
+    overlays: new BpfMap(map('overlays'), number, layout<Overlay>('overlay')),
     classRows: map('class_rows'),
     connections,
     usage: new DataView(mapMemory(map('usage'), limit.MAX_ENDPOINTS)),

@@ -2,6 +2,8 @@
 
 export interface KnownKind {
   readonly apiVersion: string;
+  /** Older ones with the same fields. */
+  readonly also?: readonly string[];
   readonly namespaced: boolean;
 }
 
@@ -12,6 +14,7 @@ export const knownKinds: Readonly<Record<string, KnownKind>> = {
   ServiceAccount: { apiVersion: 'v1', namespaced: true },
   CiliumNetworkPolicy: { apiVersion: 'cilium.io/v2', namespaced: true },
   CiliumClusterwideNetworkPolicy: { apiVersion: 'cilium.io/v2', namespaced: false },
+  CiliumCIDRGroup: { apiVersion: 'cilium.io/v2', also: ['cilium.io/v2alpha1'], namespaced: false },
   NetworkPolicy: { apiVersion: 'networking.k8s.io/v1', namespaced: true },
 };
 

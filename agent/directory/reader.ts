@@ -97,7 +97,7 @@ function readObject({ value, locate }: Candidate, problems: ProblemRow[]): Readi
     return { wrong };
   }
   const known = knownKinds[kind]!;
-  if (typeof apiVersion === 'string' && apiVersion !== '' && apiVersion !== known.apiVersion) {
+  if (typeof apiVersion === 'string' && apiVersion !== '' && apiVersion !== known.apiVersion && known.also?.includes(apiVersion) !== true) {
     report(['apiVersion'], `${kind} of ${apiVersion} is not handled`, `use apiVersion: ${known.apiVersion}`);
   }
   const meta = readMetadata(value['metadata'], kind, known.namespaced, report);

@@ -6,6 +6,7 @@ import { compileEntryFilters } from '../../hubble/filters/raw.ts';
 import { Ring } from '../../hubble/ring.ts';
 import { ip4, recordOf, slotsOf } from '../../hubble/testing.ts';
 import { endpointTable, type EndpointRow } from '../endpoint/tables.ts';
+import { remoteEndpointTable } from '../node/tables.ts';
 import { identityTable } from '../identity/tables.ts';
 import type { MergedPolicy } from '../policy/image.ts';
 import type { KernelNumbers } from '../policy/kernel-numbers.ts';
@@ -34,7 +35,7 @@ class Node {
   constructor(capacity = 100) {
     const self = this;
     const numbers: Pick<KernelNumbers, 'revision' | 'policyOf'> = { get revision() { return self.revision; }, policyOf: (id) => self.policies.get(id) };
-    this.names = new Names(this.endpoints, this.identities, numbers, 'node1', () => this.nowNs);
+    this.names = new Names(this.endpoints, remoteEndpointTable(), this.identities, numbers, 'node1', () => this.nowNs);
     this.entries = new Entries(new Ring(capacity), this.names.lookups);
     this.endpoints.write([web]);
     this.identities.write([{ id: 300, labels: ['k8s:app=web'], kind: 'workload' }]);

@@ -5,6 +5,7 @@ import type { EndpointNames, Lookups } from '../../hubble/flow.ts';
 import { DEFAULT_CLUSTER } from '../identity/labels.ts';
 import type { IdentityRow } from '../identity/tables.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
+import type { RemoteEndpointRow } from '../node/tables.ts';
 import type { Table } from '../store/table.ts';
 import { WallClock } from './clock.ts';
 import { History } from './history.ts';
@@ -14,9 +15,12 @@ import { PolicyHistory, type Numbers } from './policy-history.ts';
 /** CLOCK_MONOTONIC, as records have it. */
 const monotonicNs = (): number => Number(process.hrtime.bigint());
 
+/** An endpoint of this node, or of another. */
+type End = EndpointRow | RemoteEndpointRow;
+
 export class Names {
   readonly lookups: Lookups;
-  readonly #endpoints = new History<EndpointRow>();
+  readonly #endpoints = new History<End>();
   readonly #identities = new History<IdentityRow>();
   readonly #policies: PolicyHistory;
   readonly #clock = new WallClock();
@@ -24,24 +28,19 @@ export class Names {
   readonly #unsubscribe: (() => void)[];
   #changedNs = 0;
 
-  constructor(endpoints: Table<EndpointRow>, identities: Table<IdentityRow>, numbers: Numbers, nodeName: string, now = monotonicNs) {
+  constructor(endpoints: Table<EndpointRow>, remote: Table<RemoteEndpointRow>, identities: Table<IdentityRow>, numbers: Numbers, nodeName: string, now = monotonicNs) {
     this.#now = now;
     this.#policies = new PolicyHistory(numbers);
     this.#unsubscribe = [
-      endpoints.subscribe((changes) => {
-        for (const { old, row } of changes) {
-          if (sameNames(old, row)) continue;
-          const changedNs = this.#change();
-          for (const address of addressesOf(old, row)) this.#endpoints.supersede(address, addressesOf(old).has(address) ? old : undefined, changedNs);
-        }
-      }),
+      endpoints.subscribe((changes) => { for (const { old, row } of changes) this.#supersede(old, row); }),
+      remote.subscribe((changes) => { for (const { old, row } of changes) this.#supersede(old, row); }),
       identities.subscribe((changes) => {
         for (const { key, old } of changes) this.#identities.supersede(key, old, this.#change());
       }),
     ];
     const policyAt = (id: number, timeNs: number) => this.#policies.at(id, timeNs);
     this.lookups = {
-      endpoint: (address, timeNs) => namesOf(this.#endpoints.at(address, timeNs, () => endpoints.by('address', address)[0])),
+      endpoint: (address, timeNs) => namesOf(this.#endpoints.at(address, timeNs, () => endpoints.by('address', address)[0] ?? remote.by('address', address)[0])),
       identityLabels: (id, timeNs) => labelsOf(id, () => this.#identities.at(String(id), timeNs, () => identities.get(String(id)))),
       policies: (judgement, _, timeNs) => policiesOf(policyAt(judgement.policy, timeNs), judgement),
       policyLog: (judgement, timeNs) => logsOf(policyAt(judgement.policy, timeNs), judgement),
@@ -71,17 +70,23 @@ export class Names {
 
   close(): void { for (const unsubscribe of this.#unsubscribe) unsubscribe(); }
 
+  #supersede(old: End | undefined, row: End | undefined): void {
+    if (sameNames(old, row)) return;
+    const changedNs = this.#change();
+    for (const address of addressesOf(old, row)) this.#endpoints.supersede(address, addressesOf(old).has(address) ? old : undefined, changedNs);
+  }
+
   #change(): number {
     this.#changedNs = this.#now();
     return this.#changedNs;
   }
 }
 
-const addressesOf = (...rows: readonly (EndpointRow | undefined)[]): Set<string> => new Set(rows.flatMap((row) => (row === undefined ? [] : [row.ipv4, row.ipv6])));
+const addressesOf = (...rows: readonly (End | undefined)[]): Set<string> => new Set(rows.flatMap((row) => (row === undefined ? [] : [row.ipv4, row.ipv6])));
 
-const sameNames = (old: EndpointRow | undefined, row: EndpointRow | undefined): boolean =>
+const sameNames = (old: End | undefined, row: End | undefined): boolean =>
   isDeepStrictEqual([namesOf(old), addressesOf(old)], [namesOf(row), addressesOf(row)]);
 
-const namesOf = (row: EndpointRow | undefined): EndpointNames | undefined => row && {
-  id: row.id, identity: row.identity, namespace: row.namespace, podName: row.name, labels: row.labels, workloads: [controllerOf(row)], clusterName: DEFAULT_CLUSTER,
+const namesOf = (row: End | undefined): EndpointNames | undefined => row && {
+  id: 'id' in row ? row.id : 0, identity: row.identity, namespace: row.namespace, podName: row.name, labels: row.labels, workloads: [controllerOf(row)], clusterName: DEFAULT_CLUSTER,
 };

@@ -17,7 +17,7 @@ export const labelsOf = (id: number, allocated: () => IdentityRow | undefined): 
 export const identityLabels = (identities: Table<IdentityRow>, id: number): readonly string[] => labelsOf(id, () => identities.get(String(id)));
 
 /** The workload controller of an endpoint, as Hubble names it; a bare Pod is its own. */
-export const controllerOf = (row: EndpointRow): { name: string; kind: string } => row.owner ?? { name: row.name, kind: 'Pod' };
+export const controllerOf = (row: Pick<EndpointRow, 'name' | 'owner'>): { name: string; kind: string } => row.owner ?? { name: row.name, kind: 'Pod' };
 
 /** Policies that took part in a judgement: by their rules, or, for default deny, because they select the endpoint. */
 export function policiesOf(policy: MergedPolicy | undefined, judgement: Judgement): PolicyRef[] {

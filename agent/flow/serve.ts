@@ -13,10 +13,20 @@ import type { Tables } from '../agent.ts';
 import type { Datapath } from '../datapath/maps.ts';
 import { ConfigError } from '../errors.ts';
 import type { Instance } from '../instance.ts';
+import { nodeInstance, type Membership } from '../node/cluster.ts';
+import type { NodeRow } from '../node/tables.ts';
 import { reportChanges } from './agent-events.ts';
 import { agentMetrics } from './metrics.ts';
 
-export interface Parts { readonly observer: Observer; readonly instance: Instance; readonly tables: Tables; readonly datapath: Datapath; readonly log: (line: string) => void }
+export interface Parts {
+  readonly observer: Observer;
+  readonly instance: Instance;
+  /** Absent: the only node. */
+  readonly cluster: Membership | undefined;
+  readonly tables: Tables;
+  readonly datapath: Datapath;
+  readonly log: (line: string) => void;
+}
 
 /** Throws ConfigError when something of it cannot be had. The result ends it. */
 export async function serveFlows(parts: Parts, options: HubbleOptions): Promise<() => Promise<void>> {
@@ -31,13 +41,18 @@ export async function serveFlows(parts: Parts, options: HubbleOptions): Promise<
   }
 }
 
-async function start({ observer, instance, tables, datapath, log }: Parts, { listen, exportFile, metrics }: HubbleOptions, undo: (() => void | Promise<void>)[]): Promise<void> {
+async function start({ observer, instance, cluster, tables, datapath, log }: Parts, { listen, exportFile, metrics }: HubbleOptions, undo: (() => void | Promise<void>)[]): Promise<void> {
   const events = new AgentEvents(observer.nodeName);
   const peers = new Peers();
   undo.push(reportChanges(tables, events));
   const serving = await serveHubble({ observer, events, peers }, { socketPath: instance.hubbleSocket, ...(listen && { listen }), log });
   undo.push(serving.close);
-  peers.set([selfOf(observer.nodeName, instance, listen, serving.port)]);
+  const look = (): void => {
+    const others = tables.nodes.rows().filter((row) => !row.local).map((row) => otherOf(row, instance, cluster, listen, serving.port));
+    peers.set([selfOf(observer.nodeName, instance, listen, serving.port), ...others]);
+  };
+  look();
+  undo.push(tables.nodes.subscribe(look));
   const exporter = exportFile === undefined ? undefined : new Exporter(exportFile, observer, log);
   if (exporter !== undefined) undo.push(async () => exporter.close());
   if (metrics === undefined) return;
@@ -53,4 +68,11 @@ function selfOf(nodeName: string, { hubbleSocket }: Instance, listen: HubbleOpti
   if (listen === undefined || port === undefined) return { name: nodeName, address: `unix://${hubbleSocket}` };
   const host = listen.address.slice(0, listen.address.lastIndexOf(':'));
   return { name: nodeName, address: `${host === '' || host === '[::]' || host === '0.0.0.0' ? nodeName : host}:${port}`, ...(listen.tls && { serverName: serverNameOf(nodeName) }) };
+}
+
+/** Nodes are set up alike: what this one listens on, the others do too. On one machine each has its socket. */
+function otherOf({ name, ipv4, ipv6 }: NodeRow, instance: Instance, cluster: Membership | undefined, listen: HubbleOptions['listen'], port: number | undefined): Peer {
+  if (listen !== undefined && port !== undefined) return { name, address: `${ipv4 ?? `[${ipv6}]`}:${port}`, ...(listen.tls && { serverName: serverNameOf(name) }) };
+  const clusterName = instance.name.slice(0, -`-${cluster?.node ?? ''}`.length);
+  return { name, address: `unix://${nodeInstance(clusterName, name).hubbleSocket}` };
 }

@@ -20,6 +20,7 @@ export const RESERVED: Readonly<Record<ReservedName, number>> = NUMBERS;
 
 /** Numbers from here on are free for workloads. */
 export const FIRST_WORKLOAD_IDENTITY = 256;
+export const LAST_WORKLOAD_IDENTITY = 65_535;
 /** Identities that only this node knows: those of address prefixes. */
 export const FIRST_LOCAL_IDENTITY = 0x01000001;
 export const LAST_LOCAL_IDENTITY = 0x01ffffff;

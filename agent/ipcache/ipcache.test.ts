@@ -2,6 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import type { EndpointRow } from '../endpoint/tables.ts';
 import { addressAt, checkRange, covers, defaultRanges } from '../node/addresses.ts';
+import type { NodeRow } from '../node/tables.ts';
 import { ipcacheKey, maskedPrefix, prefixOfKey, textOf } from './address.ts';
 import { deriveIpcache } from './derive.ts';
 
@@ -33,5 +34,29 @@ describe('ipcache', () => {
     const rows = deriveIpcache([end], [{ address: '192.0.2.1', interfaceName: 'eth0' }], new Map([['10.0.0.2/32', 1 << 24], ['192.0.2.1/32', 2 << 24], ['10.0.0.0/8', 3 << 24]]));
     expect(Object.fromEntries(rows.map((row) => [row.prefix, [row.identity, row.ifindex, row.host]]))).toEqual({
       '0.0.0.0/0': [9, 0, false], '::/0': [10, 0, false], '10.0.0.0/8': [3 << 24, 0, false], '10.0.0.2/32': [300, 9, false], 'fd00::2/128': [300, 9, false], '192.0.2.1/32': [1, 0, true] });
+  });
+});
+
+describe('ipcache of several nodes', () => {
+  const own = { ipv4: '10.0.0.2', ipv6: 'fd00::2', identity: 300, ifindex: 9 } as EndpointRow;
+  const node = (tunnel: 'vxlan' | 'disabled'): NodeRow => ({
+    name: 'node2', local: false, ipv4: '192.0.2.2', ipv6: '2001:db8::2', ranges: { ipv4: '10.0.32.0/19', ipv6: 'fd00:1::/80' }, tunnel, tunnelEnd: '192.0.2.2', health: 'ok', endpoints: 1,
+  });
+  const there = { key: 'default/b', node: 'node2', namespace: 'default', name: 'b', labels: [], identity: 400, ipv4: '10.0.32.2', ipv6: 'fd00:1::2' };
+  const stray = { ...there, key: 'default/c', node: 'node3', ipv4: '10.0.64.2', ipv6: 'fd00:2::2' };
+  const rowsOf = (tunnel: 'vxlan' | 'disabled', prefixes = new Map<string, number>()) => Object.fromEntries(
+    deriveIpcache([own], [], prefixes, { nodes: [{ ...node(tunnel), name: 'node1', local: true }, node(tunnel)], endpoints: [there, stray] })
+      .filter(({ origin }) => origin === 'remote' || origin === 'policy').map((row) => [row.prefix, [row.identity, row.node]]));
+  const both = {
+    '10.0.32.0/19': [3, '192.0.2.2'], 'fd00:1::/80': [3, '192.0.2.2'], '10.0.32.2/32': [400, '192.0.2.2'], 'fd00:1::2/128': [400, '192.0.2.2'],
+  };
+  test('by plain routes a node is reached without translation', () => {
+    expect(rowsOf('disabled')).toEqual({ ...both, '192.0.2.2/32': [6, '192.0.2.2'], '2001:db8::2/128': [6, '192.0.2.2'] });
+  });
+  test('in VXLAN only what runs on it goes through the tunnel', () => {
+    expect(rowsOf('vxlan')).toEqual({ ...both, '192.0.2.2/32': [6, undefined], '2001:db8::2/128': [6, undefined] });
+  });
+  test('a prefix of a policy within another node\'s range does not make it outside; one around it stands', () => {
+    expect(rowsOf('vxlan', new Map([['10.0.32.0/24', 1 << 24], ['10.0.0.0/16', 2 << 24]]))).toEqual({ ...both, '192.0.2.2/32': [6, undefined], '2001:db8::2/128': [6, undefined], '10.0.0.0/16': [2 << 24, undefined] });
   });
 });

@@ -9,8 +9,10 @@ export interface IpcacheRow {
   readonly ifindex: number;
   /** An address of this node. */
   readonly host: boolean;
+  /** Of another node: that one's own address. */
+  readonly node?: string;
   /** Who says so. */
-  readonly origin: 'endpoint' | 'node' | 'policy' | 'world';
+  readonly origin: 'endpoint' | 'node' | 'remote' | 'policy' | 'world';
 }
 
 export const ipcacheTable = (): Table<IpcacheRow> => new Table({ name: 'ipcache', key: (row) => row.prefix });

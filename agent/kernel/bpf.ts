@@ -150,6 +150,16 @@ export function linkUpdate(linkFd: number, programFd: number, object: string): v
   bpf(command.linkUpdate, attributes([[0, 4, linkFd], [4, 4, programFd]]), object, 'BPF_LINK_UPDATE');
 }
 
+export interface ProgramSize { readonly instructions: number; readonly machineBytes: number }
+
+/** Of a loaded program, with all its subprograms (struct bpf_prog_info). */
+export function programSize(programFd: number, object: string): ProgramSize {
+  const info = new Uint8Array(24);
+  bpf(command.objectInfo, attributes([[0, 4, programFd], [4, 4, info.length], [8, 8, addressOf(info)]]), object, 'BPF_OBJ_GET_INFO_BY_FD');
+  const view = new DataView(info.buffer);
+  return { instructions: view.getUint32(20, true) / 8, machineBytes: view.getUint32(16, true) };
+}
+
 export interface TestRun { readonly result: number; readonly packet: Uint8Array; readonly durationNs: number }
 
 /** Offset of `ifindex` in struct __sk_buff. */

@@ -26,9 +26,9 @@ test('network order becomes host order, arrays of bytes stand as they are', () =
 
 test('nested structs in arrays', () => {
   const codec = codecOf<IpcacheValue>(btf.struct('ipcache_value'));
-  const row: IpcacheValue = { peer: [{ identity: 1, class_id: 2 }, { identity: 3, class_id: 4 }], since: 5, ifindex: 6, flags: 7 };
+  const row: IpcacheValue = { peer: [{ identity: 1, class_id: 2 }, { identity: 3, class_id: 4 }], since: 5, ifindex: 6, flags: 7, node: { word: new Uint8Array([8, ...new Array<number>(15).fill(0)]) } };
   expect(codec.decode(new DataView(codec.encode(row).buffer), 0)).toEqual(row);
-  expect([...new Uint32Array(codec.encode(row).buffer)]).toEqual([1, 2, 3, 4, 5, 6, 7]);
+  expect([...new Uint32Array(codec.encode(row).buffer)]).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0]);
 });
 
 test('fields that are absent are zero', () => {

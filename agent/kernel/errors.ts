@@ -19,13 +19,17 @@ export class KernelError extends Error {
   }
 }
 
+const counts = /^(processed|verification time|stack depth|-- (BEGIN|END))/;
+
+/** The lines of a verifier's log but its counts, which it prints of what it took as well. */
+export const walkOf = (log: string): string[] => log.split('\n').filter((line) => line.trim() !== '' && !counts.test(line));
+
 /** The verifier's refusal: its log is long, the cause stands at the end. */
 export class VerifierError extends Error {
   readonly log: string;
 
   constructor(program: string, log: string) {
-    const lines = log.split('\n').filter((line) => line.trim() !== '');
-    const telling = lines.filter((line) => !/^(processed|verification time|stack depth|-- (BEGIN|END))/.test(line)).slice(-12);
+    const telling = walkOf(log).slice(-12);
     super(`load ${program}: the kernel's verifier refused it:\n  ${telling.join('\n  ')}`);
     this.name = 'VerifierError';
     this.log = log;

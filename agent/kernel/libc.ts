@@ -9,7 +9,9 @@ const c = {
   mmap: libc.func('void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)'),
   munmap: libc.func('int munmap(void *address, size_t length)'),
   setns: libc.func('int setns(int fd, int type)'),
+  unshare: libc.func('int unshare(int flags)'),
   mount: libc.func('int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)'),
+  umount: libc.func('int umount2(const char *target, int flags)'),
   socket: libc.func('int socket(int domain, int type, int protocol)'),
   bind: libc.func('int bind(int fd, const void *address, unsigned int length)'),
   send: libc.func('long send(int fd, const void *data, size_t length, int flags)'),
@@ -77,9 +79,15 @@ export function mmap(fd: number, length: number, flags: number, offset: number, 
 
 export const setns = (fd: number, object: string): void => { check(c.setns(fd, 0), object, 'setns'); };
 
+/** The calling thread alone. */
+export const unshare = (flags: number, object: string): void => { check(c.unshare(flags), object, 'unshare'); };
+
 export const mount = (source: string, target: string, type: string, flags: number, data: string): void => {
   check(c.mount(source, target, type, flags, data), `${type} on ${target}`, 'mount');
 };
+
+/** At once, whoever still uses it. */
+export const unmount = (target: string): void => { check(c.umount(target, 2 /* MNT_DETACH */), target, 'umount2'); };
 
 export const socket = {
   open: (domain: number, type: number, protocol: number): number => check(c.socket(domain, type, protocol), `socket of family ${domain}`, 'socket'),

@@ -17,13 +17,15 @@ export interface Route { readonly destination: Uint8Array | undefined; readonly 
 
 const familyOf = (address: Uint8Array): number => (address.length === 4 ? afInet : afInet6);
 
-function linkBody(index: number, flags: number, change: number, attributes: readonly Attribute[]): Buffer {
+export function linkBody(index: number, flags: number, change: number, attributes: readonly Attribute[]): Buffer {
   const head = Buffer.alloc(16);
   head.writeInt32LE(index, 4);
   head.writeUInt32LE(flags, 8);
   head.writeUInt32LE(change, 12);
   return Buffer.concat([head, encodeAttributes(attributes)]);
 }
+
+export const nestedInfo = (kind: string, data: readonly Attribute[]): Attribute => [attribute.link.info, [[attribute.link.infoKind, kind], [attribute.link.infoData, data]]];
 
 export interface VethOptions {
   readonly name: string; readonly mac?: Uint8Array; readonly mtu: number;
@@ -46,7 +48,7 @@ export function createVeth(netlink: Netlink, options: VethOptions): void {
   const peerBody = linkBody(0, 0, 0, peerAttributes);
   const body = linkBody(0, 0, 0, [
     [attribute.link.name, options.name], ...mac(options.mac), [attribute.link.mtu, options.mtu],
-    [attribute.link.info, [[attribute.link.infoKind, 'veth'], [attribute.link.infoData, [[attribute.link.peer, peerBody]]]]],
+    nestedInfo('veth', [[attribute.link.peer, peerBody]]),
   ]);
   netlink.request(message.newLink, flag.create | flag.exclusive, body, `veth ${options.name}`, 'RTM_NEWLINK');
 }
@@ -109,6 +111,13 @@ export function addRoute(netlink: Netlink, route: RouteOptions, object: string):
   if (gateway !== undefined) attributes.push([attribute.route.gateway, gateway]);
   if (route.preferredSource !== undefined) attributes.push([attribute.route.preferredSource, route.preferredSource]);
   netlink.request(message.newRoute, flag.create | flag.replace, Buffer.concat([body, encodeAttributes(attributes)]), object, 'RTM_NEWROUTE');
+}
+
+/** An absent route is fine. */
+export function deleteRoute(netlink: Netlink, destination: Uint8Array, prefixLength: number, output: number, object: string): void {
+  const body = Buffer.from([familyOf(destination), prefixLength, 0, 0, 254, 0, 255, 0, 0, 0, 0, 0]);
+  const attributes = encodeAttributes([[attribute.route.destination, destination], [attribute.route.output, output]]);
+  tolerate(['ESRCH'], () => { netlink.request(message.deleteRoute, 0, Buffer.concat([body, attributes]), object, 'RTM_DELROUTE'); });
 }
 
 export function routes(netlink: Netlink): Route[] {

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import koffi from 'koffi';
 import { Btf, elfSection } from './btf.ts';
-import { errno, KernelError, VerifierError } from './errors.ts';
+import { errno, KernelError, VerifierError, walkOf } from './errors.ts';
 import { openPin, pin } from './bpf.ts';
 
 let library: ReturnType<typeof bind> | undefined;
@@ -27,6 +27,7 @@ function bind() {
     programName: libbpf.func('const char *bpf_program__name(void *program)'),
     programFd: libbpf.func('int bpf_program__fd(void *program)'),
     logBuffer: libbpf.func('int bpf_program__set_log_buf(void *program, void *buffer, size_t size)'),
+    logLevel: libbpf.func('int bpf_program__set_log_level(void *program, unsigned int level)'),
     attachType: libbpf.func('int bpf_program__set_expected_attach_type(void *program, int type)'),
   };
 }
@@ -49,9 +50,13 @@ export interface LoadOptions {
   readonly maxEntries?: Readonly<Record<string, number>>;
   /** Maps that are never pinned: they belong to one run of the agent. */
   readonly unpinned?: readonly string[];
+  /** Told what the verifier says of each program that it took: instructions, time, stack. */
+  readonly statistics?: (program: string, log: string) => void;
 }
 
 const logSize = 4 << 20;
+/** BPF_LOG_STATS (include/linux/bpf_verifier.h): the counts alone, without the walk. */
+const logStatistics = 4;
 
 function* pointers(next: (previous: unknown) => unknown): Generator<unknown> {
   for (let item = next(null); item !== null && item !== 0n; item = next(item)) yield item;
@@ -71,6 +76,7 @@ export function loadObject(path: string, options: LoadOptions = {}): LoadedObjec
     log[0] = 0;
     logs.set(name, log);
     b.logBuffer(program, log, log.length);
+    if (options.statistics !== undefined) b.logLevel(program, logStatistics);
     const attach = options.attachTypes?.[name];
     if (attach !== undefined) b.attachType(program, attach);
   }
@@ -90,6 +96,7 @@ export function loadObject(path: string, options: LoadOptions = {}): LoadedObjec
     b.close(object);
     throw loadError(path, -result, logs);
   }
+  for (const [name, log] of logs) options.statistics?.(name, textOf(log));
   return {
     btf: new Btf(elfSection(file, '.BTF')),
     maps: new Map(maps.map((map) => [b.mapName(map) as string,
@@ -99,10 +106,12 @@ export function loadObject(path: string, options: LoadOptions = {}): LoadedObjec
   };
 }
 
+const textOf = (log: Uint8Array): string => Buffer.from(log.subarray(0, log.indexOf(0))).toString();
+
 function loadError(path: string, number: number, logs: ReadonlyMap<string, Uint8Array>): Error {
   for (const [name, log] of logs) {
-    const text = Buffer.from(log.subarray(0, log.indexOf(0))).toString();
-    if (text !== '' && number !== errno.EPERM && !/^processed/m.test(text)) return new VerifierError(name, text);
+    const text = textOf(log);
+    if (number !== errno.EPERM && walkOf(text).length > 0) return new VerifierError(name, text);
   }
   return new KernelError(path, 'bpf_object__load', number);
 }

@@ -31,10 +31,10 @@ export const covers = (outer: string, inner: string): boolean => {
   return isIpv4(a.address) === isIpv4(b.address) && b.length >= a.length && maskedPrefix(b.address, a.length) === maskedPrefix(a.address, a.length);
 };
 
-const overlaps = (a: string, b: string): boolean => covers(a, b) || covers(b, a);
+export const overlaps = (a: string, b: string): boolean => covers(a, b) || covers(b, a);
 
 /** Every route of this machine that leads somewhere of its own, as text; the default route is nobody's. */
-function foreignRoutes(netlink: Netlink, ownInterfaces: ReadonlySet<number>): string[] {
+export function foreignRoutes(netlink: Netlink, ownInterfaces: ReadonlySet<number>): string[] {
   return routes(netlink).filter((route) => route.destination !== undefined && route.prefixLength > 0 && route.table === 254)
     .filter((route) => !route.unreachable && route.output !== undefined && !ownInterfaces.has(route.output))
     .map((route) => `${textOf(route.destination!)}/${route.prefixLength}`)

@@ -65,7 +65,7 @@ export function checkMachine(objectPath: string): CheckRow[] {
 /** Loads the programs into the kernel for a moment: the one check that proves the rest. */
 export function checkPrograms(objectPath: string): CheckRow[] {
   try {
-    const object = loadObject(objectPath, { attachTypes: { from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress } });
+    const object = loadObject(objectPath, { attachTypes: { from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress, from_overlay: attachType.tcxIngress } });
     const mode = detectAttachMode(object.programs.get('from_workload')!);
     const count = object.programs.size;
     object.close();

@@ -1,7 +1,7 @@
 // The bits of one rule in a merged policy: which peers, which keys. Almost always one; a port that is named by its
 // receiver takes one for each number that the name means.
-import { createHash } from 'node:crypto';
-import type { EndpointInput, IdentityInput, RuleRef, StepAction } from './image.ts';
+import { hash } from 'node:crypto';
+import type { EndpointInput, RuleRef, StepAction } from './image.ts';
 import { LAST_KEY, keyOf, mergeRanges, type KeyRange } from './intervals.ts';
 import { peerPortsOf, type NamedPortTable } from './named-ports.ts';
 import type { PeerSets, Within } from './peer-sets.ts';
@@ -21,16 +21,14 @@ export interface PortNumbers {
   readonly withPort: ReadonlyMap<string, ReadonlyMap<number, Within>>;
 }
 
-export function peersWithPort(endpoints: readonly EndpointInput[], identities: readonly IdentityInput[]): PortNumbers['withPort'] {
-  const ports = peerPortsOf(endpoints);
-  if (ports.size === 0) return new Map();
-  const positions = new Map(identities.map((identity, position) => [identity.id, position]));
+/** Of endpoints whose identity is known. */
+export function peersWithPort(endpoints: Iterable<EndpointInput>, labelsOf: (identity: number) => readonly string[] | undefined): PortNumbers['withPort'] {
   const within = (ids: ReadonlySet<number>): Within => {
-    const members = [...ids].map((id) => positions.get(id)).filter((position) => position !== undefined);
-    const labels = members.map((position) => identities[position]!.labels.join()).sort();
-    return { key: createHash('sha256').update(labels.join('\n')).digest('hex').slice(0, 32), positions: new Set(members) };
+    const members = [...ids].filter((id) => labelsOf(id) !== undefined);
+    const labels = members.map((id) => labelsOf(id)!.join()).sort();
+    return { key: hash('sha256', labels.join('\n')).slice(0, 32), ids: new Set(members) };
   };
-  return new Map([...ports].map(([name, numbers]) => [name, new Map([...numbers].map(([number, ids]) => [number, within(ids)]))]));
+  return new Map([...peerPortsOf(endpoints)].map(([name, numbers]) => [name, new Map([...numbers].map(([number, ids]) => [number, within(ids)]))]));
 }
 
 export function bitsOf(rule: Rule, ports: PortNumbers, peerSets: PeerSets): Bit[] {

@@ -4,12 +4,17 @@ import { flowText, nearest } from './mend.ts';
 
 export type Path = readonly (string | number)[];
 
+/** Where something is written. */
+export interface Place { readonly file: string; readonly line: number; readonly column: number }
+
 export interface Problem {
   readonly path: Path;
   readonly message: string;
   /** What to write instead. */
   readonly mend?: string;
   readonly severity: 'error' | 'warning';
+  /** Of a warning: what kind it is. */
+  readonly name?: string;
 }
 
 export type Report = (problem: Problem) => void;
@@ -19,6 +24,10 @@ export type Hint = string | ((value: unknown) => string | undefined);
 
 export const formatPath = (path: Path): string =>
   path.map((part, index) => (typeof part === 'number' ? `[${part}]` : index === 0 ? part : `.${part}`)).join('');
+
+/** The way back. */
+export const parsePath = (text: string): (string | number)[] =>
+  [...text.matchAll(/\[(\d+)\]|([^.[\]]+)/g)].map(([, index, name]) => (index === undefined ? name! : Number(index)));
 
 export const found = (value: unknown): string => {
   if (value === null || value === undefined) return 'nothing';

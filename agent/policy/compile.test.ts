@@ -18,7 +18,7 @@ const ENDPOINTS = [endpoint(1, 300, 8080), endpoint(2, 301), endpoint(3, 301)];
 
 function image(spec: object, endpoints = ENDPOINTS, identities = [...reservedIdentities(), WEB, DB], ipv6 = true): PolicyImage {
   const object = { kind: 'CiliumNetworkPolicy', metadata: { name: 'p', namespace: 'shop' }, spec };
-  return compile({ rules: readRules(object), identities, endpoints, cidrIdentity: prefixNumbers(), ipv6 });
+  return compile({ rules: readRules(object, []), identities, endpoints, cidrIdentity: prefixNumbers(), ipv6 });
 }
 
 const policyOf = (one: PolicyImage, id: number, direction: 'ingress' | 'egress') => one.policies.get(one.ofEndpoint.get(id)![direction]!)!;
@@ -95,7 +95,7 @@ describe('merged policies', () => {
 test('named ports of a NetworkPolicy on egress are each receiver\'s own: one bit for each number', () => {
   const object = { kind: 'NetworkPolicy', metadata: { name: 'n', namespace: 'shop' }, spec: { podSelector: {}, policyTypes: ['Egress'], egress: [{ ports: [{ port: 'http' }, { port: 53 }] }] } };
   const one = compile({
-    rules: readRules(object), identities: [...reservedIdentities(), WEB, DB], cidrIdentity: prefixNumbers(), ipv6: true,
+    rules: readRules(object, []), identities: [...reservedIdentities(), WEB, DB], cidrIdentity: prefixNumbers(), ipv6: true,
     endpoints: [endpoint(1, 300, 8080), endpoint(2, 301, 9090)],
   });
   const policy = policyOf(one, 1, 'egress');

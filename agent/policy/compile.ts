@@ -1,17 +1,20 @@
-// The compiler: rules, identities and endpoints in, a PolicyImage out; pure, no kernel numbers.
+// The compiler: rules, identities and endpoints in, a PolicyImage out; no kernel numbers.
 // selectors -> peer sets -> classes; groups per endpoint -> merged policies with bits, intervals and steps.
-import { createHash } from 'node:crypto';
+// It remembers what it was given, and works only on what differs: a first compile is one from nothing, by the same code.
 import { cidrLabels } from '../identity/labels.ts';
 import { RESERVED } from '../identity/reserved.ts';
-import type { EndpointInput, IdentityInput, MergedPolicy, PeerClass, PolicyImage } from './image.ts';
-import { Membership } from './membership.ts';
-import { mergePolicies } from './merge.ts';
+import { Classes } from './classes.ts';
+import { differenceOf } from './difference.ts';
+import type { EndpointInput, IdentityInput, PolicyImage } from './image.ts';
 import { PeerSets } from './peer-sets.ts';
 import { parsePrefix } from './prefix.ts';
 import type { RuleGroup } from './rule.ts';
+import { Selections } from './selections.ts';
 import { labelSet } from './selector.ts';
+import { Subjects } from './subjects.ts';
 
 export interface CompileInput {
+  /** A group that is the same object as before is the same group. */
   readonly rules: readonly RuleGroup[];
   readonly identities: readonly IdentityInput[];
   readonly endpoints: readonly EndpointInput[];
@@ -21,69 +24,136 @@ export interface CompileInput {
   readonly ipv6: boolean;
 }
 
-export function compile(input: CompileInput): PolicyImage {
-  const prefixes = numberPrefixes(input);
-  const identities = withPrefixIdentities(input.identities, prefixes, input.ipv6);
-  const membership = new Membership(identities.map((identity) => labelSet(identity.labels)), input.ipv6);
-  const peerSets = new PeerSets(membership);
-  const merged = mergePolicies(input, identities, membership, peerSets);
-  return {
-    policies: merged.policies,
-    ...classify(identities, peerSets),
-    ofEndpoint: merged.ofEndpoint,
-    prefixes,
-  };
-}
+export const compile = (input: CompileInput): PolicyImage => new Compiler(input.ipv6).compile(input);
 
-function numberPrefixes({ rules, cidrIdentity, ipv6 }: CompileInput): Map<string, number> {
-  const texts = new Set<string>();
-  for (const rule of rules.flatMap((group) => group.rules)) {
-    for (const peer of rule.peers === 'any' ? [] : rule.peers) {
-      if (peer.kind === 'cidr') for (const prefix of [peer.prefix, ...peer.except]) texts.add(prefix.text);
+export class Compiler {
+  readonly #ipv6: boolean;
+  #state: State;
+
+  constructor(ipv6: boolean) {
+    this.#ipv6 = ipv6;
+    this.#state = new State(ipv6);
+  }
+
+  /** The image before ends with this: its maps are those of the new one. */
+  compile(input: Omit<CompileInput, 'ipv6'>): PolicyImage {
+    if (!this.#state.keepsOrder(input.rules)) this.#state = new State(this.#ipv6);
+    try {
+      return this.#state.update(input);
+    } catch (error) {
+      // Half an update is no state to go on from.
+      this.#state = new State(this.#ipv6);
+      throw error;
     }
   }
-  const world = (text: string): number => (!ipv6 ? RESERVED.world : text.includes(':') ? RESERVED['world-ipv6'] : RESERVED['world-ipv4']);
-  return new Map([...texts].map((text) => [text, parsePrefix(text)!.length === 0 ? world(text) : cidrIdentity(text)]));
 }
 
-function withPrefixIdentities(given: readonly IdentityInput[], prefixes: ReadonlyMap<string, number>, ipv6: boolean): IdentityInput[] {
-  const byId = new Map(given.map((identity) => [identity.id, identity]));
-  for (const [prefix, id] of prefixes) if (!byId.has(id)) byId.set(id, { id, labels: cidrLabels(prefix, ipv6) });
-  return [...byId.values()];
-}
+class State {
+  readonly #ipv6: boolean;
+  readonly #selections: Selections;
+  readonly #peerSets: PeerSets;
+  readonly #subjects: Subjects;
+  readonly #classes: Classes;
+  readonly #prefixes = new Map<string, number>();
+  readonly #prefixUsers = new Map<string, number>();
+  readonly #ofPrefix = new Map<number, readonly string[]>();
+  /** As the selections have them. */
+  readonly #labels = new Map<number, readonly string[]>();
+  readonly #given = new Map<number, readonly string[]>();
+  #rules: readonly RuleGroup[] = [];
+  #identities: readonly IdentityInput[] = [];
 
-/** The class of an identity is the set of peer sets that it is in; equal sets share one. */
-function classify(identities: readonly IdentityInput[], peerSets: PeerSets): Pick<PolicyImage, 'classes' | 'classOfIdentity'> {
-  const setsOf = identities.map((): number[] => []);
-  for (const set of peerSets.all()) for (const position of set.members) setsOf[position]!.push(set.id);
-  const classes = new Map<string, PeerClass>();
-  const keyBySets = new Map<string, string>();
-  const classOfIdentity = new Map<number, string>();
-  identities.forEach((identity, position) => {
-    const sets = setsOf[position]!;
-    const text = sets.join();
-    let key = keyBySets.get(text);
-    if (key === undefined) {
-      key = createHash('sha256').update(sets.map((id) => peerSets.digest(id)).sort().join()).digest('hex').slice(0, 32);
-      keyBySets.set(text, key);
-      classes.set(key, makeClass(key, new Set(sets)));
-    }
-    classOfIdentity.set(identity.id, key);
-  });
-  return { classes, classOfIdentity };
-}
+  constructor(ipv6: boolean) {
+    this.#ipv6 = ipv6;
+    this.#selections = new Selections(ipv6);
+    this.#peerSets = new PeerSets(this.#selections);
+    this.#subjects = new Subjects(this.#selections, this.#peerSets);
+    this.#classes = new Classes(this.#peerSets);
+  }
 
-function makeClass(key: string, sets: ReadonlySet<number>): PeerClass {
-  const rows = new Map<string, readonly bigint[]>();
-  const row = (policy: MergedPolicy): readonly bigint[] => {
-    const known = rows.get(policy.key);
-    if (known !== undefined) return known;
-    const words = new Array<bigint>(policy.words).fill(0n);
-    policy.peerSets.forEach((set, bit) => {
-      if (set === 'any' || sets.has(set)) words[bit >> 6]! |= 1n << BigInt(bit & 63);
+  /** Whether the groups that stay are in the order that they were in. */
+  keepsOrder(rules: readonly RuleGroup[]): boolean {
+    if (rules.length === this.#rules.length && rules.every((group, position) => group === this.#rules[position])) return true;
+    const positions = new Map(rules.map((group, position) => [group, position]));
+    let last = -1;
+    return this.#rules.every((group) => {
+      const position = positions.get(group) ?? last + 1;
+      const follows = position > last;
+      if (positions.has(group)) last = position;
+      return follows;
     });
-    rows.set(policy.key, words);
-    return words;
-  };
-  return { key, sets, row };
+  }
+
+  update({ rules, identities, endpoints, cidrIdentity }: Omit<CompileInput, 'ipv6'>): PolicyImage {
+    const groups = differenceOf(this.#rules, rules, (group) => group, () => false);
+    const labels = differenceOf(this.#identities, identities, ({ id }) => id, sameIdentity);
+    this.#rules = rules;
+    this.#identities = identities;
+    for (const { id } of labels.removed) this.#given.delete(id);
+    for (const identity of labels.added) this.#given.set(identity.id, identity.labels);
+    const moved = new Set([...labels.removed, ...labels.added].map(({ id }) => id));
+    for (const id of this.#namePrefixes(groups.added, groups.removed, cidrIdentity)) moved.add(id);
+    for (const id of moved) this.#settle(id);
+    this.#subjects.regroup(rules, groups.added, groups.removed);
+    this.#subjects.update(endpoints, (id) => this.#labels.get(id), moved.size > 0);
+    for (const id of [...moved, ...this.#peerSets.changed]) {
+      if (this.#labels.has(id)) this.#classes.set(id);
+      else this.#classes.delete(id);
+    }
+    this.#peerSets.changed.clear();
+    return {
+      policies: this.#subjects.merged.byKey, classes: this.#classes.byKey, classOfIdentity: this.#classes.ofIdentity,
+      ofEndpoint: this.#subjects.ofEndpoint, prefixes: this.#prefixes,
+    };
+  }
+
+  /** The identities of prefixes that came into use or went out of it. */
+  #namePrefixes(added: readonly RuleGroup[], removed: readonly RuleGroup[], cidrIdentity: (prefix: string) => number): number[] {
+    const texts = new Set<string>();
+    for (const [groups, step] of [[added, 1], [removed, -1]] as const) {
+      for (const text of groups.flatMap(prefixesOf)) {
+        this.#prefixUsers.set(text, (this.#prefixUsers.get(text) ?? 0) + step);
+        texts.add(text);
+      }
+    }
+    return [...texts].map((text) => {
+      const id = this.#prefixes.get(text) ?? (parsePrefix(text)!.length === 0 ? this.#world(text) : cidrIdentity(text));
+      if (this.#prefixUsers.get(text)! > 0) this.#prefixes.set(text, id);
+      else {
+        this.#prefixes.delete(text);
+        this.#prefixUsers.delete(text);
+      }
+      this.#prefixLabels(text, id);
+      return id;
+    });
+  }
+
+  #prefixLabels(text: string, id: number): void {
+    if (this.#prefixes.has(text)) this.#ofPrefix.set(id, cidrLabels(text, this.#ipv6));
+    // The whole of both families is one identity where there is IPv4 only.
+    else if (!(this.#prefixes.has('0.0.0.0/0') && this.#world('0.0.0.0/0') === id)) this.#ofPrefix.delete(id);
+  }
+
+  #world(text: string): number {
+    if (!this.#ipv6) return RESERVED.world;
+    return text.includes(':') ? RESERVED['world-ipv6'] : RESERVED['world-ipv4'];
+  }
+
+  /** What is given goes before what a prefix would make of it. */
+  #settle(id: number): void {
+    const labels = this.#given.get(id) ?? this.#ofPrefix.get(id);
+    const old = this.#labels.get(id);
+    if (old !== undefined && labels !== undefined && sameLabels(old, labels)) return;
+    if (old !== undefined) this.#selections.remove(id);
+    this.#labels.delete(id);
+    if (labels === undefined) return;
+    this.#labels.set(id, labels);
+    this.#selections.add(id, labelSet(labels));
+  }
 }
+
+const sameLabels = (a: readonly string[], b: readonly string[]): boolean => a === b || (a.length === b.length && a.every((label, index) => label === b[index]));
+const sameIdentity = (a: IdentityInput, b: IdentityInput): boolean => a.id === b.id && sameLabels(a.labels, b.labels);
+
+const prefixesOf = (group: RuleGroup): string[] => group.rules.flatMap(({ peers }) => (peers === 'any' ? [] : peers))
+  .flatMap((peer) => (peer.kind === 'cidr' ? [peer.prefix, ...peer.except].map(({ text }) => text) : []));

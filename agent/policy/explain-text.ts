@@ -11,6 +11,12 @@ export const formatPolicy = ({ kind, namespace, name }: PolicyRef): string => `$
 export const formatRule = (rule: RuleRef): string =>
   (rule.policy.name === '' ? `${rule.path} (built in: the node reaches its own workloads)` : `${formatPolicy(rule.policy)} ${rule.path}`);
 
+/** With the place where it is written, if that is known. */
+const placed = ({ rules }: Pick<Explanation, 'rules'>, rule: RuleRef): string => {
+  const source = rules.find((reason) => reason.rule === rule)?.source;
+  return `${formatRule(rule)}${source === undefined ? '' : ` (${source.file}:${source.line})`}`;
+};
+
 /** What workloads and packets bring must not steer a terminal. */
 const printable = (text: string): string =>
   text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (char) => `\\u${char.codePointAt(0)!.toString(16).padStart(4, '0')}`);
@@ -46,33 +52,36 @@ const labelText = (labels: readonly string[]): string => labels.map(parseLabel)
 
 function policyLines({ policies, direction, subject }: Omit<Explanation, 'text'>): string[] {
   if (policies.length === 0) return [`No policy selects ${subject.name} for ${direction}.`];
-  return ['Selected by:', ...policies.map(({ policy, path, selector, defaultDeny }) =>
-    `  ${formatPolicy(policy)} ${path}: ${selector}${defaultDeny ? ' (default deny)' : ''}`)];
+  return ['Selected by:', ...policies.map(({ policy, path, selector, defaultDeny, source }) =>
+    `  ${formatPolicy(policy)} ${path}${source === undefined ? '' : ` (${source.file}:${source.line})`}: ${selector}${defaultDeny ? ' (default deny)' : ''}`)];
 }
 
-function ruleLines({ rules }: Omit<Explanation, 'text'>): string[] {
+function ruleLines(one: Omit<Explanation, 'text'>): string[] {
+  const { rules } = one;
   if (rules.length === 0) return [];
   const shown = [...rules].sort((a, b) => b.score - a.score).slice(0, MAX_RULES);
   const kept = rules.filter((rule) => shown.includes(rule));
   const left = rules.length - kept.length;
-  return ['', 'Rules in order:', ...kept.flatMap(reasonLines), ...(left > 0 ? [`  ... and ${left} that came less near`] : [])];
+  return ['', 'Rules in order:', ...kept.flatMap((reason) => reasonLines(one, reason)), ...(left > 0 ? [`  ... and ${left} that came less near`] : [])];
 }
 
-function reasonLines(reason: RuleReason): string[] {
+function reasonLines(one: Pick<Explanation, 'rules'>, reason: RuleReason): string[] {
   const mark = (matched: boolean): string => (matched ? 'yes' : 'no ');
   const result = reason.peerMatched && reason.portMatched ? `${reason.rule.action} matches` : `${reason.rule.action} misses`;
   return [
-    `  ${formatRule(reason.rule)}: ${result}`,
+    `  ${placed(one, reason.rule)}: ${result}`,
     `    peer ${mark(reason.peerMatched)} ${reason.peer}`,
     `    port ${mark(reason.portMatched)} ${reason.port}`,
   ];
 }
 
-function endLines({ verdict, decidedBy, nearest }: Omit<Explanation, 'text'>): string[] {
-  const rules = decidedBy.map(formatRule).join(', ');
+function endLines(one: Omit<Explanation, 'text'>): string[] {
+  const { verdict, decidedBy, nearest, enforced } = one;
+  const rules = decidedBy.map((rule) => placed(one, rule)).join(', ');
   if (verdict === 'deny') return ['', `A deny rule wins over every allow: to open this flow ${rules} has to go or be narrowed.`];
+  if (verdict === 'allow' && !enforced) return ['', 'Allowed by default: no policy denies here what no rule allows; to close this flow a deny rule has to name it, or a policy has to switch on default deny.'];
   if (verdict === 'allow' && decidedBy.length > 0) return ['', `Allowed by ${rules}; to close this flow each of them has to go, or a deny rule has to name it.`];
   if (nearest === undefined) return [];
   const missed = [nearest.peerMatched ? '' : nearest.peer, nearest.portMatched ? '' : nearest.port].filter((text) => text !== '');
-  return ['', `Nearest rule: ${formatRule(nearest.rule)}: ${missed.join('; ')}`];
+  return ['', `Nearest rule: ${placed(one, nearest.rule)}: ${missed.join('; ')}`];
 }

@@ -89,7 +89,7 @@ describe('words', () => {
   test.each<[string, CaseFlow['from'], object]>([
     ['an address', { ip: '192.0.2.7' }, { fromCIDR: ['192.0.2.7/32'] }],
     ['an IPv6 address', { ip: '2001:db8::7' }, { fromCIDR: ['2001:db8::7/128'] }],
-    ['another node', { entity: 'remote-node' }, { fromEntities: ['remote-node'] }],
+    ['another node', { entity: 'remote-node' }, { fromEndpoints: [{ matchLabels: { 'reserved:remote-node': '' }, matchExpressions: [{ key: 'reserved:kube-apiserver', operator: 'DoesNotExist' }] }] }],
     ['the API server', { entity: 'kube-apiserver' }, { fromEntities: ['kube-apiserver'] }],
     ['the outside without an address', { entity: 'world-ipv4' }, { fromEntities: ['world'] }],
   ])('the suggestion for %s', (_, from, peer) => {

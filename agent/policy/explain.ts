@@ -1,6 +1,7 @@
 // Why a flow got its verdict: the policies that select the endpoint, each rule in order with what it missed, and for a
 // default deny the nearest rule and a policy that would allow the flow. Reads the same rules as the compiler.
 import { rangesOf } from './bits.ts';
+import type { Place } from './check.ts';
 import { explainText } from './explain-text.ts';
 import { protocolName } from './icmp.ts';
 import type { Direction, EndpointInput, IdentityInput, PolicyRef, RuleRef } from './image.ts';
@@ -25,11 +26,14 @@ export interface ExplainInput {
   readonly endpoint?: EndpointInput;
   readonly endpoints: readonly EndpointInput[];
   readonly ipv6: boolean;
+  /** Where a rule or a spec is written. */
+  readonly locate?: (rule: Pick<RuleRef, 'policy' | 'path'>) => Place | undefined;
 }
 
 /** One rule of a policy that selects the endpoint, against this flow. */
 export interface RuleReason {
   readonly rule: RuleRef;
+  readonly source?: Place;
   readonly peerMatched: boolean;
   readonly portMatched: boolean;
   /** What was wanted and what was there, in words. */
@@ -46,8 +50,10 @@ export interface Explanation {
   readonly protocol: number;
   readonly port: number;
   readonly verdict: 'none' | 'allow' | 'deny' | 'default-deny';
+  /** What no rule allows is denied. */
+  readonly enforced: boolean;
   /** The specs that select the endpoint and speak of this direction. */
-  readonly policies: readonly { readonly policy: PolicyRef; readonly path: string; readonly selector: string; readonly defaultDeny: boolean }[];
+  readonly policies: readonly { readonly policy: PolicyRef; readonly path: string; readonly selector: string; readonly defaultDeny: boolean; readonly source?: Place }[];
   /** In the order in which they are tried: deny, then allow. */
   readonly rules: readonly RuleReason[];
   /** Deny rules that matched; without any, allow rules that did. To turn the verdict each of them has to go. */
@@ -76,10 +82,11 @@ export function explain(input: ExplainInput): Explanation {
   const suggestion = verdict === 'default-deny'
     ? suggest({ direction, subject, peer, protocol, port, identities: input.identities }) : undefined;
   const explanation = {
-    direction, subject, peer, protocol, port, verdict, nearest, suggestion, rules: reasons,
-    policies: groups.map((group) => ({
-      policy: group.policy, path: group.path, selector: formatSelector(group.subject), defaultDeny: group.defaultDeny[direction],
-    })),
+    direction, subject, peer, protocol, port, verdict, nearest, suggestion, enforced, rules: reasons,
+    policies: groups.map((group) => {
+      const source = input.locate?.({ policy: group.policy, path: group.path });
+      return { policy: group.policy, path: group.path, selector: formatSelector(group.subject), defaultDeny: group.defaultDeny[direction], ...(source === undefined ? {} : { source }) };
+    }),
     decidedBy: (denied.length > 0 ? denied : took).map((reason) => reason.rule),
   };
   return { ...explanation, text: explainText(explanation) };
@@ -104,8 +111,9 @@ function makeJudge(input: ExplainInput, peer: Party): (rule: Rule) => RuleReason
     const portMatched = rangesOf(rule, named, receiver).some((range) => range.low <= key && key <= range.high);
     const closest = rule.peers === 'any' ? 1 : Math.max(0, ...rule.peers.map((one) => closeness(one, labels)));
     const sameProtocol = rule.ports !== 'all' && rule.ports.some((one) => protocolsOf(one).includes(input.protocol));
+    const source = input.locate?.(rule.ref);
     return {
-      rule: rule.ref, peerMatched, portMatched,
+      rule: rule.ref, ...(source === undefined ? {} : { source }), peerMatched, portMatched,
       peer: peerText(rule, peerMatched, labels), port: portText(rule, portMatched, input, { named, receiver }),
       score: (peerMatched ? 1 : closest * 0.9) + (portMatched ? 1 : sameProtocol ? 0.5 : 0),
     };

@@ -46,7 +46,6 @@ const PROTOCOL_NAMES: Readonly<Record<number, string>> = { [ICMP]: 'ICMP', [TCP]
 
 export const protocolName = (protocol: number): string => PROTOCOL_NAMES[protocol] ?? `protocol ${protocol}`;
 
-export const protocolNumber = (name: string): number | undefined => {
-  const found = Object.entries(PROTOCOL_NAMES).find(([, text]) => text.toLowerCase() === name.toLowerCase());
-  return found === undefined ? undefined : Number(found[0]);
-};
+const PROTOCOL_NUMBERS = new Map(Object.entries(PROTOCOL_NAMES).map(([number, name]) => [name.toLowerCase(), Number(number)]));
+
+export const protocolNumber = (name: string): number | undefined => PROTOCOL_NUMBERS.get(name.toLowerCase());

@@ -97,7 +97,14 @@ function peerSelected(world: World, policy: Json, spec: Json, entry: Json, side:
     || (entry[`${prefix}Entities`] ?? []).some((name: string) => isEntity(name, labels))
     || (entry[`${prefix}CIDR`] ?? []).some((cidr: string) => inCidr(world, cidr, peer))
     || (entry[`${prefix}CIDRSet`] ?? []).some((set: Json) =>
-      inCidr(world, set.cidr, peer) && !(set.except ?? []).some((except: string) => inCidr(world, except, peer)));
+      cidrsOf(world, set).some((cidr) => inCidr(world, cidr, peer)) && !(set.except ?? []).some((except: string) => inCidr(world, except, peer)));
+}
+
+function cidrsOf(world: World, set: Json): string[] {
+  if (set.cidr) return [set.cidr];
+  const labels = (group: Json): Labels => Object.entries<string>(group.metadata.labels ?? {}).map(([key, value]) => ({ source: 'cidrgroup', key, value }));
+  return (world.cidrGroups ?? []).filter((group: Json) => (set.cidrGroupRef ? set.cidrGroupRef === group.metadata.name : selected(set.cidrGroupSelector, labels(group))))
+    .flatMap((group: Json) => group.spec.externalCIDRs);
 }
 
 function scoped(policy: Json, init: boolean, selector: Json, labels: Labels): boolean {

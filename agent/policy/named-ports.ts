@@ -24,11 +24,13 @@ export function namedPortsOf(endpoint: Pick<EndpointInput, 'namedPorts'>): Named
     [`${name.toLowerCase()}/${NUMBERS[protocol]}`, port])));
 }
 
-export function commonNamedPorts(endpoints: readonly Pick<EndpointInput, 'namedPorts'>[]): NamedPortTable {
+export function commonNamedPorts(endpoints: Iterable<Pick<EndpointInput, 'namedPorts'>>): NamedPortTable {
   const found = new Map<string, Set<number>>();
-  for (const { name, port, protocol } of endpoints.flatMap((endpoint) => endpoint.namedPorts)) {
-    const key = `${name.toLowerCase()}/${NUMBERS[protocol]}`;
-    found.set(key, (found.get(key) ?? new Set<number>()).add(port));
+  for (const { namedPorts } of endpoints) {
+    for (const { name, port, protocol } of namedPorts) {
+      const key = `${name.toLowerCase()}/${NUMBERS[protocol]}`;
+      found.set(key, (found.get(key) ?? new Set<number>()).add(port));
+    }
   }
   return new NamedPortTable(new Map([...found]
     .filter(([, ports]) => ports.size === 1)
@@ -38,7 +40,7 @@ export function commonNamedPorts(endpoints: readonly Pick<EndpointInput, 'namedP
 /** `name/protocol` -> number -> the identities of the endpoints that have it. */
 export type PeerPorts = ReadonlyMap<string, ReadonlyMap<number, ReadonlySet<number>>>;
 
-export function peerPortsOf(endpoints: readonly Pick<EndpointInput, 'namedPorts' | 'identity'>[]): PeerPorts {
+export function peerPortsOf(endpoints: Iterable<Pick<EndpointInput, 'namedPorts' | 'identity'>>): PeerPorts {
   const found = new Map<string, Map<number, Set<number>>>();
   for (const { identity, namedPorts } of endpoints) {
     for (const { name, port, protocol } of namedPorts) {

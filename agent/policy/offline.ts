@@ -2,6 +2,7 @@
 // by the same compiler and the same steps that the kernel program takes.
 import { cidrLabels, podIdentityLabels } from '../identity/labels.ts';
 import { FIRST_LOCAL_IDENTITY, FIRST_WORKLOAD_IDENTITY, RESERVED, isReservedName, reservedIdentities } from '../identity/reserved.ts';
+import { readCidrGroup } from './cidr-group.ts';
 import { compile } from './compile.ts';
 import { protocolNumber } from './icmp.ts';
 import type { Direction, EndpointInput, IdentityInput, PolicyImage } from './image.ts';
@@ -38,6 +39,8 @@ export interface PolicyCase {
   readonly namespaces: Readonly<Record<string, { readonly labels?: Readonly<Record<string, string>> }>>;
   readonly endpoints: readonly CasePod[];
   readonly policies: readonly Readonly<Record<string, unknown>>[];
+  /** Objects of CiliumCIDRGroup. */
+  readonly cidrGroups?: readonly Readonly<Record<string, unknown>>[];
   readonly flows: readonly CaseFlow[];
 }
 
@@ -51,6 +54,8 @@ export interface World {
   readonly pods: ReadonlyMap<string, EndpointInput>;
   readonly image: PolicyImage;
   readonly prefixes: readonly Prefix[];
+  /** Addresses that were asked for. */
+  readonly identityOfAddress: Map<string, number>;
 }
 
 export function makeWorld(input: Omit<PolicyCase, 'id' | 'flows'>): World {
@@ -70,10 +75,11 @@ export function makeWorld(input: Omit<PolicyCase, 'id' | 'flows'>): World {
   }
   const identities = [...reservedIdentities(), ...byLabels.values()];
   const endpoints = [...pods.values()];
-  const rules = input.policies.flatMap(readRules);
+  const groups = (input.cidrGroups ?? []).map(readCidrGroup);
+  const rules = input.policies.flatMap((policy) => readRules(policy, groups));
   const image = compile({ rules, identities, endpoints, cidrIdentity: prefixNumbers(), ipv6: input.ipv6 });
   const prefixes = [...image.prefixes.keys()].map((text) => parsePrefix(text)!);
-  return { ipv6: input.ipv6, rules, identities, endpoints, pods, image, prefixes };
+  return { ipv6: input.ipv6, rules, identities, endpoints, pods, image, prefixes, identityOfAddress: new Map() };
 }
 
 /** Numbers for prefixes in the order in which they are first asked for. */
@@ -93,8 +99,16 @@ export function identityOf(world: World, party: CaseParty): number {
     if (!isReservedName(party.entity)) throw new Error(`unknown entity ${party.entity}`);
     return RESERVED[party.entity];
   }
-  const address = parsePrefix(party.ip);
-  if (address === undefined) throw new Error(`not an address: ${party.ip}`);
+  const known = world.identityOfAddress.get(party.ip);
+  if (known !== undefined) return known;
+  const id = identityOfAddress(world, party.ip);
+  world.identityOfAddress.set(party.ip, id);
+  return id;
+}
+
+function identityOfAddress(world: World, ip: string): number {
+  const address = parsePrefix(ip);
+  if (address === undefined) throw new Error(`not an address: ${ip}`);
   const prefix = longestMatch(world.prefixes, address);
   if (prefix !== undefined) return world.image.prefixes.get(prefix.text)!;
   if (!world.ipv6) return RESERVED.world;

@@ -15,6 +15,20 @@ const bitsOf = (family: 4 | 6): number => (family === 4 ? 32 : 128);
 
 /** `10.1.2.3/8` (masked) or a bare address (full length); undefined when it is neither. */
 export function parsePrefix(text: string): Prefix | undefined {
+  const known = parsed.get(text);
+  if (known !== undefined) return known;
+  const prefix = readPrefix(text);
+  if (prefix === undefined) return undefined;
+  if (parsed.size >= maxParsed) parsed.clear();
+  parsed.set(text, prefix);
+  return prefix;
+}
+
+/** The same few texts are read again for each change of policies. */
+const parsed = new Map<string, Prefix>();
+const maxParsed = 16_384;
+
+function readPrefix(text: string): Prefix | undefined {
   const match = /^([0-9a-fA-F:.]+)(?:\/(0|[1-9][0-9]{0,2}))?$/.exec(text);
   if (match === null) return undefined;
   const address = parseAddress(match[1]!);

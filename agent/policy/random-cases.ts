@@ -68,6 +68,7 @@ export function randomCase(random: Random, id: string): PolicyCase {
     id, ipv6, endpoints,
     namespaces: { one: { labels: { env: 'dev' } }, two: { labels: { env: 'prod' } } },
     policies: random.some(1, 4, () => randomPolicy(random)),
+    cidrGroups: [0, 1].map((index) => randomGroup(random, index)),
     flows: random.some(10, 20, flow),
   };
 }
@@ -110,7 +111,7 @@ function randomEntry(random: Random, prefix: 'from' | 'to'): Json {
     endpoints: () => ({ [`${prefix}Endpoints`]: random.some(0, 2, () => randomSelector(random)) }),
     entities: () => ({ [`${prefix}Entities`]: random.some(1, 2, () => random.pick(ENTITIES)) }),
     cidr: () => ({ [`${prefix}CIDR`]: random.some(1, 2, () => random.pick(CIDRS)) }),
-    cidrSet: () => ({ [`${prefix}CIDRSet`]: random.some(1, 2, () => ({ cidr: random.pick(CIDRS), except: random.some(0, 2, () => random.pick(CIDRS)) })) }),
+    cidrSet: () => ({ [`${prefix}CIDRSet`]: random.some(1, 2, () => ({ ...randomCidr(random), except: random.some(0, 2, () => random.pick(CIDRS)) })) }),
     empty: () => ({ [`${prefix}Endpoints`]: [{}], [`${prefix}CIDR`]: [] }),
   };
   const peers = members[random.pick(['none', 'endpoints', 'endpoints', 'endpoints', 'entities', 'cidr', 'cidrSet', 'cidrSet', 'empty'])]!();
@@ -120,6 +121,20 @@ function randomEntry(random: Random, prefix: 'from' | 'to'): Json {
   }
   return { ...peers, toPorts: random.some(0, 2, () => ({ ports: random.some(0, 3, () => randomPort(random)) })) };
 }
+
+/** A prefix, or a group that is there or not. */
+function randomCidr(random: Random): Json {
+  if (random.chance(0.7)) return { cidr: random.pick(CIDRS) };
+  if (random.chance(0.5)) return { cidrGroupRef: random.pick(['g0', 'g1', 'none']) };
+  const operator = random.pick(['In', 'NotIn', 'Exists', 'DoesNotExist']);
+  const expression = { key: 'team', operator, ...(operator.endsWith('In') ? { values: [random.pick(VALUES)] } : {}) };
+  return { cidrGroupSelector: random.chance(0.5) ? { matchLabels: { [random.pick(['team', 'cidrgroup:team'])]: random.pick(VALUES) } } : { matchExpressions: [expression] } };
+}
+
+const randomGroup = (random: Random, index: number): Json => ({
+  apiVersion: 'cilium.io/v2', kind: 'CiliumCIDRGroup', metadata: { name: `g${index}`, ...(random.chance(0.7) ? { labels: { team: random.pick(VALUES) } } : {}) },
+  spec: { externalCIDRs: random.some(0, 3, () => random.pick(CIDRS)) },
+});
 
 function randomPort(random: Random): Json {
   return {

@@ -3,8 +3,8 @@
 import { ConfigError } from '../errors.ts';
 import { gracePeriod } from '../kernel/bpf.ts';
 import type { Datapath } from '../datapath/maps.ts';
-import { ipcache_flag, limit, type Endpoint, type IpcacheValue, type Peer } from '../../bpf/types.gen.ts';
-import { ipcacheKey, mappedBytes, maskedPrefix, parsePrefix, prefixOfKey } from '../ipcache/address.ts';
+import { ipcache_flag, limit, type Addr, type Endpoint, type IpcacheValue, type Peer } from '../../bpf/types.gen.ts';
+import { ipcacheKey, mappedBytes, maskedPrefix, parsePrefix, prefixOfKey, textOf } from '../ipcache/address.ts';
 import type { IpcacheRow } from '../ipcache/tables.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
 import { readJson, writeJson } from '../store/file.ts';
@@ -15,7 +15,8 @@ const nobody: Peer = { identity: 0, class_id: 0 };
 
 const macBytes = (text: string): Uint8Array => Uint8Array.from(text.split(':').map((part) => parseInt(part, 16)));
 
-interface PrefixState { readonly peer: Peer; readonly ifindex: number; readonly flags: number }
+/** `node`: the other node that has it. */
+interface PrefixState { readonly peer: Peer; readonly ifindex: number; readonly flags: number; readonly node: string | undefined }
 interface EndpointState { readonly uid: string; readonly ingress: number; readonly egress: number }
 
 export interface Applied { readonly generation: number; readonly prefixes: number; readonly endpoints: number }
@@ -49,7 +50,8 @@ export class PolicyReconciler {
     for (const [key, value] of this.#datapath.ipcache.entries()) {
       const peer = value.peer[pending(value.since) ? 0 : 1]!;
       if (pending(value.since)) this.#datapath.ipcache.set(key, { ...value, peer: [peer, peer], since: now });
-      this.#prefixes.set(prefixOfKey(key), { peer, ifindex: value.ifindex, flags: value.flags });
+      const node = value.flags & ipcache_flag.IPCACHE_REMOTE ? textOf(value.node.word) : undefined;
+      this.#prefixes.set(prefixOfKey(key), { peer, ifindex: value.ifindex, flags: value.flags, node });
     }
     const uids = new Map(endpoints.map((row) => [row.ifindex, row.uid]));
     for (const [ifindex, row] of this.#datapath.endpoints.entries()) {
@@ -83,7 +85,7 @@ export class PolicyReconciler {
       return { identity, class_id: key === undefined ? 0 : this.numbers.classId(key) };
     };
     const wanted = new Map(prefixes.map((row): [string, PrefixState] => [row.prefix,
-      { peer: peerOf(row.identity), ifindex: row.ifindex, flags: row.host ? ipcache_flag.IPCACHE_HOST : 0 }]));
+      { peer: peerOf(row.identity), ifindex: row.ifindex, flags: flagsOf(row), node: row.node }]));
     const gone = [...this.#prefixes.keys()].filter((prefix) => !wanted.has(prefix));
     const changed = this.#writePrefixes(wanted, gone, next);
     const written = this.#writeEndpoints(endpoints, image, next);
@@ -123,13 +125,13 @@ export class PolicyReconciler {
       if (old !== undefined && sameState(old, state)) continue;
       // An address that is new was judged by the prefix around it until now.
       const was = old?.peer ?? coveringBefore(prefix)?.peer ?? nobody;
-      this.#writePrefix(prefix, { peer: [was, state.peer], since: next, ifindex: state.ifindex, flags: state.flags });
+      this.#writePrefix(prefix, { peer: [was, state.peer], since: next, ifindex: state.ifindex, flags: state.flags, node: nodeValue(state.node) });
       this.#prefixes.set(prefix, state);
       written += 1;
     }
     for (const prefix of gone) {
       const around = coveringAfter(prefix);
-      const row: IpcacheValue = { peer: [before.get(prefix)!.peer, around?.peer ?? nobody], since: next, ifindex: 0, flags: around?.flags ?? 0 };
+      const row: IpcacheValue = { peer: [before.get(prefix)!.peer, around?.peer ?? nobody], since: next, ifindex: 0, flags: around?.flags ?? 0, node: nodeValue(around?.node) };
       this.#writePrefix(prefix, row);
       written += 1;
     }
@@ -161,7 +163,11 @@ export class PolicyReconciler {
 }
 
 const sameState = (a: PrefixState, b: PrefixState): boolean =>
-  a.peer.identity === b.peer.identity && a.peer.class_id === b.peer.class_id && a.ifindex === b.ifindex && a.flags === b.flags;
+  a.peer.identity === b.peer.identity && a.peer.class_id === b.peer.class_id && a.ifindex === b.ifindex && a.flags === b.flags && a.node === b.node;
+
+const flagsOf = ({ host, node }: IpcacheRow): number => (host ? ipcache_flag.IPCACHE_HOST : 0) | (node === undefined ? 0 : ipcache_flag.IPCACHE_REMOTE);
+
+const nodeValue = (node: string | undefined): Addr => ({ word: node === undefined ? new Uint8Array(16) : mappedBytes(node) });
 
 function endpointValue(row: EndpointRow, old: EndpointState, state: EndpointState, since: number): Endpoint {
   return {

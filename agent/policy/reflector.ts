@@ -1,13 +1,17 @@
 // Manifests of policy kinds -> rules, each on its own: a policy that is refused keeps its last good version in force and
-// never harms another. The rows of the policies table say what became of each.
-import type { ManifestRow, ProblemRow, Source } from '../directory/tables.ts';
+// never harms another. A policy that names CIDR groups is read again when one of them changes. The rows of the policies table say what became of each.
+import type { ManifestRow, ProblemRow } from '../directory/tables.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
 import type { Table } from '../store/table.ts';
-import { check } from './validate.ts';
+import { formatPath } from './check.ts';
+import { absentGroups, namesGroups } from './cidr-group.ts';
+import { CidrGroupSet } from './cidr-group-set.ts';
+import { clearProblems, reportProblems } from './problem-rows.ts';
 import type { RuleGroup } from './rule.ts';
 import { readRules } from './rules.ts';
 import { labelSet, matches } from './selector.ts';
 import type { PolicyRow } from './tables.ts';
+import { check } from './validate.ts';
 
 export const policyKinds: readonly string[] = ['CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy', 'NetworkPolicy'];
 
@@ -26,6 +30,7 @@ export class PolicySet {
   readonly #manifests: Table<ManifestRow>;
   readonly #policies: Table<PolicyRow>;
   readonly #problems: Table<ProblemRow>;
+  readonly #cidrGroups: CidrGroupSet;
   readonly #entries = new Map<string, Entry>();
   readonly #listeners = new Set<() => void>();
   readonly #now: () => Date;
@@ -35,6 +40,7 @@ export class PolicySet {
     this.#manifests = manifests;
     this.#policies = policies;
     this.#problems = problems;
+    this.#cidrGroups = new CidrGroupSet(manifests, problems);
     this.#now = now;
     this.#wasSynced = manifests.synced;
     manifests.subscribe(() => { this.#follow(); });
@@ -74,7 +80,7 @@ export class PolicySet {
       entry.groups = entry.previous;
       entry.refused = message;
       entry.pending = false;
-      this.#report(entry, [{ path: [], message, ...(mend === undefined ? {} : { mend }) }]);
+      reportProblems(this.#problems, entry.row, [{ path: [], message, ...(mend === undefined ? {} : { mend }) }]);
     }
     return latest.length > 0;
   }
@@ -82,17 +88,18 @@ export class PolicySet {
   #follow(): void {
     const rows = policyKinds.flatMap((kind) => this.#manifests.by('kind', kind));
     const keys = new Set(rows.map((row) => row.key));
+    const regrouped = this.#cidrGroups.follow();
     let changed = this.#wasSynced !== this.synced;
     this.#wasSynced = this.synced;
     for (const key of [...this.#entries.keys()]) {
       if (keys.has(key)) continue;
-      this.#clear(this.#entries.get(key)!.row);
+      clearProblems(this.#problems, this.#entries.get(key)!.row);
       this.#entries.delete(key);
       changed = true;
     }
     for (const row of rows) {
       const old = this.#entries.get(row.key);
-      if (old?.row === row) continue;
+      if (old?.row === row && !(regrouped && namesGroups(row.object))) continue;
       this.#entries.set(row.key, this.#read(row, old));
       changed = true;
     }
@@ -102,37 +109,19 @@ export class PolicySet {
   #read(row: ManifestRow, old: Entry | undefined): Entry {
     const result = check(row.object);
     const errors = result.problems.filter((problem) => problem.severity === 'error');
-    this.#clear(row);
+    clearProblems(this.#problems, row);
     const since = this.#now().toISOString();
     const previous = old?.groups;
     const entry: Entry = { row, groups: previous, refused: undefined, previous, pending: true, since };
-    this.#report(entry, result.problems);
+    const groups = this.#cidrGroups.groups();
+    reportProblems(this.#problems, row, [...result.problems, ...(result.valid ? absentGroups(row.object, groups) : [])]);
     const stop = errors[0] ?? result.unsupported[0];
     if (stop !== undefined) {
-      entry.refused = `${fieldText(stop.path)}: ${stop.message}`;
-      if (errors.length === 0) this.#report(entry, result.unsupported);
+      entry.refused = `${formatPath(stop.path)}: ${stop.message}`;
+      if (errors.length === 0) reportProblems(this.#problems, row, result.unsupported);
       return entry;
     }
-    entry.groups = readRules(row.object);
+    entry.groups = readRules(row.object, groups);
     return entry;
   }
-
-  #report(entry: Entry, problems: readonly { path: readonly (string | number)[]; message: string; mend?: string; severity?: 'error' | 'warning' }[]): void {
-    this.#problems.write(problems.map((problem): ProblemRow => {
-      const source: Source = entry.row.locate(problem.path);
-      const field = fieldText(problem.path);
-      return {
-        key: `${entry.row.key} ${field} ${problem.message}`, severity: problem.severity ?? 'error', source, field,
-        message: `${entry.row.kind} ${entry.row.name}: ${problem.message}`, ...(problem.mend === undefined ? {} : { mend: problem.mend }),
-      };
-    }));
-  }
-
-  #clear(row: ManifestRow): void {
-    this.#problems.write([], this.#problems.rows().filter((problem) => problem.key.startsWith(`${row.key} `)).map((problem) => problem.key));
-  }
 }
-
-/** `spec.ingress[0].toPorts` */
-export const fieldText = (path: readonly (string | number)[]): string =>
-  path.map((part, index) => (typeof part === 'number' ? `[${part}]` : index === 0 ? part : `.${part}`)).join('');

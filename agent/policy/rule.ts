@@ -37,11 +37,17 @@ export interface RuleGroup {
 
 export const labelPeer = (selector: Selector, text: string): Peer => ({ kind: 'labels', selector, text });
 
-export function cidrPeer(cidr: string, except: readonly string[]): Peer[] {
+/** Equal keys select alike. */
+export const peerKey = (peer: Peer): string => (peer.kind === 'labels'
+  ? peer.selector.key
+  : `${peer.prefix.text} - ${peer.except.map((one) => one.text).sort().join(' ')}`);
+
+/** `name`: how texts call it, if not by the prefix. */
+export function cidrPeer(cidr: string, except: readonly string[], name?: string): Peer[] {
   const prefix = parsePrefix(cidr);
   if (prefix === undefined) return [];
   const excepts = except.map(parsePrefix).filter((one) => one !== undefined);
-  const text = excepts.length === 0 ? prefix.text : `${prefix.text} except ${excepts.map((one) => one.text).join(', ')}`;
+  const text = `${name ?? prefix.text}${excepts.length === 0 ? '' : ` except ${excepts.map((one) => one.text).join(', ')}`}`;
   return [{ kind: 'cidr', prefix, except: excepts, text }];
 }
 

@@ -1,6 +1,7 @@
 // From a validated policy object to rules in one form: who is selected, which peers, which ports.
 // The compiler (compile.ts) and the explanations (explain.ts) read nothing else of a policy.
 import { CLUSTER, DEFAULT_CLUSTER, NAMESPACE, NAMESPACE_LABELS } from '../identity/labels.ts';
+import { groupsOf, type CidrGroup } from './cidr-group.ts';
 import { entitySelectors } from './entities.ts';
 import type { Direction, PolicyRef, RuleRef } from './image.ts';
 import { ICMP, ICMPV6, SCTP, TCP, UDP, icmpType } from './icmp.ts';
@@ -26,20 +27,20 @@ export function policyRef(object: Json): PolicyRef {
 }
 
 /** The rules of a policy object of any of the three kinds. A policy for nodes selects no endpoint and has none. */
-export function readRules(object: Json): RuleGroup[] {
+export function readRules(object: Json, groups: readonly CidrGroup[]): RuleGroup[] {
   const policy = policyRef(object);
   if (policy.kind === 'NetworkPolicy') return [readNetworkPolicy(object, policy)];
   const specs: [string, Json][] = listOf(object['specs']).map((spec, index) => [`specs[${index}]`, spec]);
   if (object['spec'] !== undefined && object['spec'] !== null) specs.unshift(['spec', object['spec'] as Json]);
   return specs
     .filter(([, spec]) => spec['endpointSelector'] !== undefined && spec['endpointSelector'] !== null)
-    .map(([path, spec]) => readSpec(spec, path, policy));
+    .map(([path, spec]) => readSpec(spec, path, policy, groups));
 }
 
-function readSpec(spec: Json, path: string, policy: PolicyRef): RuleGroup {
+function readSpec(spec: Json, path: string, policy: PolicyRef, groups: readonly CidrGroup[]): RuleGroup {
   const subject = subjectSelector(spec['endpointSelector'] as LabelSelector, policy.namespace);
   const selectsInit = subject.requirements.some((one) => one.source === 'reserved' && one.key === 'init');
-  const scope = { namespace: policy.namespace, selectsInit };
+  const scope = { namespace: policy.namespace, selectsInit, groups };
   const log = (spec['log'] as Json | undefined)?.['value'] as string | undefined;
   const rules: Rule[] = [];
   const defaultDeny = { ingress: false, egress: false };
@@ -69,7 +70,7 @@ const isKubernetesKey = (one: Requirement, key: string): boolean => isKubernetes
 const namesNamespace = (one: Requirement): boolean =>
   isKubernetesSource(one) && (one.key === NAMESPACE || one.key.startsWith(NAMESPACE_LABELS));
 
-interface Scope { readonly namespace: string; readonly selectsInit: boolean }
+interface Scope { readonly namespace: string; readonly selectsInit: boolean; readonly groups: readonly CidrGroup[] }
 
 /** Peers are of the policy's own namespace and cluster unless the selector says otherwise. */
 function peerSelector(selector: LabelSelector, scope: Scope): Selector {
@@ -107,8 +108,14 @@ function readPeers(entry: Json, direction: Direction, scope: Scope): 'any' | Pee
     for (const selector of entitySelectors(String(name))) peers.push(labelPeer(selector, `entity ${String(name)}`));
   }
   for (const cidr of listOf(entry[`${prefix}CIDR`])) peers.push(...cidrPeer(String(cidr), []));
-  for (const set of listOf(entry[`${prefix}CIDRSet`])) peers.push(...cidrPeer(String(set['cidr']), (set['except'] ?? []) as string[]));
+  for (const set of listOf(entry[`${prefix}CIDRSet`])) peers.push(...readCidrSet(set, scope.groups));
   return peers.some((peer) => peer.kind === 'labels' && peer.selector.requirements.length === 0) ? 'any' : peers;
+}
+
+function readCidrSet(set: Json, groups: readonly CidrGroup[]): Peer[] {
+  const except = (set['except'] ?? []) as string[];
+  if (set['cidr'] !== undefined && set['cidr'] !== null) return cidrPeer(String(set['cidr']), except);
+  return groupsOf(set, groups).flatMap((group) => group.cidrs.flatMap((cidr) => cidrPeer(cidr, except, `CIDR group ${group.name}`)));
 }
 
 function readPorts(entry: Json): 'all' | PortSpec[] {

@@ -47,7 +47,7 @@ function warnSource(key: string, path: Path, report: Report): void {
   const { source } = parseSelectorKey(key);
   if (LABEL_SOURCES.has(source)) return;
   report({
-    path, severity: 'warning',
+    path, severity: 'warning', name: 'selects-nothing',
     message: `label source \`${source}\` is unknown: this selects nothing; sources are ${[...LABEL_SOURCES].join(', ')}`,
   });
 }

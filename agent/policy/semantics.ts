@@ -50,11 +50,11 @@ function checkEntry(entry: Json, path: Path, section: Section, forNodes: boolean
 function warnEmpty(entry: Json, path: Path, members: readonly string[], report: Report): void {
   for (const member of members) {
     if (!Array.isArray(entry[member]) || listOf(entry[member]).length > 0) continue;
-    report({ path: [...path, member], severity: 'warning', message: `${member} is empty, so this entry selects nobody`, mend: 'leave it out to mean any peer' });
+    report({ path: [...path, member], severity: 'warning', name: 'selects-nothing', message: `${member} is empty, so this entry selects nobody`, mend: 'leave it out to mean any peer' });
   }
   listOf(entry['toPorts']).forEach((item, index) => {
     if (listOf(item['ports']).length > 0 || !isAbsent(item['rules'])) return;
-    report({ path: [...path, 'toPorts', index], severity: 'warning', message: 'no ports are given, so this allows or denies nothing', mend: 'leave toPorts out to mean every port' });
+    report({ path: [...path, 'toPorts', index], severity: 'warning', name: 'selects-nothing', message: 'no ports are given, so this allows or denies nothing', mend: 'leave toPorts out to mean every port' });
   });
 }
 
@@ -100,7 +100,7 @@ function checkPort(port: Json, path: Path, report: Report): void {
   const number = parsePortNumber(text);
   if (end > 0 && end < number) fail(report, [...path, 'endPort'], `endPort ${end} is below port ${number}`);
   if (String(number) !== text) {
-    report({ path: [...path, 'port'], severity: 'warning', message: `port "${text}" begins with 0 and is read as octal: ${number}`, mend: `write "${Number(text)}"` });
+    report({ path: [...path, 'port'], severity: 'warning', name: 'octal-port', message: `port "${text}" begins with 0 and is read as octal: ${number}`, mend: `write "${Number(text)}"` });
   }
 }
 

@@ -58,6 +58,7 @@ function widening({ peer, protocol, port }: SuggestInput): string {
   return [
     ...(entity ? ['every node of this kind'] : []),
     ...(noAddress ? ['every address of this kind'] : []),
+    ...(port === 0 && (protocol === TCP || protocol === UDP || protocol === SCTP) ? [`every port of ${protocolName(protocol)}, as port 0 means all of them`] : []),
     ...(Object.keys(portMember(protocol, port)).length === 0 ? [`every protocol, as ${protocolName(protocol)} has no ports`] : []),
   ].join(' and ');
 }
@@ -72,6 +73,9 @@ function policyName({ direction, subject, peer, protocol, port }: SuggestInput):
   return text.toLowerCase().replace(/[^a-z0-9]+/g, '-').slice(0, 63).replace(/-+$/, '');
 }
 
+/** The entity of that name takes the API server's node too. */
+const REMOTE_NODE: LabelSelector = { matchLabels: { 'reserved:remote-node': '' }, matchExpressions: [{ key: 'reserved:kube-apiserver', operator: 'DoesNotExist' }] };
+
 function peerMember({ direction, peer, identities }: SuggestInput, namespace: string): Record<string, unknown> {
   const prefix = direction === 'ingress' ? 'from' : 'to';
   const peerNamespace = podLabel(peer.labels, NAMESPACE);
@@ -82,6 +86,7 @@ function peerMember({ direction, peer, identities }: SuggestInput, namespace: st
     return { [`${prefix}Endpoints`]: [scoped] };
   }
   const entity = peer.labels.map(parseLabel).find((label) => label.source === 'reserved' && !label.key.startsWith('world'))?.key;
+  if (entity === 'remote-node') return { [`${prefix}Endpoints`]: [REMOTE_NODE] };
   if (entity !== undefined) return { [`${prefix}Entities`]: [entity] };
   const cidr = peer.labels.map(parseLabel).find((label) => label.source === 'cidr');
   const own = peer.address ?? (cidr === undefined ? undefined : prefixOfCidrLabelKey(cidr.key));

@@ -48,7 +48,6 @@ function inEntry(entry: Json, path: Path): Unsupported[] {
       .map((field) => say([...path, 'toPorts', index, field], IN_PORTS[field]!))),
     ...['fromCIDR', 'toCIDR'].flatMap((field) => listOf(entry[field]).flatMap((cidr, index) => inCidr(cidr, [...path, field, index]))),
     ...['fromCIDRSet', 'toCIDRSet'].flatMap((field) => listOf(entry[field]).flatMap((set, index) => [
-      ...['cidrGroupRef', 'cidrGroupSelector'].filter((name) => isThere(set[name])).map((name) => say([...path, field, index, name], 'CIDR groups')),
       ...inCidr(set['cidr'], [...path, field, index, 'cidr']),
       ...listOf(set['except']).flatMap((except, at) => inCidr(except, [...path, field, index, 'except', at])),
     ])),

@@ -1,5 +1,6 @@
 // One policy object in, everything that is wrong with it out; an object without errors is safe for rules.ts.
 import { fail, formatPath, isAbsent, isObject, type Path, type Problem, type Report } from './check.ts';
+import { CIDR_GROUP, cidrGroup } from './cidr-group.ts';
 import { networkPolicy } from './network-policy-schema.ts';
 import { ciliumPolicy } from './schema.ts';
 import { checkSpec } from './semantics.ts';
@@ -22,13 +23,19 @@ const API_VERSIONS: Readonly<Record<string, string>> = {
   NetworkPolicy: 'networking.k8s.io/v1',
 };
 
+/** What is no policy but is part of some: checked like them. */
+export const isPolicyPart = (kind: unknown): boolean => kind === CIDR_GROUP;
+
 /** By kind alone: a wrong apiVersion of a known kind is an error, not another kind. */
 export const isPolicyKind = (kind: unknown): boolean => typeof kind === 'string' && Object.hasOwn(API_VERSIONS, kind);
 
 export function check(object: unknown): Validation {
   const problems: Problem[] = [];
   const report: Report = (problem) => { problems.push(problem); };
-  if (!isObject(object) || !isPolicyKind(object['kind'])) {
+  if (isObject(object) && isPolicyPart(object['kind'])) {
+    cidrGroup(object, [], report);
+    checkMetadata(object, report);
+  } else if (!isObject(object) || !isPolicyKind(object['kind'])) {
     const kind = isObject(object) ? object['kind'] : undefined;
     fail(report, ['kind'], `kind must be one of ${Object.keys(API_VERSIONS).join(', ')}; found ${String(kind ?? 'nothing')}`);
   } else if (object['kind'] === 'NetworkPolicy') {
@@ -38,7 +45,7 @@ export function check(object: unknown): Validation {
     checkCiliumPolicy(object, report);
   }
   const valid = !problems.some((problem) => problem.severity === 'error');
-  const unsupported = valid && isObject(object) && object['kind'] !== 'NetworkPolicy' ? unsupportedIn(object) : [];
+  const unsupported = valid && isObject(object) && API_VERSIONS[String(object['kind'])] === 'cilium.io/v2' ? unsupportedIn(object) : [];
   return { valid, problems, unsupported };
 }
 
@@ -64,8 +71,9 @@ function checkCiliumPolicy(object: Record<string, unknown>, report: Report): voi
 function checkMetadata(object: Record<string, unknown>, report: Report): void {
   const metadata = isObject(object['metadata']) ? object['metadata'] : {};
   if (isAbsent(metadata['name']) || metadata['name'] === '') fail(report, ['metadata'], 'a policy needs a name', 'add metadata: {name: NAME}');
-  if (object['kind'] === 'CiliumClusterwideNetworkPolicy' && typeof metadata['namespace'] === 'string') {
-    report({ path: ['metadata', 'namespace'], severity: 'warning', message: 'a clusterwide policy has no namespace; it is ignored' });
+  const clusterwide = object['kind'] === 'CiliumClusterwideNetworkPolicy' || isPolicyPart(object['kind']);
+  if (clusterwide && typeof metadata['namespace'] === 'string') {
+    report({ path: ['metadata', 'namespace'], severity: 'warning', name: 'ignored-field', message: `a ${String(object['kind'])} has no namespace; it is ignored` });
   }
 }
 

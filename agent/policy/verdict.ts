@@ -58,4 +58,4 @@ export function rulesOf(policy: MergedPolicy, word: number, bits: bigint): RuleR
   return rules;
 }
 
-export const isAllowed = (one: Verdict): boolean => one.action === 'none' || one.action === 'allow';
+export const isAllowed = (one: Pick<Verdict, 'action'>): boolean => one.action === 'none' || one.action === 'allow';

@@ -10,6 +10,7 @@ import { fieldsOf, labels, refused, warned } from './pods-shape.ts';
 export interface PodSpec {
   readonly containers: readonly PodContainer[];
   readonly restartPolicy?: 'Always' | 'OnFailure' | 'Never' | null;
+  readonly nodeName?: string | null;
   readonly serviceAccountName?: string | null;
   readonly serviceAccount?: string | null;
   readonly securityContext?: RunAs | null;
@@ -31,7 +32,7 @@ const maxContainers = 32;
 const maxReplicas = 500;
 const maxGraceSeconds = 3600;
 
-const oneNode = (name: string): Shape => warned(`${name} changes nothing: there is one node`);
+const unplaced = (name: string): Shape => warned(`${name} changes nothing: a pod runs where nodeName says, or anywhere`);
 const widens = (name: string, what: string): Shape => refused(`${name} would give it ${what}`, `delete ${name}`);
 const serviceAccount = (name: string): Shape => text(name, { test: objectName });
 
@@ -46,12 +47,12 @@ const podFields = fieldsOf('the pod spec', {
   containers: list('containers', container, { min: 1, max: maxContainers }),
   restartPolicy: choice('restartPolicy', ['Always', 'OnFailure', 'Never']),
   serviceAccountName: serviceAccount('serviceAccountName'), serviceAccount: serviceAccount('serviceAccount'),
-  securityContext: podSecurity,
+  securityContext: podSecurity, nodeName: text('nodeName', { test: objectName }),
   terminationGracePeriodSeconds: integer('terminationGracePeriodSeconds', 0, maxGraceSeconds),
 }, {
   automountServiceAccountToken: flag('automountServiceAccountToken'),
   activeDeadlineSeconds: warned('activeDeadlineSeconds is not handled yet'),
-  nodeName: oneNode('nodeName'), nodeSelector: oneNode('nodeSelector'), affinity: oneNode('affinity'),
+  nodeSelector: unplaced('nodeSelector'), affinity: unplaced('affinity'),
   topologySpreadConstraints: anything, tolerations: anything, schedulerName: anything, schedulingGates: anything,
   priority: anything, priorityClassName: anything, preemptionPolicy: anything, overhead: anything,
   imagePullSecrets: anything, enableServiceLinks: anything, os: anything, resources: anything,

@@ -6,12 +6,15 @@ import type { ManifestRow, ProblemRow } from '../directory/tables.ts';
 import { fail, type Path, type Problem, type Report } from '../policy/check.ts';
 import type { PodContainer, RunAs } from './pods-container.ts';
 import { expand, expandEnv } from './pods-expand.ts';
+import { nodeOf, type Placement } from './placement.ts';
 import { deployment, pod, type DeploymentSpec, type PodSpec, type PodTemplate } from './pods-spec.ts';
 import type { ContainerSpec, NamedPort, PodRow } from './tables.ts';
 
 export interface PodOptions {
   /** The agent was started with --allow-root: a workload may run as uid 0. */
   readonly allowRoot: boolean;
+  /** Absent: there is one node, and every pod runs here. */
+  readonly placement?: Placement;
 }
 
 export interface DerivedPods { readonly pods: PodRow[]; readonly problems: ProblemRow[] }
@@ -32,8 +35,11 @@ export function derivePods(manifests: readonly ManifestRow[], options: PodOption
       const found: Problem[] = [];
       const report: Report = (problem) => { found.push(problem); };
       (kind === 'Pod' ? pod : deployment)(manifest.object, [], report);
-      if (!hasError(found)) checkUsers(manifest, options, report);
-      for (const row of hasError(found) ? [] : podsOf(manifest)) {
+      if (!hasError(found)) {
+        checkUsers(manifest, options, report);
+        checkNode(manifest, options, report);
+      }
+      for (const row of hasError(found) ? [] : podsOf(manifest, options.placement)) {
         const other = pods.get(row.key);
         if (other !== undefined) fail(report, ['metadata', 'name'], taken(other), 'choose another name');
         else if (row.name.length > maxNameLength) {
@@ -78,18 +84,30 @@ function checkUsers(manifest: ManifestRow, { allowRoot }: PodOptions, report: Re
   }
 }
 
+/** A node that does not exist would leave the pod waiting without a word. */
+function checkNode(manifest: ManifestRow, { placement }: PodOptions, report: Report): void {
+  const { nodeName } = templateOf(manifest).spec;
+  if (typeof nodeName !== 'string') return;
+  const path = [...templatePath(manifest.kind), 'spec', 'nodeName'];
+  if (placement === undefined) report({ path, message: 'nodeName changes nothing: there is one node', mend: 'start several with ./weir up DIR --nodes 2', severity: 'warning' });
+  else if (!placement.nodes.includes(nodeName)) fail(report, path, `there is no node ${nodeName}`, `this cluster has ${placement.nodes.join(', ')}`);
+}
+
 /** A container's own words win over those of its pod. */
 const runAs = (spec: PodSpec, { securityContext: own }: PodContainer): RunAs => ({
   runAsUser: own?.runAsUser ?? spec.securityContext?.runAsUser,
   runAsNonRoot: own?.runAsNonRoot ?? spec.securityContext?.runAsNonRoot,
 });
 
-function podsOf(manifest: ManifestRow): PodRow[] {
-  if (manifest.kind === 'Pod') return [podRow(manifest, manifest.name)];
+function podsOf(manifest: ManifestRow, placement: Placement | undefined): PodRow[] {
   const { name, namespace } = manifest;
+  const own = templateOf(manifest).spec.nodeName;
+  const isHere = (replica: number): boolean => placement === undefined || (own ?? nodeOf(namespace, name, replica, placement.nodes)) === placement.node;
+  if (manifest.kind === 'Pod') return isHere(0) ? [podRow(manifest, name)] : [];
   const prefix = `${name}-${stableSuffix(`${namespace}/${name}`)}`;
   const owner = { kind: 'Deployment', name };
-  return Array.from({ length: specOf(manifest).replicas ?? 1 }, (_, index) => ({ ...podRow(manifest, `${prefix}-${index}`), owner }));
+  return Array.from({ length: specOf(manifest).replicas ?? 1 }, (_, index) => ({ ...podRow(manifest, `${prefix}-${index}`), owner }))
+    .filter((_, index) => isHere(index));
 }
 
 /** Five characters as Kubernetes draws them (no vowels, no look-alikes), but the same at every start. */

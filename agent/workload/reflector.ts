@@ -2,7 +2,7 @@
 // Pods made by hand (`weir workload run`) stand beside them.
 import type { ManifestRow, ProblemRow } from '../directory/tables.ts';
 import type { Table } from '../store/table.ts';
-import { derivePods } from './pods.ts';
+import { derivePods, type PodOptions } from './pods.ts';
 import type { PodRow } from './tables.ts';
 
 interface Entry { readonly row: ManifestRow; readonly pods: readonly PodRow[]; readonly problems: readonly ProblemRow[] }
@@ -25,7 +25,7 @@ function withoutDuplicates(all: readonly PodRow[]): { rows: PodRow[]; duplicates
   return { rows: [...rows.values()], duplicates };
 }
 
-export function reflectPods(manifests: Table<ManifestRow>, pods: Table<PodRow>, problems: Table<ProblemRow>, options: { readonly allowRoot: boolean }): () => void {
+export function reflectPods(manifests: Table<ManifestRow>, pods: Table<PodRow>, problems: Table<ProblemRow>, options: PodOptions): () => void {
   const entries = new Map<string, Entry>();
   const synced = pods.expect('manifests');
   const follow = (): void => {

@@ -109,6 +109,11 @@ static __always_inline void connection_from_entry(const struct ct_entry *entry, 
 	c->destination_identity = entry->destination_identity;
 }
 
+static __always_inline __u8 place_flags(const struct place *place)
+{
+	return (place->host ? CT_HOST : 0) | (place->remote ? CT_REMOTE : 0);
+}
+
 static __always_inline void judgement_to_entry(struct ct_entry *entry, const struct connection *c, __u32 generation, enum drop_reason reason)
 {
 	__u8 fins = entry->flags & CT_FINS;
@@ -120,11 +125,11 @@ static __always_inline void judgement_to_entry(struct ct_entry *entry, const str
 	if (entry->origin) {
 		entry->ifindex[0] = c->destination.ifindex;
 		entry->ifindex[1] = c->source.ifindex;
-		entry->flags = fins | c->destination.host | c->source.host << 1;
+		entry->flags = fins | place_flags(&c->destination) | place_flags(&c->source) << 1;
 	} else {
 		entry->ifindex[0] = c->source.ifindex;
 		entry->ifindex[1] = c->destination.ifindex;
-		entry->flags = fins | c->source.host | c->destination.host << 1;
+		entry->flags = fins | place_flags(&c->source) | place_flags(&c->destination) << 1;
 	}
 	entry->reason = reason;
 	entry->generation = generation;
@@ -135,6 +140,7 @@ static __always_inline void place_in_entry(const struct ct_entry *entry, __u8 en
 {
 	place->ifindex = end ? entry->ifindex[1] : entry->ifindex[0];
 	place->host = entry->flags >> (end & 1) & CT_HOST;
+	place->remote = entry->flags >> (end & 1) & CT_REMOTE;
 }
 
 /* Nobody's rows go for those of another: what is beyond the quota, or finds the table full, is not opened. `held`: whose row of

@@ -19,7 +19,7 @@ static __noinline enum drop_reason judge_packet(struct __sk_buff *skb, struct wo
 		conntrack_judge(w, skb->len);
 	if (o->event) {
 		if (!o->point && !o->reason)
-			o->point = w->to.ifindex ? TO_ENDPOINT : w->to.host ? TO_HOST : TO_NETWORK;
+			o->point = w->to.ifindex ? TO_ENDPOINT : w->to.host ? TO_HOST : w->to.remote && overlay_ifindex() ? TO_OVERLAY : TO_NETWORK;
 		write_record(w);
 	}
 	count(o->reason ? COUNTER_DROPPED : COUNTER_FORWARDED);

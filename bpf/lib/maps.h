@@ -27,6 +27,7 @@ MAP(nat, BPF_MAP_TYPE_HASH, struct nat_key, struct nat_value, MAX_NAT, BPF_F_NO_
 MAP(usage, BPF_MAP_TYPE_ARRAY, __u32, struct usage, MAX_ENDPOINTS, BPF_F_MMAPABLE);
 MAP(fragments, BPF_MAP_TYPE_HASH, struct fragment_key, struct fragment_value, MAX_FRAGMENTS, BPF_F_NO_PREALLOC);
 MAP(netdevs, BPF_MAP_TYPE_HASH, __u32, struct netdev, MAX_NETDEVS, BPF_F_NO_PREALLOC);
+MAP(overlays, BPF_MAP_TYPE_ARRAY, __u32, struct overlay, 1, 0);
 MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, COUNTERS, 0);
 
 struct {
@@ -66,4 +67,13 @@ static __always_inline __u32 current_generation(void)
 	struct control *control = bpf_map_lookup_elem(&control_words, &key);
 
 	return control ? control->generation : 0;
+}
+
+/* The VXLAN device; 0: other nodes are reached by plain routes. */
+static __always_inline __u32 overlay_ifindex(void)
+{
+	__u32 key = 0;
+	struct overlay *overlay = bpf_map_lookup_elem(&overlays, &key);
+
+	return overlay ? overlay->ifindex : 0;
 }

@@ -33,12 +33,18 @@ enum drop_reason {
 	DROP_INVALID_PACKET = 134,
 	DROP_CT_TRUNCATED_OR_INVALID_HEADER = 135,
 	DROP_UNSUPPORTED_L3_PROTOCOL = 139,
+	DROP_TUNNEL_KEY = 147,
+	DROP_NO_WORKLOAD_HERE = 150,
 	DROP_CT_MAP_INSERTION_FAILED = 155,
 	DROP_INVALID_IPV6_EXTENSION_HEADER = 156,
+	DROP_NO_TUNNEL = 160,
 	DROP_UNSUPPORTED_L2_PROTOCOL = 166,
 	DROP_NO_MAPPING_FOR_NAT_MASQUERADE = 167,
 	DROP_UNSUPPORTED_PROTOCOL_FOR_NAT = 168,
 	DROP_FIB_LOOKUP_FAILED = 169,
+	DROP_ENCAPSULATION_PROHIBITED = 170,
+	DROP_INVALID_IDENTITY = 171,
+	DROP_UNKNOWN_SENDER = 172,
 	DROP_FRAGMENT_WITHOUT_FIRST = 175,
 	DROP_FORBIDDEN_ICMPV6_MESSAGE = 176,
 	DROP_POLICY_DENY = 181,	/* a deny rule */
@@ -60,6 +66,7 @@ enum flow_event {
 enum observation_point {
 	TO_HOST = 2,
 	TO_STACK = 3,
+	TO_OVERLAY = 4,
 	TO_NETWORK = 11,
 	TO_ENDPOINT = 101,
 };
@@ -113,7 +120,7 @@ enum counter {
 /* How much fits; what goes beyond is refused whole by user space. */
 enum limit {
 	MAX_POLICIES = 8192,
-	MAX_BOUND_LINES = 8192,
+	MAX_BOUND_LINES = 16384,	/* so many that steps are used up first */
 	MAX_STEPS = 131072,	/* each interval of a policy takes at least one */
 	MAX_CLASSES = 16384,
 	ROW_WORDS = 256,	/* u64 words of one class row: a bit for each rule of each merged policy */
@@ -159,10 +166,12 @@ struct ipcache_value {
 	__u32 since;
 	__u32 ifindex;		/* host side of the local workload's veth; 0: not local */
 	__u32 flags;		/* enum ipcache_flag */
+	struct addr node;	/* IPCACHE_REMOTE: the other node's own address, where a tunnel to it ends */
 };
 
 enum ipcache_flag {
 	IPCACHE_HOST = 1,	/* an address of this node */
+	IPCACHE_REMOTE = 2,	/* of another node of the cluster: reached under the workload's own address */
 };
 
 /* Key: ifindex of the host side of the veth. */
@@ -249,6 +258,7 @@ enum ct_timeout {
 enum ct_flag {
 	CT_HOST = 1,		/* that end is this node */
 	CT_FIN = 4,		/* that end has sent a FIN */
+	CT_REMOTE = 16,		/* that end is on another node */
 };
 
 /* Times of connections: units of 2^20 ns of CLOCK_MONOTONIC, so that two of them and what every packet needs stand in one cache line. */
@@ -326,4 +336,11 @@ struct fragment_value {
 struct netdev {
 	struct addr ipv4;
 	struct addr ipv6;
+};
+
+/* How packets go to other nodes. */
+struct overlay {
+	__u32 ifindex;		/* of the VXLAN device; 0: by plain routes */
+	__be16 port;		/* UDP, where the tunnels end */
+	__u8 pad[2];
 };

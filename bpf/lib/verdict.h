@@ -118,6 +118,7 @@ static __always_inline void place_of(const struct ipcache_value *value, struct p
 {
 	place->ifindex = value->ifindex;
 	place->host = value->flags & IPCACHE_HOST ? 1 : 0;
+	place->remote = value->flags & IPCACHE_REMOTE ? 1 : 0;
 }
 
 /* Judges the original direction of a connection at both of its ends, as far as they are on this node. */

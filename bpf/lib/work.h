@@ -8,7 +8,8 @@
 /* One end of a connection: where it is. */
 struct place {
 	__u32 ifindex;		/* host side of the local workload's veth; 0: not local */
-	__u32 host;		/* 1: this node */
+	__u16 host;		/* 1: this node */
+	__u16 remote;		/* 1: another node of the cluster */
 };
 
 /* Everything that a verdict depends on, and where both ends are, read under one generation. */

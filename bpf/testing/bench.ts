@@ -38,7 +38,7 @@ export class Bench {
     this.#ring = openRing(this.datapath.flows.fd, limit.RING_BYTES);
   }
 
-  run(program: 'from_workload' | 'to_workload' | 'from_netdev', frame: Uint8Array): Outcome {
+  run(program: 'from_workload' | 'to_workload' | 'from_netdev' | 'from_overlay', frame: Uint8Array): Outcome {
     this.records();
     const { result, packet } = testRun(this.datapath.object.programs.get(program)!, frame, here);
     return { verdict: verdictName[result as keyof typeof verdictName] ?? String(result), packet, records: this.records() };
@@ -56,9 +56,9 @@ export class Bench {
     return found;
   }
 
-  prefix(prefix: string, identity: number, options: { classId?: number; ifindex?: number; flags?: number } = {}): void {
+  prefix(prefix: string, identity: number, options: { classId?: number; ifindex?: number; flags?: number; node?: string } = {}): void {
     const peer = { identity, class_id: options.classId ?? 0 };
-    this.datapath.ipcache.set(ipcacheKey(prefix), { peer: [peer, peer], since: 0, ifindex: options.ifindex ?? 0, flags: options.flags ?? 0 });
+    this.datapath.ipcache.set(ipcacheKey(prefix), { peer: [peer, peer], since: 0, ifindex: options.ifindex ?? 0, flags: options.flags ?? 0, node: { word: options.node === undefined ? new Uint8Array(16) : mappedBytes(options.node) } });
   }
 
   endpoint(end: TestEndpoint): void {

@@ -1,0 +1,54 @@
+// What `verdict` and `explain` say of one flow: both of its ends in one answer, the same from files and from a running agent.
+import type { Place } from './check.ts';
+import type { Explanation } from './explain.ts';
+import { formatPolicy, formatRule } from './explain-text.ts';
+import { protocolName } from './icmp.ts';
+
+export interface Answer {
+  readonly verdict: 'allowed' | 'denied';
+  readonly text: string;
+  readonly sides: readonly Explanation[];
+  /** The policies that would allow it, one for each end that denies by default; empty when none would. */
+  readonly yaml: string;
+}
+
+export function answerOf(sides: readonly Explanation[]): Answer {
+  const denied = sides.filter(({ verdict }) => verdict === 'deny' || verdict === 'default-deny');
+  const mendable = denied.every(({ suggestion }) => suggestion !== undefined);
+  return {
+    verdict: denied.length > 0 ? 'denied' : 'allowed', sides,
+    text: sides.map(({ text }) => text).join('\n\n'),
+    yaml: mendable ? denied.map(({ suggestion }) => suggestion!.yaml).join('---\n') : '',
+  };
+}
+
+export interface SideVerdict {
+  readonly direction: string;
+  readonly endpoint: string;
+  readonly verdict: Explanation['verdict'];
+  /** The rules that decided; of a default deny the policies that switch it on. */
+  readonly by: readonly (Partial<Place> & { readonly kind: string; readonly namespace: string; readonly name: string; readonly path: string })[];
+}
+
+export function verdictsOf({ sides }: Answer): SideVerdict[] {
+  return sides.map(({ direction, subject, verdict, decidedBy, policies, rules }) => {
+    const by = verdict === 'default-deny'
+      ? policies.filter(({ defaultDeny }) => defaultDeny).map(({ policy, path, source }) => ({ ...policy, path, ...source }))
+      : decidedBy.map((rule) => ({ ...rule.policy, path: rule.path, ...rules.find((reason) => reason.rule === rule)?.source }));
+    return { direction, endpoint: subject.name, verdict, by };
+  });
+}
+
+const WORDS = { none: 'allowed, no policy covers it', allow: 'allowed', deny: 'denied by a deny rule', 'default-deny': 'denied by default, no rule allows it' };
+
+/** A line for the flow and one for each end. */
+export function verdictText(answer: Answer, verdicts: readonly SideVerdict[]): string {
+  const { direction, subject, peer, port, protocol } = answer.sides[0]!;
+  const [from, to] = direction === 'ingress' ? [peer, subject] : [subject, peer];
+  const lines = verdicts.flatMap((side) => [`  ${side.direction} of ${side.endpoint}: ${WORDS[side.verdict]}`, ...side.by.map((one) => {
+    const ref = { policy: one, path: one.path, action: 'allow' as const };
+    const name = side.verdict === 'default-deny' ? `${formatPolicy(one)} ${one.path}, which selects it` : formatRule(ref);
+    return `    ${name}${one.file === undefined ? '' : ` (${one.file}:${one.line})`}`;
+  })]);
+  return [`${from.name} -> ${to.name} ${port}/${protocolName(protocol)}: ${answer.verdict}`, ...lines].join('\n');
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* tc ingress on the VXLAN device: what other nodes send to this one's workloads. The VNI is the identity of the source, and it counts only
+ * when the tunnel begins at the very node that has that address, and that node's own table says the same. */
+#include "lib/node.h"
+
+/* Where the tunnel begins. */
+static __always_inline int outer_source(struct __sk_buff *skb, struct tunnel_key *key, struct addr *outer)
+{
+	struct tunnel_key ipv6;
+
+	if (bpf_skb_get_tunnel_key(skb, (void *)key, sizeof(*key), 0) == 0) {
+		addr_from_ipv4(outer, bpf_htonl(key->remote.ipv4));
+		return 0;
+	}
+	if (bpf_skb_get_tunnel_key(skb, (void *)&ipv6, sizeof(ipv6), BPF_F_TUNINFO_IPV6))
+		return -1;
+	key->id = ipv6.id;
+	__builtin_memcpy(outer->word, ipv6.remote.ipv6, sizeof(outer->word));
+	return 0;
+}
+
+/* Whether the source is what the packet says it is. An address that its node has not told of yet is nobody's. */
+static __noinline enum drop_reason verify_sender(struct __sk_buff *skb, struct work *w)
+{
+	struct ipcache_value *from = ipcache_lookup(&w->packet.saddr);
+	struct tunnel_key key = {};
+
+	if (outer_source(skb, &key, &w->source))
+		return DROP_TUNNEL_KEY;
+	if (!from)
+		return DROP_EP_NOT_READY;
+	if (from->ifindex || from->flags & IPCACHE_HOST)
+		return DROP_INVALID_SOURCE_IP;
+	if (!(from->flags & IPCACHE_REMOTE) || !addr_equal(&from->node, &w->source))
+		return DROP_UNKNOWN_SENDER;
+	if (!is_workload_identity(key.id) || key.id != identity_of(from, current_generation()))
+		return DROP_INVALID_IDENTITY;
+	return DROP_NONE;
+}
+
+SEC("tc")
+int from_overlay(struct __sk_buff *skb)
+{
+	enum drop_reason reason;
+	struct ipcache_value *to;
+	__be16 ether_type;
+	struct work *w = begin(skb, &ether_type);
+
+	if (!w)
+		return TC_ACT_SHOT;
+	w->observation.ifindex = skb->ifindex;
+	reason = is_tagged(skb, ether_type) ? DROP_VLAN_FILTERED : parse(skb, ether_type, &w->packet);
+	if (!reason)
+		reason = verify_sender(skb, w);
+	if (reason)
+		return drop_unjudged(w, DIRECTION_INGRESS, reason);
+	to = ipcache_lookup(&w->packet.daddr);
+	if (!to || !to->ifindex)
+		return drop_unjudged(w, DIRECTION_INGRESS, DROP_NO_WORKLOAD_HERE);
+	/* The frame was addressed to nobody's MAC address in particular. */
+	if (bpf_skb_change_type(skb, 0))	/* PACKET_HOST */
+		return drop_unjudged(w, DIRECTION_INGRESS, DROP_INVALID_PACKET);
+	return deliver_from_node(skb, w, to->ifindex);
+}

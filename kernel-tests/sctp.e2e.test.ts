@@ -1,0 +1,66 @@
+// SCTP by real sockets: associations between workloads and from the node, allowed and denied by port, both families.
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { Cluster, pod, policy } from './cluster.ts';
+import { hasSctp } from './modules.ts';
+import { idle } from './programs.ts';
+
+const serve = ['python3', '-u', '-c', `
+import socket, threading
+def answer(peer):
+    while data := peer.recv(65536): peer.sendall(data)
+def listen(family, address, port):
+    s = socket.socket(family, socket.SOCK_STREAM, 132)
+    if family == socket.AF_INET6: s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    s.bind((address, port)); s.listen(10)
+    while True: threading.Thread(target=answer, args=(s.accept()[0],), daemon=True).start()
+for port in (8080, 9090):
+    for family, address in ((socket.AF_INET, '0.0.0.0'), (socket.AF_INET6, '::')): threading.Thread(target=listen, args=(family, address, port)).start()
+`];
+
+/** Prints what became of an association: open, refused, silent. */
+const dial = (address: string, port: number): string[] => ['python3', '-c', `
+import socket
+s = socket.socket(socket.AF_INET6 if ':' in '${address}' else socket.AF_INET, socket.SOCK_STREAM, 132)
+s.settimeout(3)
+try:
+    s.connect(('${address}', ${port})); s.sendall(b'x' * 5000)
+    count = 0
+    while count < 5000: count += len(s.recv(65536))
+    print('open')
+except ConnectionRefusedError: print('refused')
+except TimeoutError: print('silent')
+`];
+
+const scenario = hasSctp() ? describe : describe.skip;
+
+scenario('SCTP sockets', () => {
+  let cluster: Cluster;
+  beforeAll(async () => {
+    cluster = await Cluster.start('sctp', {
+      'all.yaml': [
+        pod('server', serve), pod('client', idle), pod('stranger', idle),
+        policy('server', { endpointSelector: { matchLabels: { app: 'server' } }, ingress: [
+          { fromEndpoints: [{ matchLabels: { app: 'client' } }], toPorts: [{ ports: [{ port: '8080', protocol: 'SCTP' }] }] },
+        ] }),
+      ],
+    });
+    const { ipv4 } = cluster.address('default/server');
+    await cluster.until('the server listens', () => cluster.on('node', ...dial(ipv4, 8080)).out.trim() === 'open');
+  }, 120_000);
+  afterAll(async () => { await cluster.close(); });
+
+  const rows = [
+    { name: 'an association on the port that is allowed', from: 'client', port: 8080, answer: 'open' },
+    { name: 'another port', from: 'client', port: 9090, answer: 'silent' },
+    { name: 'another workload', from: 'stranger', port: 8080, answer: 'silent' },
+    { name: 'the local host', from: 'node', port: 9090, answer: 'open' },
+    { name: 'nobody listens', from: 'node', port: 7070, answer: 'refused' },
+  ] as const;
+  describe.each(['ipv4', 'ipv6'] as const)('%s', (family) => {
+    test.each(rows)('$name', ({ from, port, answer }) => {
+      const words = dial(cluster.address('default/server')[family], port);
+      const { out, error } = from === 'node' ? cluster.on('node', ...words) : cluster.exec(`default/${from}`, ...words);
+      expect(`${out.trim()}${error}`).toBe(answer);
+    });
+  });
+});

@@ -1,0 +1,62 @@
+// Boots a VM: its lines come by the second serial port, the console goes to a file. Its end is the line `DONE <status>`; without one, or with a
+// complaint of the kernel on the console, it failed whatever QEMU says.
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { complaintOf } from './console.ts';
+import { kernelFolder } from './apt.ts';
+import { disks, type Command } from './image.ts';
+import { initramfs } from './initramfs.ts';
+import type { Kernel } from './kernels.ts';
+
+export type Accelerator = 'kvm' | 'tcg';
+const memoryMib = 2048;
+const tailLines = 40;
+
+export interface Boot { readonly kernel: Kernel; readonly accelerator: Accelerator; readonly folder: string; readonly command: Command }
+export interface End { readonly status: number | undefined; readonly failure?: string; readonly tail: readonly string[] }
+
+function words({ kernel, accelerator, folder, command }: Boot): string[] {
+  const unpacked = kernelFolder(kernel);
+  const archive = join(folder, 'initramfs');
+  writeFileSync(archive, initramfs(kernel, unpacked));
+  const images = disks(kernel, unpacked, command, folder);
+  const serial = command.shell ? ['-serial', 'stdio', '-serial', 'null'] : ['-serial', `file:${join(folder, 'console')}`, '-serial', 'stdio'];
+  return [
+    '-machine', 'q35', '-accel', accelerator === 'kvm' ? 'kvm' : 'tcg,thread=multi', '-cpu', accelerator === 'kvm' ? 'host' : 'max', '-smp', '1', '-m', `${memoryMib}M`,
+    '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-monitor', 'none', ...serial,
+    '-kernel', join(unpacked, 'boot', `vmlinuz-${kernel.release}`), '-initrd', archive,
+    ...images.flatMap((image, index) => ['-drive', `if=none,id=d${index},file=${image},format=raw,readonly=on`, '-device', `virtio-blk-pci,drive=d${index}`]),
+    '-append', `console=ttyS0 loglevel=${command.shell ? 4 : 6} panic=-1 mitigations=off`,
+  ];
+}
+
+/** What else runs on this machine comes first. */
+const start = (boot: Boot, stdio: StdioOptions): ChildProcess => spawn('nice', ['-n', '5', 'qemu-system-x86_64', ...words(boot)], { stdio });
+
+/** Runs the command; each of its lines goes to `line`. Ends the VM when no end has come after `timeoutMs`. */
+export async function run(boot: Boot, timeoutMs: number, line: (text: string) => void): Promise<End> {
+  writeFileSync(join(boot.folder, 'console'), '');
+  const complaints = openSync(join(boot.folder, 'qemu.log'), 'w');
+  const qemu = start(boot, ['ignore', 'pipe', complaints]);
+  closeSync(complaints);
+  let status: number | undefined;
+  let late = false;
+  const deadline = setTimeout(() => { late = true; qemu.kill('SIGKILL'); }, timeoutMs);
+  createInterface({ input: qemu.stdout! }).on('line', (text) => {
+    const done = /^DONE (\d+)/.exec(text);
+    if (done !== null) status = Number(done[1]);
+    else line(text.replace(/\r$/, ''));
+  });
+  await once(qemu, 'close');
+  clearTimeout(deadline);
+  const consoleLines = readFileSync(join(boot.folder, 'console'), 'utf8').split('\n').map((text) => text.trimEnd());
+  const lines = [...readFileSync(join(boot.folder, 'qemu.log'), 'utf8').split('\n').filter(Boolean), ...consoleLines];
+  const failure = late ? `no end after ${timeoutMs / 1000} s` : complaintOf(lines) ?? (status === undefined ? 'the VM ended without a result' : undefined);
+  return { status, ...(failure === undefined ? {} : { failure }), tail: lines.slice(-tailLines) };
+}
+
+/** A person's shell on the console. */
+export async function shell(boot: Boot): Promise<void> { await once(start(boot, 'inherit'), 'close'); }
