@@ -76,6 +76,7 @@ export class MergedFlows {
 
   #open(nodes: readonly NodeConnection[]): void {
     if (nodes.length === 0) return;
+    this.#errors.flush(); // first that they went, then that they are back
     this.#write(statusOf(nodeState.connected, nodes.map(({ peer }) => peer.name).sort()));
     for (const node of nodes) this.#ask(node);
   }
