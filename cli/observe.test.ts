@@ -64,6 +64,17 @@ const flags: { name: string; args: string[]; raw: string[] }[] = [
   { name: 'both families', args: ['-4', '-6'], raw: ['{"ip_version":["IPv4","IPv6"]}'] },
   { name: 'encryption', args: ['--unencrypted'], raw: ['{"encrypted":[false]}'] },
   { name: 'a quote in a value', args: ['--label', 'a\'b'], raw: ['{"source_label":["a\'\'b"]}', '{"destination_label":["a\'\'b"]}'] },
+  { name: 'CEL', args: ['--cel-expression', 'true'], raw: ['{"experimental":{"cel_expression":["true"]}}'] },
+  { name: 'a cluster', args: ['--cluster', 'east'], raw: ['{"source_cluster_name":["east"]}', '{"destination_cluster_name":["east"]}'] },
+  { name: 'clusters of both ends', args: ['--from-cluster', 'east', '--to-cluster', 'west'], raw: ['{"source_cluster_name":["east"],"destination_cluster_name":["west"]}'] },
+  { name: 'all namespaces of both ends', args: ['--from-all-namespaces', '--to-all-namespaces'], raw: ['{"source_pod":["/"],"destination_pod":["/"]}'] },
+  { name: 'a source port', args: ['--from-port', '80'], raw: ['{"source_port":["80"]}'] },
+  { name: 'a name it goes to', args: ['--to-fqdn', 'a.*'], raw: ['{"destination_fqdn":["a.*"]}'] },
+  { name: 'a URL', args: ['--http-url', '^/x'], raw: ['{"http_url":["^/x"]}'] },
+  { name: 'traces', args: ['--ip-trace-id', '7', '--trace-id', 'abc'], raw: ['{"trace_id":["abc"],"ip_trace_id":["7"]}'] },
+  { name: 'a service of either end', args: ['--service', 'shop/web'], raw: ['{"source_service":["shop/web"]}', '{"destination_service":["shop/web"]}'] },
+  { name: 'identity and label it goes to', args: ['--to-identity', 'host', '--to-label', 'app=web'], raw: ['{"destination_label":["app=web"],"destination_identity":[1]}'] },
+  { name: 'a workload of either end', args: ['--workload', 'Deployment/web'], raw: ['{"source_workload":[{"name":"web","kind":"Deployment"}]}', '{"destination_workload":[{"name":"web","kind":"Deployment"}]}'] },
   { name: 'the word flows', args: ['--verdict', 'dropped', 'flows'], raw: ['{"verdict":["DROPPED"]}'] },
 ];
 
@@ -86,6 +97,9 @@ const refused: { name: string; args: string[]; says: RegExp }[] = [
   { name: 'pod with undirected namespace', args: ['--from-pod', 'a', '-n', 'b'], says: /--namespace and --from-pod cannot/ },
   { name: 'a namespace twice', args: ['--from-pod', 'x/a', '--from-namespace', 'b'], says: /x\/a names its namespace already/ },
   { name: '--not before nothing', args: ['--not'], says: /--not stands before a filter flag/ },
+  { name: 'a default mask that is neither on nor off', args: ['--use-default-field-masks', 'maybe'], says: /--use-default-field-masks maybe: expected true or false/ },
+  { name: 'a group of --top', args: ['--top', 'colour'], says: /Allowed choices are/ },
+  { name: '--explain of a file', args: ['--explain'], says: /--explain asks the agent of this machine/ },
   { name: 'encrypted and unencrypted', args: ['--encrypted', '--unencrypted'], says: /cannot be combined/ },
 ];
 
@@ -181,6 +195,16 @@ describe('input', () => {
     expect(err).toMatch(/f:1: no flow: /);
     expect(out.split('\n')).toHaveLength(2);
     expect(out).toContain('\\u001b[31m');
+  });
+
+  test('--debug tells of nodes that are connected too; --silent-errors of nothing', async () => {
+    const connected = { node_status: { state_change: 'NODE_CONNECTED', node_names: ['n1'] } };
+    expect((await runOn([connected], '--debug')).err).toBe('NODE_CONNECTED: n1\n');
+    expect((await runOn([connected])).err).toBe('');
+    const before = process.exitCode;
+    expect(await run(['-s'], '/nowhere/flows')).toEqual({ rc: 0, err: '', out: '' });
+    expect(process.exitCode).toBe(1);
+    process.exitCode = before;
   });
 
   test('a file that is not there', async () => {

@@ -34,7 +34,7 @@ export function register(program: Command): void {
     .option('--tls-cert <file>', 'certificate of --listen, read again when it changes').option('--tls-key <file>', 'its key').option('--tls-client-ca <file>', 'who signs the clients')
     .option('--peer-tls-ca <file>', 'who signs the nodes').option('--peer-tls-cert <file>', 'certificate that is shown to the nodes').option('--peer-tls-key <file>', 'its key')
     .option('--retry-timeout <duration>', 'at most so long between two attempts to reach a node', '30s')
-    .option('--sort-buffer-len-max <number>', 'flows that wait to be put in order', wholeNumber, defaultRelayOptions.window)
+    .option('--sort-buffer-len-max <number>', 'flows of each node that wait to be put in order', wholeNumber, defaultRelayOptions.window)
     .option('--sort-buffer-drain-timeout <duration>', 'and how long at most', '1s')
     .addOption(instanceOption())
     .addHelpText('after', '\nExample:\n  sudo ./weir relay --peers node1=unix:///run/weir/node1/hubble.sock,node2=tls://10.0.0.2:4244 --peer-tls-ca ca.crt --peer-tls-cert relay.crt --peer-tls-key relay.key\n  sudo ./weir observe --server unix:///run/weir/relay.sock')

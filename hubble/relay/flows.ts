@@ -9,7 +9,7 @@ import type { NodeConnection, Nodes } from './nodes.ts';
 import { peek } from './peek.ts';
 
 export interface RelayOptions {
-  /** Responses that wait to be put in order, and how long at most. */
+  /** Responses of each node that wait to be put in order, and how long at most. */
   readonly window: number;
   readonly drainMs: number;
   readonly errorWindowMs: number;

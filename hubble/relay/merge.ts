@@ -1,4 +1,4 @@
-// Responses of several nodes -> one stream in the order of their times. What came waits, at most `window` of them and at most
+// Responses of several nodes -> one stream in the order of their times. What came waits, at most `window` for each node and at most
 // `drainMs`, until every node that still sends has something there: then the oldest cannot be overtaken any more.
 
 export interface Sequenced<Item> { readonly item: Item; readonly timeMs: number; readonly node: string }
@@ -6,6 +6,7 @@ export interface Sequenced<Item> { readonly item: Item; readonly timeMs: number;
 interface Waiting<Item> extends Sequenced<Item> { readonly number: number; readonly arrivedMs: number }
 
 export interface MergeOptions {
+  /** For each node that sends: bursts of all of them come at the same time. */
   readonly window: number;
   readonly drainMs: number;
   /** A finite question is worth waiting for: a full window holds back those who have sent instead of letting the oldest out. */
@@ -30,7 +31,8 @@ export class Merge<Item> {
 
   get size(): number { return this.#heap.length; }
   /** Whether those who have sent should be held back. */
-  get full(): boolean { return this.#options.holds && this.#heap.length >= this.#options.window; }
+  get full(): boolean { return this.#options.holds && this.#heap.length >= this.#limit; }
+  get #limit(): number { return this.#options.window * Math.max(1, this.#counts.size); }
 
   /** Whether the others wait for this one. */
   lacks(node: string): boolean { return this.#counts.get(node) === 0; }
@@ -58,8 +60,8 @@ export class Merge<Item> {
   shift(): Sequenced<Item> | undefined {
     const first = this.#heap[0];
     if (first === undefined) return undefined;
-    const { window, drainMs, holds } = this.#options;
-    const ready = this.#silent === 0 || (!holds && this.#heap.length > window) || this.#now() - this.#oldestArrival() >= drainMs;
+    const { drainMs, holds } = this.#options;
+    const ready = this.#silent === 0 || (!holds && this.#heap.length > this.#limit) || this.#now() - this.#oldestArrival() >= drainMs;
     return ready ? this.#take() : undefined;
   }
 
