@@ -14,6 +14,8 @@ import { atMost, type Figure } from './table.ts';
 const rounds = 15;
 const changes = 60;
 const flowCount = 100_000;
+/** As the launcher starts the agent. */
+const launched = { arguments: ['--max-semi-space-size=1', '--expose-gc', '--disable-warning=ExperimentalWarning'], env: { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '131072', MALLOC_MMAP_THRESHOLD_: '131072' } };
 const memoryProgram = fileURLToPath(new URL('policy-memory.ts', import.meta.url));
 
 function cpuMs(work: () => void): number {
@@ -66,14 +68,14 @@ export async function policy(): Promise<Figure[]> {
   }
   const image = compiler.compile(input);
   const verdicts = verdictTimes(scale, input, image);
-  const rss = Number(execFileSync(process.execPath, ['--expose-gc', '--disable-warning=ExperimentalWarning', memoryProgram], { encoding: 'utf8' })) / 1e6;
+  const rss = Number(execFileSync(process.execPath, [...launched.arguments, memoryProgram], { encoding: 'utf8', env: { ...process.env, ...launched.env } })) / 1e6;
   const ms = (name: string, value: number, limit: number, against: number): Figure => ({ name, value, unit: 'ms', base: against, ratio: value / against, ...atMost(limit, value, ' ms') });
   return [
     ms('parse and check 1,000 policies', parse, 240, 240), ms(`compile ${image.policies.size} merged policies for 5,000 endpoints, from nothing`, compile, 110, 113),
     ms('one new identity and endpoint', median(identities), 0.5, 0.95), { name: '  the slowest', value: Math.max(...identities), unit: 'ms' },
     { name: 'one changed policy', value: median(policies), unit: 'ms', ...atMost(5, median(policies), ' ms') }, { name: '  the slowest', value: Math.max(...policies), unit: 'ms' },
     ms('100,000 verdicts, first time', verdicts.first, 12, 12), ms('100,000 verdicts', verdicts.warm, 12, 12),
-    { name: 'RSS of a process that holds the set and its image', value: rss, unit: 'MB', ...atMost(160, rss, ' MB') },
+    { name: 'RSS of a process that holds the set and its image, started as the agent is', value: rss, unit: 'MB', ...atMost(160, rss, ' MB') },
   ];
 }
 

@@ -5,8 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { buildBpf, findClang, objectPath } from './build.ts';
-import { countsOf, sourceOf, verify } from './verify.ts';
-import { budget } from '../kernel-tests/vm/verify-table.ts';
+import { budget, countsOf, sourceOf, verify } from './verify.ts';
 
 describe('the log', () => {
   test('counts', () => {

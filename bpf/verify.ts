@@ -4,6 +4,9 @@ import { attachType, programSize } from '../agent/kernel/bpf.ts';
 import { VerifierError } from '../agent/kernel/errors.ts';
 import { loadObject } from '../agent/kernel/object.ts';
 
+/** Instructions walked: a tenth of the kernel's own limit of 1,000,000. */
+export const budget = 100_000;
+
 export interface VerifyRow {
   readonly program: string;
   /** Instructions that the verifier walked. */

@@ -1,5 +1,5 @@
-// The one loop from tables to the kernel: whenever policies, identities, endpoints or addresses change, everything is compiled
-// again and flipped live as one generation. What cannot be programmed is refused with its reason; the rest goes on.
+// The one loop from tables to the kernel: whenever policies, identities, endpoints or addresses change, what follows from them is compiled
+// and flipped live as one generation. What cannot be programmed is refused with its reason; the rest goes on.
 import { ConfigError, messageOf } from '../errors.ts';
 import { cidrLabels } from '../identity/labels.ts';
 import type { IdentityAllocator } from '../identity/allocator.ts';
@@ -9,7 +9,7 @@ import { deriveIpcache } from '../ipcache/derive.ts';
 import type { IpcacheRow } from '../ipcache/tables.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
 import type { NodeAddressRow, NodeRow, RemoteEndpointRow } from '../node/tables.ts';
-import { compile } from '../policy/compile.ts';
+import { Compiler } from '../policy/compile.ts';
 import type { PolicyImage } from '../policy/image.ts';
 import type { PolicyReconciler } from '../policy/reconciler.ts';
 import type { PolicySet } from '../policy/reflector.ts';
@@ -39,6 +39,7 @@ const retryMs = 1_000;
 export class Enforcement {
   readonly #options: EnforcementOptions;
   readonly #unsubscribe: (() => void)[];
+  readonly #compiler = new Compiler(true);
   #image: PolicyImage | undefined;
   #dirty = false;
   #running = false;
@@ -121,7 +122,7 @@ export class Enforcement {
 
   #compile(rows: readonly EndpointRow[]): PolicyImage {
     const { policies, identities, allocator } = this.#options;
-    return compile({
+    return this.#compiler.compile({
       rules: policies.groups(),
       identities: [...reservedIdentities(), ...identities.rows().filter((row) => row.kind === 'workload')],
       endpoints: rows,
@@ -131,7 +132,6 @@ export class Enforcement {
         if (id === undefined) throw new Error(`no identity number is free for ${prefix}`);
         return id;
       },
-      ipv6: true,
     });
   }
 

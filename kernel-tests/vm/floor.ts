@@ -1,5 +1,8 @@
 // What must pass on which kernel. A test that is missing, skipped or failed where this table wants it is a failure; what a kernel
 // cannot do stands here by name, with the reason.
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { checkout } from './machine.ts';
 
 /** `status`: what excuses. A test that is skipped by itself where something is missing has no right to fail. */
 export interface Without { readonly test: RegExp; readonly status: 'failed' | 'skipped'; readonly why: string }
@@ -18,7 +21,7 @@ export interface Group {
 }
 
 export const groups: readonly Group[] = [
-  { name: 'packet tables', files: /^bpf\/(?!conformance|verdict|generate|verify).*\.test\.ts$/, quick: /^bpf\/(connection|from_workload|to_workload|from_netdev|fragments)\.test\.ts$/ },
+  { name: 'packet tables', files: /^bpf\/(?!conformance|verdict|generate|verify).*\.test\.ts$/, quick: /^bpf\/(connection|from_workload|from_netdev)\.test\.ts$/ },
   { name: 'verdict tables', files: /^bpf\/(conformance|verdict)\.test\.ts$/, quick: /^bpf\/verdict\.test\.ts$/ },
   { name: 'policy end to end', files: /^kernel-tests\/policy\.e2e\.test\.ts$/ },
   { name: 'fragments end to end', files: /^kernel-tests\/fragments\.e2e\.test\.ts$/ },
@@ -27,6 +30,12 @@ export const groups: readonly Group[] = [
   { name: 'loss and reordering', files: /^kernel-tests\/loss\.e2e\.test\.ts$/ },
   { name: 'revocation', files: /^kernel-tests\/revocation\.e2e\.test\.ts$/ },
 ];
+
+/** All that belong to a group. */
+export function testFiles(): string[] {
+  const all = ['bpf', 'kernel-tests'].flatMap((folder) => readdirSync(join(checkout, folder)).map((name) => `${folder}/${name}`));
+  return all.filter((file) => groups.some((group) => group.files.test(file)));
+}
 
 export const floors: readonly Floor[] = [
   { kernel: '5.10', without: [] },

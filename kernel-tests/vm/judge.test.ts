@@ -8,6 +8,8 @@ const line = (name: string, status: TestLine['status']): TestLine => ({ file: 'a
 
 const rows = [
   { name: 'passed', lines: [line('one', 'passed')], counts: [1, 0, 0] },
+  { name: 'one whose line got lost', lines: [line('one', 'passed')], counts: [1, 1, 0], count: 2 },
+  { name: 'jest did not come to its end', lines: [line('one', 'passed')], counts: [1, 1, 0], count: undefined },
   { name: 'failed', lines: [line('one', 'failed')], counts: [0, 1, 0] },
   { name: 'skipped where it is wanted', lines: [line('one', 'skipped')], counts: [0, 1, 0] },
   { name: 'failed by name', lines: [line('hangs by TCX', 'failed')], counts: [0, 0, 1] },
@@ -19,8 +21,10 @@ const rows = [
 ] as const;
 
 describe('judge', () => {
-  test.each(rows)('$name', ({ lines, counts }) => {
-    const { passed, failed, without } = judge(floor, ['a.test.ts'], lines);
+  test.each(rows)('$name', (row) => {
+    const { lines, counts } = row;
+    const count = 'count' in row ? row.count : lines.filter((one) => one.name !== '').length;
+    const { passed, failed, without } = judge(floor, ['a.test.ts'], lines, count);
     expect([passed.length, failed.length, without.length]).toEqual(counts);
   });
 });

@@ -1,28 +1,27 @@
 // npm run test:kernel [-- --kernel 6.1 --filter PATTERN --shell --matrix]: the kernel tests on each kernel in a VM, one boot a kernel, judged by the floor table.
-import { appendFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdirSync, rmSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ConfigError, messageOf } from '../../agent/errors.ts';
 import { chooseAccelerator } from './accelerator.ts';
 import { whyNoKernels } from './apt.ts';
-import { floors, groups } from './floor.ts';
+import { floors, groups, testFiles } from './floor.ts';
 import { checkMark, guestScript, runOnHost } from './guest.ts';
 import { judge, type Judged } from './judge.ts';
 import { checksOf, keep, writeMatrix } from './matrix.ts';
 import { kernels, type Kernel } from './kernels.ts';
 import { checkout } from './machine.ts';
 import { run, shell, type End } from './qemu.ts';
-import { parseLine, type TestLine } from './reporter.ts';
+import { parseCount, parseLine, type TestLine } from './reporter.ts';
 
 const { values } = parseArgs({ options: { kernel: { type: 'string', multiple: true }, filter: { type: 'string' }, shell: { type: 'boolean' }, verbose: { type: 'boolean' }, quick: { type: 'boolean' }, matrix: { type: 'boolean' } } });
 const timeoutMs = 40 * 60_000;
 const runFolder = (name: string): string => join(checkout, 'build/vm', name);
 
-/** Test files that belong to a group, those that the filter names. */
+/** Those that the filter names. */
 function chosenFiles(): string[] {
-  const all = ['bpf', 'kernel-tests'].flatMap((folder) => readdirSync(join(checkout, folder)).filter((name) => name.endsWith('.test.ts')).map((name) => `${folder}/${name}`));
-  const wanted = all.filter((file) => groups.some((group) => (values.quick === true ? group.quick : group.files)?.test(file) === true) && (values.filter === undefined || new RegExp(values.filter).test(file)));
+  const wanted = testFiles().filter((file) => (values.quick !== true || groups.some((group) => group.quick?.test(file) === true)) && (values.filter === undefined || new RegExp(values.filter).test(file)));
   if (wanted.length === 0) throw new ConfigError(`no test file matches ${values.filter}`, `there are: ${groups.map((group) => group.name).join(', ')}; see kernel-tests/vm/floor.ts`);
   return wanted;
 }
@@ -51,10 +50,12 @@ async function testKernel(name: string, files: readonly string[]): Promise<reado
   mkdirSync(folder, { recursive: true });
   const lines: TestLine[] = [];
   let checks: Record<string, string> = {};
+  let count: number | undefined;
   const take = (text: string): void => {
     appendFileSync(join(folder, 'lines'), `${text}\n`);
     const line = parseLine(text);
     if (line !== undefined) lines.push(line);
+    count ??= parseCount(text);
     if (text.startsWith(checkMark)) checks = checksOf(text.slice(checkMark.length));
     if (values.verbose === true) process.stdout.write(line === undefined ? `  | ${text}\n` : `  ${line.status} ${line.file}: ${line.name} ${line.ms} ms\n`);
   };
@@ -62,7 +63,7 @@ async function testKernel(name: string, files: readonly string[]): Promise<reado
   const accelerator = name === 'host' ? undefined : await chooseAccelerator(kernelOf(name));
   const end = accelerator === undefined ? await runOnHost(files, take)
     : await run({ kernel: kernelOf(name), accelerator, folder, command: { script: guestScript(files, accelerator), shell: false } }, timeoutMs, take);
-  const judged = judge(floors.find((floor) => floor.kernel === name)!, files, lines);
+  const judged = judge(floors.find((floor) => floor.kernel === name)!, files, lines, count);
   keep(name, accelerator === undefined ? release() : kernelOf(name).release, checks, judged);
   report(name, judged, end, (Date.now() - started) / 1000, accelerator === undefined ? 'this machine' : `${kernelOf(name).release}, ${accelerator}`);
   return [judged.passed.length, judged.failed.length + Number(end.failure !== undefined), judged.without.length];
@@ -93,6 +94,8 @@ async function main(): Promise<void> {
   if (sums[1]! > 0 || sums[0] === 0) process.exitCode = 1;
 }
 
+// A process that is told to go takes its VM with it.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => { process.exit(1); });
 main().catch((error: unknown) => {
   process.stderr.write(`test:kernel: ${messageOf(error)}\n${error instanceof ConfigError ? `  ${error.mend}\n` : ''}`);
   process.stdout.write('kernel: 0 passed, 1 failed, 0 skipped\n');

@@ -1,12 +1,13 @@
 // The feature matrix of kernel-tests/README.md: what the last run on each kernel found, kept in build/vm/results, written between two marks.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { floors, groups } from './floor.ts';
+import { floors, groups, testFiles, type Group } from './floor.ts';
 import type { Judged } from './judge.ts';
 import { checkout } from './machine.ts';
+import type { TestLine } from './reporter.ts';
 
 type Counts = readonly [passed: number, failed: number, without: number];
-export interface Found { readonly release: string; readonly checks: Readonly<Record<string, string>>; readonly groups: Readonly<Record<string, Counts>> }
+export interface Found { readonly release: string; readonly checks: Readonly<Record<string, string>>; readonly files: Readonly<Record<string, Counts>> }
 
 const folder = join(checkout, 'build/vm/results');
 const readme = join(checkout, 'kernel-tests/README.md');
@@ -25,29 +26,37 @@ const read = (kernel: string): Found | undefined => {
   return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) as Found : undefined;
 };
 
-export function countsOf(judged: Judged): Record<string, Counts> {
-  const counts = groups.map(({ name, files }): [string, Counts] => [name, [judged.passed.filter((line) => files.test(line.file)).length,
-    judged.failed.filter((line) => files.test(line.file)).length, judged.without.filter(({ line }) => files.test(line.file)).length]]);
-  return Object.fromEntries(counts.filter(([, sums]) => sums.some((sum) => sum > 0)));
+function countsOf(judged: Judged): Record<string, Counts> {
+  const all = [...judged.passed, ...judged.failed, ...judged.without.map(({ line }) => line)];
+  const of = (lines: readonly TestLine[], file: string): number => lines.filter((line) => line.file === file).length;
+  return Object.fromEntries([...new Set(all.map((line) => line.file))].map((file) =>
+    [file, [of(judged.passed, file), of(judged.failed, file), of(judged.without.map(({ line }) => line), file)]]));
 }
 
-/** Groups that did not run this time keep what an earlier run found. */
+/** Files that did not run this time keep what an earlier run found. */
 export function keep(kernel: string, release: string, checks: Readonly<Record<string, string>>, judged: Judged): void {
   mkdirSync(folder, { recursive: true });
   const before = read(kernel);
-  const found: Found = { release, checks, groups: { ...(before?.release === release ? before.groups : {}), ...countsOf(judged) } };
+  const found: Found = { release, checks, files: { ...(before?.release === release ? before.files : {}), ...countsOf(judged) } };
   writeFileSync(join(folder, `${kernel}.json`), JSON.stringify(found, null, 1));
 }
 
-const told = (counts: Counts | undefined): string => (counts === undefined ? 'not run' : [
-  ...(counts[0] > 0 || counts[1] > 0 ? [`${counts[0]} of ${counts[0] + counts[1]}`] : []), ...(counts[2] > 0 ? [`${counts[2]} without`] : [])].join(', '));
+/** Passed of all that count; how many files of the group, when it were not all of them. */
+export function told(group: Group, found: Found, files: readonly string[]): string {
+  const wanted = files.filter((file) => group.files.test(file));
+  const ran = wanted.flatMap((file) => { const counts = found.files[file]; return counts === undefined ? [] : [counts]; });
+  if (ran.length === 0) return 'not run';
+  const [passed, failed, without] = [0, 1, 2].map((index) => ran.reduce((sum, counts) => sum + counts[index]!, 0)) as [number, number, number];
+  return [...(passed + failed > 0 ? [`${passed} of ${passed + failed}`] : []), ...(without > 0 ? [`${without} without`] : []), ...(ran.length < wanted.length ? [`${ran.length} of ${wanted.length} files`] : [])].join(', ');
+}
 
-export function matrix(found: ReadonlyMap<string, Found>): string {
+function matrix(found: ReadonlyMap<string, Found>): string {
+  const files = testFiles();
   const names = [...found.keys()];
   const row = (name: string, cell: (one: Found) => string): string => `| ${[name, ...names.map((kernel) => cell(found.get(kernel)!))].join(' | ')} |`;
   return [
     `| ${['', ...names].join(' | ')} |`, `|${'---|'.repeat(names.length + 1)}`, row('release', (one) => one.release),
-    ...shownChecks.map((check) => row(check, (one) => one.checks[check] ?? 'not asked')), ...groups.map((group) => row(group.name, (one) => told(one.groups[group.name]))),
+    ...shownChecks.map((check) => row(check, (one) => one.checks[check] ?? 'not asked')), ...groups.map((group) => row(group.name, (one) => told(group, one, files))),
   ].join('\n');
 }
 

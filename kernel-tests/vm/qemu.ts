@@ -1,6 +1,6 @@
 // Boots a VM: its lines come by the second serial port, the console goes to a file. Its end is the line `DONE <status>`; without one, or with a
 // complaint of the kernel on the console, it failed whatever QEMU says.
-import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -34,17 +34,26 @@ function words({ kernel, accelerator, folder, command }: Boot): string[] {
 }
 
 /** What else runs on this machine comes first. */
-const start = (boot: Boot, stdio: StdioOptions): ChildProcess => spawn('nice', ['-n', '5', 'qemu-system-x86_64', ...words(boot)], { stdio });
+const polite = ['nice', '-n', '5', 'qemu-system-x86_64'];
+
+/** `timeout` ends the VM also when nobody is left to do it. */
+function start(boot: Boot, timeoutMs: number): ChildProcess {
+  const log = openSync(join(boot.folder, 'qemu.log'), 'w');
+  const qemu = spawn('timeout', ['-k', '5', String(timeoutMs / 1000 + 10), ...polite, ...words(boot)], { stdio: ['ignore', 'pipe', log] });
+  closeSync(log);
+  const end = (): void => { qemu.kill(); };
+  process.once('exit', end);
+  qemu.once('close', () => { process.off('exit', end); });
+  return qemu;
+}
 
 /** Runs the command; each of its lines goes to `line`. Ends the VM when no end has come after `timeoutMs`. */
 export async function run(boot: Boot, timeoutMs: number, line: (text: string) => void): Promise<End> {
   writeFileSync(join(boot.folder, 'console'), '');
-  const complaints = openSync(join(boot.folder, 'qemu.log'), 'w');
-  const qemu = start(boot, ['ignore', 'pipe', complaints]);
-  closeSync(complaints);
+  const qemu = start(boot, timeoutMs);
   let status: number | undefined;
   let late = false;
-  const deadline = setTimeout(() => { late = true; qemu.kill('SIGKILL'); }, timeoutMs);
+  const deadline = setTimeout(() => { late = true; qemu.kill(); }, timeoutMs);
   createInterface({ input: qemu.stdout! }).on('line', (text) => {
     const done = /^DONE (\d+)/.exec(text);
     if (done !== null) status = Number(done[1]);
@@ -59,4 +68,4 @@ export async function run(boot: Boot, timeoutMs: number, line: (text: string) =>
 }
 
 /** A person's shell on the console. */
-export async function shell(boot: Boot): Promise<void> { await once(start(boot, 'inherit'), 'close'); }
+export async function shell(boot: Boot): Promise<void> { await once(spawn(polite[0]!, [...polite.slice(1), ...words(boot)], { stdio: 'inherit' }), 'close'); }

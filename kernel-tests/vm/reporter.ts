@@ -1,4 +1,4 @@
-// A reporter of jest for runs that somebody else reads: a line for each test as it ends, `TEST {...}`, and nothing for people.
+// A reporter of jest for runs that somebody else reads: a line for each test as it ends, `TEST {...}`, their number at the end, and nothing for people.
 
 export interface TestLine {
   readonly file: string;
@@ -16,7 +16,14 @@ interface File { readonly path: string; readonly context: { readonly config: { r
 const longestWhy = 4_000;
 const plain = (text: string): string => text.replaceAll(/\u001b\[[0-9;]*m/g, '').slice(0, longestWhy);
 
-export const parseLine = (text: string): TestLine | undefined => (text.startsWith('TEST {') ? JSON.parse(text.slice(5)) as TestLine : undefined);
+/** Jest writes words of its own before the first line. */
+export function parseLine(text: string): TestLine | undefined {
+  const at = text.indexOf('TEST {');
+  return at < 0 ? undefined : JSON.parse(text.slice(at + 5)) as TestLine;
+}
+
+/** How many tests there were, as told at the end: what a line that got lost is found by. */
+export const parseCount = (text: string): number | undefined => (text.startsWith('TESTS ') ? Number(text.slice(6)) : undefined);
 
 export default class Reporter {
   readonly #told = new Set<string>();
@@ -37,6 +44,8 @@ export default class Reporter {
     const error = result.testExecError;
     if (error != null) this.#tell(file, { name: '', status: 'failed', ms: 0, why: plain(error.stack ?? error.message ?? String(error)) });
   }
+
+  onRunComplete(_contexts: unknown, results: { readonly numTotalTests: number }): void { process.stdout.write(`\nTESTS ${results.numTotalTests}\n`); }
 
   getLastError(): undefined { return undefined; }
 }

@@ -4,13 +4,13 @@ import { release } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { buildBpf, objectPath } from '../../bpf/build.ts';
-import { verify, type Refusal, type VerifyRow } from '../../bpf/verify.ts';
+import { budget, verify, type Refusal, type VerifyRow } from '../../bpf/verify.ts';
 import { ConfigError, messageOf } from '../../agent/errors.ts';
 import { chooseAccelerator } from './accelerator.ts';
 import { kernels, type Kernel } from './kernels.ts';
 import { checkout, guestCheckout } from './machine.ts';
 import { run } from './qemu.ts';
-import { budget, overBudget, table } from './verify-table.ts';
+import { overBudget, table } from './verify-table.ts';
 
 const timeoutMs = 5 * 60_000;
 const mark = 'VERIFY ';
@@ -57,6 +57,8 @@ async function main(): Promise<void> {
   process.stdout.write(`${table(tables)}\n`);
 }
 
+// A process that is told to go takes its VM with it.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => { process.exit(1); });
 main().catch((error: unknown) => {
   process.stderr.write(`verify:bpf: ${messageOf(error)}\n${error instanceof ConfigError ? `  ${error.mend}\n` : ''}`);
   process.exitCode = 1;
