@@ -5,6 +5,7 @@ import { lintPolicies } from '../agent/policy/files.ts';
 import { formatFinding } from '../agent/policy/manifests.ts';
 import { answers, printLines } from './policy-cases.ts';
 import { register as registerDiff } from './policy-diff.ts';
+import { register as registerSimulate } from './policy-simulate.ts';
 import { register as registerVerdict } from './policy-verdict.ts';
 import { printObject, printable } from './print.ts';
 
@@ -44,6 +45,7 @@ export function register(program: Command): void {
 
   registerVerdict(policy);
   registerDiff(policy);
+  registerSimulate(policy);
 
   policy.command('selector')
     .description('matches the selectors of a file of cases, one JSON line each')
