@@ -3,7 +3,8 @@ import { closeSync, existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { objectPath } from '../bpf/build.ts';
-import { Observer, serveHubble } from '../hubble/observer.ts';
+import { Observer } from '../hubble/observer.ts';
+import type { HubbleOptions } from '../hubble/options.ts';
 import { endpointsFolder, forget, manifestsFolder, open, removeFolders, type Opened } from './adoption.ts';
 import { serveApi } from './api/server.ts';
 import { verbsOf } from './api/verbs.ts';
@@ -19,6 +20,7 @@ import { endpointTable } from './endpoint/tables.ts';
 import { Audits } from './flow/audits.ts';
 import { Names } from './flow/lookups.ts';
 import { followRules, RuleCounts } from './flow/rule-counts.ts';
+import { serveFlows } from './flow/serve.ts';
 import { readFlows } from './flow/source.ts';
 import { IdentityAllocator, isLocalIdentity } from './identity/allocator.ts';
 import { cidrLabels } from './identity/labels.ts';
@@ -59,6 +61,7 @@ export interface AgentOptions {
   readonly allowRoot: boolean;
   /** As the kernel can, unless it is given. */
   readonly attachMode?: AttachMode;
+  readonly hubble?: HubbleOptions;
   /** Rows of the conntrack table; MAX_CONNECTIONS unless it is given. */
   readonly connections?: number;
   /** Absent: the only node. */
@@ -207,7 +210,7 @@ function joinCluster(member: Membership, { ranges, log }: AgentOptions, netlink:
   undo.push(publishNode(member, ranges, netdevs, endpoints));
 }
 
-async function openHubble({ instance, cluster }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits'>> {
+async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits'>> {
   const nodeName = cluster?.node ?? hostname();
   const names = new Names(tables.endpoints, tables['remote-endpoints'], tables.identities, policy.numbers, nodeName);
   undo.push(() => { names.close(); });
@@ -222,6 +225,6 @@ async function openHubble({ instance, cluster }: AgentOptions, tables: Tables, d
     lost: (count) => { observer.lost('PERF_EVENT_RING_BUFFER', count); },
     upkeep: () => { names.upkeep((nowNs) => observer.oldestNs(nowNs)); },
   }));
-  undo.push(await serveHubble(observer, instance.hubbleSocket));
+  undo.push(await serveFlows({ observer, audits, instance, cluster, tables, datapath, log }, hubble));
   return { observer, audits };
 }

@@ -1,6 +1,7 @@
 // npm run bench [-- NAME ... --json]: measures, never judges: a figure that is behind its target is said to be, and that is all.
 import { parseArgs } from 'node:util';
 import { buildAll } from './build.ts';
+import { hubble } from './hubble.ts';
 import { local, rules } from './local.ts';
 import { memory } from './memory.ts';
 import { nodes } from './nodes.ts';
@@ -14,6 +15,7 @@ const benches: Readonly<Record<string, readonly [title: string, run: () => Promi
   rules: ['the same policy in nftables, at growing sizes', rules],
   nodes: ['two workloads on two nodes under policy, against the same ways without weir', nodes],
   records: ['what reading the flow records costs', records],
+  hubble: ['flows to clients, readers and a relay', hubble],
   verdict: ['the programs alone, by bpf_prog_test_run', verdict],
   policy: ['the policy compiler, on one core', policy],
   memory: ['what the agent takes', memory],

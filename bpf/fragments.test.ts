@@ -96,6 +96,12 @@ describe.each(places.map((p) => [p.name, p] as const))('fragments: %s', (_, p) =
     expect(run(first!, udp(p, 80)[1]!)).toEqual([opened, orphan]);
   });
 
+  test('a later piece of another datagram in the same slot', () => {
+    const [first] = udp(p, 80);
+    id ^= 0x0101;
+    expect(run(first!, udp(p, 80)[1]!)).toEqual([opened, orphan]);
+  });
+
   test('a later piece between other addresses', () => {
     const [first] = udp(p, 80);
     const other = p.program === 'from_workload' ? { ...p, dst: host[p.key] } : { ...p, src: stranger[p.key] };

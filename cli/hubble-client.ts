@@ -2,31 +2,17 @@
 import { accessSync, constants } from 'node:fs';
 import grpc from '@grpc/grpc-js';
 import { ConfigError } from '../agent/errors.ts';
-import { instanceOf } from '../agent/instance.ts';
-import { observerService } from '../hubble/proto.ts';
-import type { GetFlowsRequest, GetFlowsResponse, GetNamespacesResponse, ServerStatusResponse } from '../hubble/types.ts';
+import { healthService, observerService, peerService } from '../hubble/proto.ts';
+import type {
+  ChangeNotification, GetAgentEventsResponse, GetDebugEventsResponse, GetEventsRequest, GetFlowsRequest, GetFlowsResponse, GetNamespacesResponse, GetNodesResponse, ServerStatusResponse,
+} from '../hubble/types.ts';
+import type { Server } from './connection.ts';
 
-export interface Server {
-  /** As gRPC takes it: `unix:///path` or `host:port`. */
-  readonly address: string;
-  /** What to do when nobody answers. */
-  readonly mend: string;
-}
+/** A server that was there and is not any more: somebody who follows may try again. */
+export class ServerGone extends ConfigError {}
 
-const requestTimeoutMs = 12_000;
-
-/** `server` as the user gave it, else the socket of the instance. */
-export function serverOf(server: string | undefined, instance: string): Server {
-  if (server === undefined) {
-    if (process.getuid?.() !== 0) throw new ConfigError('only root may read the flows of an agent', 'run the same command with sudo');
-    return { address: `unix://${instanceOf(instance).hubbleSocket}`, mend: `start one with: ./weir up DIR${instance === 'default' ? '' : ` --instance ${instance}`}` };
-  }
-  const mend = 'check the address and that the server runs';
-  if (server.startsWith('tls://')) throw new ConfigError(`--server ${server}: TLS is not spoken by this client`, 'use unix:///PATH or HOST:PORT');
-  if (/^unix:\/*[^/]/.test(server)) return { address: server, mend };
-  if (!/^[^\s/]+:[0-9]{1,5}$/.test(server)) throw new ConfigError(`--server ${server}: not an address`, 'use unix:///PATH or HOST:PORT');
-  return { address: server, mend };
-}
+type Receive<Response> = (response: Response) => void | Promise<void>;
+interface Method<Request, Response> { readonly path: string; readonly requestSerialize: (request: Request) => Buffer; readonly responseDeserialize: (data: Buffer) => Response }
 
 export class HubbleClient {
   readonly #server: Server;
@@ -35,25 +21,43 @@ export class HubbleClient {
   constructor(server: Server) {
     checkSocket(server);
     this.#server = server;
-    this.#client = new grpc.Client(server.address, grpc.credentials.createInsecure());
+    this.#client = new grpc.Client(server.address, server.credentials, server.options);
   }
 
   /** Rejects when no connection is made in time. */
-  async connect(timeoutMs: number): Promise<void> {
+  async connect(): Promise<void> {
+    const { address, mend, dialTimeoutMs } = this.#server;
     await new Promise<void>((resolve, reject) => {
-      this.#client.waitForReady(Date.now() + timeoutMs, (error) => {
-        if (error) reject(new ConfigError(`no answer from ${this.#server.address} within ${timeoutMs / 1000} s`, this.#server.mend));
+      this.#client.waitForReady(Date.now() + dialTimeoutMs, (error) => {
+        if (error) reject(new ServerGone(`no answer from ${address} within ${dialTimeoutMs / 1000} s`, mend));
         else resolve();
       });
     });
   }
 
   /** Resolves when the server has sent everything. `receive` may give a promise: until it is kept, nothing more is read. */
-  async getFlows(request: GetFlowsRequest, receive: (response: GetFlowsResponse) => void | Promise<void>): Promise<void> {
-    const { path, requestSerialize, responseDeserialize } = observerService.GetFlows;
-    const call = this.#client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request);
+  async getFlows(request: GetFlowsRequest, receive: Receive<GetFlowsResponse>): Promise<void> { await this.#stream(observerService.GetFlows, request, receive); }
+
+  async getAgentEvents(request: GetEventsRequest, receive: Receive<GetAgentEventsResponse>): Promise<void> { await this.#stream(observerService.GetAgentEvents, request, receive); }
+
+  async getDebugEvents(request: GetEventsRequest, receive: Receive<GetDebugEventsResponse>): Promise<void> { await this.#stream(observerService.GetDebugEvents, request, receive); }
+
+  async watchPeers(receive: Receive<ChangeNotification>): Promise<void> { await this.#stream(peerService.Notify, {}, receive); }
+
+  async serverStatus(): Promise<ServerStatusResponse> { return this.#unary(observerService.ServerStatus, {}); }
+
+  async namespaces(): Promise<GetNamespacesResponse> { return this.#unary(observerService.GetNamespaces, {}); }
+
+  async nodes(): Promise<GetNodesResponse> { return this.#unary(observerService.GetNodes, {}); }
+
+  async isHealthy(): Promise<boolean> { return (await this.#unary(healthService.Check, { service: 'observer.Observer' })).status === 1; }
+
+  close(): void { this.#client.close(); }
+
+  async #stream<Request, Response>({ path, requestSerialize, responseDeserialize }: Method<Request, Response>, request: Request, receive: Receive<Response>): Promise<void> {
+    const call = this.#client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, this.#server.metadata);
     try {
-      for await (const response of call) await receive(response as GetFlowsResponse);
+      for await (const response of call) await receive(response as Response);
     } catch (error) {
       throw this.#explain(error);
     } finally {
@@ -61,16 +65,11 @@ export class HubbleClient {
     }
   }
 
-  serverStatus(): Promise<ServerStatusResponse> { return this.#unary(observerService.ServerStatus); }
-
-  namespaces(): Promise<GetNamespacesResponse> { return this.#unary(observerService.GetNamespaces); }
-
-  close(): void { this.#client.close(); }
-
-  async #unary<Response>(method: { path: string; requestSerialize: (request: object) => Buffer; responseDeserialize: (data: Buffer) => Response }): Promise<Response> {
+  async #unary<Request, Response>({ path, requestSerialize, responseDeserialize }: Method<Request, Response>, request: Request): Promise<Response> {
+    const { metadata, requestTimeoutMs } = this.#server;
     try {
       return await new Promise<Response>((resolve, reject) => {
-        this.#client.makeUnaryRequest<object, Response>(method.path, method.requestSerialize, method.responseDeserialize, {}, { deadline: Date.now() + requestTimeoutMs },
+        this.#client.makeUnaryRequest<Request, Response>(path, requestSerialize, responseDeserialize, request, metadata, { deadline: Date.now() + requestTimeoutMs },
           (error, response) => { if (error) reject(error); else resolve(response!); });
       });
     } catch (error) {
@@ -82,9 +81,20 @@ export class HubbleClient {
     const { code, details } = error as Partial<grpc.ServiceError>;
     if (code === undefined) return error;
     // Nobody here cancels a call that is still read: it is how a server that stops ends its streams.
-    if (code === grpc.status.UNAVAILABLE || code === grpc.status.CANCELLED) return new ConfigError(`the server at ${this.#server.address} went away or does not answer`, this.#server.mend);
+    if (code === grpc.status.UNAVAILABLE || code === grpc.status.CANCELLED) return new ServerGone(`the server at ${this.#server.address} went away or does not answer`, this.#server.mend);
     if (code === grpc.status.INVALID_ARGUMENT) return new ConfigError(details ?? 'the server refused the request');
     return new ConfigError(`the server at ${this.#server.address} answered ${grpc.status[code]}: ${details ?? ''}`);
+  }
+}
+
+/** Runs with a connection, and closes it. */
+export async function withClient<Result>(server: Server, run: (client: HubbleClient) => Promise<Result>): Promise<Result> {
+  const client = new HubbleClient(server);
+  try {
+    await client.connect();
+    return await run(client);
+  } finally {
+    client.close();
   }
 }
 
@@ -97,6 +107,6 @@ function checkSocket({ address, mend }: Server): void {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'EACCES' || code === 'EPERM') throw new ConfigError(`${path}: only root may read the flows`, 'run the same command with sudo');
-    throw new ConfigError(`no agent answers at ${path}`, mend);
+    throw new ServerGone(`no agent answers at ${path}`, mend);
   }
 }

@@ -6,13 +6,14 @@ import { instanceOf } from '../agent/instance.ts';
 import { nodeInstance, nodeNames, readCluster } from '../agent/node/cluster.ts';
 
 /** Verbs about all nodes: any of their agents can answer. */
-const ofAll = new Set(['node']);
+const ofAll = new Set(['node', 'relay', 'watch']);
 /** Verbs that need no agent, or are about the cluster as a whole. */
 const ofNone = new Set(['up', 'down', 'agent', 'check']);
 
 /** Puts the instance name of the node's agent in the place of the cluster's. */
 export function selectNode(action: Command, node: string | undefined): void {
-  const instance = action.opts<{ instance?: unknown }>().instance;
+  const { instance, server, inputFile } = action.opts<{ instance?: unknown; server?: string; inputFile?: string }>();
+  if (server !== undefined || inputFile !== undefined) return;
   let verb = action;
   while (verb.parent?.parent) verb = verb.parent;
   if (typeof instance !== 'string' || ofNone.has(verb.name()) || process.getuid?.() !== 0) return;

@@ -8,7 +8,8 @@ import { workloadTable, type WorkloadRow } from '../agent/workload/tables.ts';
 import type { Tell } from '../hubble/fold.ts';
 import type { Flow } from '../hubble/types.ts';
 import { observation_point } from '../bpf/types.gen.ts';
-import { HubbleClient, serverOf } from './hubble-client.ts';
+import { serverOfInstance } from './connection.ts';
+import { HubbleClient } from './hubble-client.ts';
 import type { Followed } from './screen.ts';
 
 const askMs = 1_000;
@@ -79,7 +80,7 @@ export class NodesView implements Followed {
 
   async #follow(instance: Instance): Promise<void> {
     try {
-      const client = new HubbleClient(serverOf(undefined, instance.name));
+      const client = new HubbleClient(serverOfInstance(instance.name));
       await client.getFlows({ follow: true, number: 0 }, ({ flow }) => { if (flow && !this.#stopped && isLastWord(flow)) for (const listener of this.#listeners) listener(flow, 1); });
       client.close();
     } catch (error) {

@@ -133,8 +133,11 @@ const flags: readonly Flag[] = [
 
 export interface FlowFilters { readonly whitelist: FlowFilter[]; readonly blacklist: FlowFilter[] }
 
+/** Filters that stand elsewhere, for when the command line has none of that kind. */
+export type Preset = (name: 'allowlist' | 'denylist') => readonly string[];
+
 /** Adds the flags; the result gives the filters after parsing. */
-export function addFilterFlags(command: Command): () => FlowFilters {
+export function addFilterFlags(command: Command): (preset?: Preset) => FlowFilters {
   const allow = new FilterPair();
   const deny = new FilterPair();
   let negated = false;
@@ -152,14 +155,24 @@ export function addFilterFlags(command: Command): () => FlowFilters {
       });
     });
   }
-  for (const [name, pair] of [['allowlist', allow], ['denylist', deny]] as const) {
+  const given = new Set<string>();
+  const lists = [['allowlist', allow], ['denylist', deny]] as const;
+  for (const [name, pair] of lists) {
     command.option(`--${name} <filter>`, `a FlowFilter as JSON, added to the ${name}`);
-    command.on(`option:${name}`, (value: string) => { inFlag(`--${name}`, value, () => { pair.append(fromJson<FlowFilter>(filterMessage, JSON.parse(value))); }); });
+    command.on(`option:${name}`, (value: string) => {
+      given.add(name);
+      append(name, pair, value);
+    });
   }
-  return () => {
+  return (preset = () => []) => {
+    for (const [name, pair] of lists) if (!given.has(name)) for (const filter of preset(name)) append(name, pair, filter);
     if (negated) throw new ConfigError('--not stands before a filter flag', 'for example --not --verdict DROPPED');
     return { whitelist: allow.filters(), blacklist: deny.filters() };
   };
+}
+
+function append(name: string, pair: FilterPair, filter: string): void {
+  inFlag(`--${name}`, filter, () => { pair.append(fromJson<FlowFilter>(filterMessage, JSON.parse(filter))); });
 }
 
 /** In the words of other command lines: the value, the flag, the reason. */

@@ -17,6 +17,7 @@ export interface SelectorOptions {
   readonly useDefaultFieldMasks: string;
   readonly output: string;
   readonly printPolicyNames?: boolean;
+  readonly explain?: boolean;
 }
 
 const defaultNumber = 20;
@@ -61,7 +62,7 @@ function refuseCombinations({ follow, first, last, all, output, fieldMask }: Sel
   if (fieldMask !== undefined && output !== 'json' && output !== 'jsonpb') refuse(`--field-mask and -o ${output}`, 'use -o json');
 }
 
-function maskOf({ output, fieldMask, useDefaultFieldMasks, printPolicyNames, inputFile }: SelectorOptions): string[] {
+function maskOf({ output, fieldMask, useDefaultFieldMasks, printPolicyNames, explain, inputFile }: SelectorOptions): string[] {
   if (useDefaultFieldMasks !== 'true' && useDefaultFieldMasks !== 'false') throw new ConfigError(`--use-default-field-masks ${useDefaultFieldMasks}: expected true or false`);
   if (fieldMask !== undefined) {
     const paths = fieldMask.split(',').map((path) => path.trim());
@@ -69,7 +70,7 @@ function maskOf({ output, fieldMask, useDefaultFieldMasks, printPolicyNames, inp
     return paths;
   }
   if (output === 'json' || output === 'jsonpb' || useDefaultFieldMasks === 'false' || inputFile !== undefined) return [];
-  return printPolicyNames ? [...printedFields, ...policyFields] : printedFields;
+  return [...printedFields, ...(printPolicyNames ? policyFields : []), ...(explain ? ['uuid'] : [])];
 }
 
 function count(flag: string, text: string): number {

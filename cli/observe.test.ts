@@ -8,7 +8,7 @@ import { describe, expect, test } from '@jest/globals';
 import { Command } from 'commander';
 import { messageOf } from '../agent/errors.ts';
 import { Observer, serveHubble } from '../hubble/observer.ts';
-import { flowOf } from '../hubble/testing.ts';
+import { flowOf, servedOf } from '../hubble/testing.ts';
 import { register } from './observe.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -64,12 +64,23 @@ const flags: { name: string; args: string[]; raw: string[] }[] = [
   { name: 'both families', args: ['-4', '-6'], raw: ['{"ip_version":["IPv4","IPv6"]}'] },
   { name: 'encryption', args: ['--unencrypted'], raw: ['{"encrypted":[false]}'] },
   { name: 'a quote in a value', args: ['--label', 'a\'b'], raw: ['{"source_label":["a\'\'b"]}', '{"destination_label":["a\'\'b"]}'] },
+  { name: 'CEL', args: ['--cel-expression', 'true'], raw: ['{"experimental":{"cel_expression":["true"]}}'] },
+  { name: 'a cluster', args: ['--cluster', 'east'], raw: ['{"source_cluster_name":["east"]}', '{"destination_cluster_name":["east"]}'] },
+  { name: 'clusters of both ends', args: ['--from-cluster', 'east', '--to-cluster', 'west'], raw: ['{"source_cluster_name":["east"],"destination_cluster_name":["west"]}'] },
+  { name: 'all namespaces of both ends', args: ['--from-all-namespaces', '--to-all-namespaces'], raw: ['{"source_pod":["/"],"destination_pod":["/"]}'] },
+  { name: 'a source port', args: ['--from-port', '80'], raw: ['{"source_port":["80"]}'] },
+  { name: 'a name it goes to', args: ['--to-fqdn', 'a.*'], raw: ['{"destination_fqdn":["a.*"]}'] },
+  { name: 'a URL', args: ['--http-url', '^/x'], raw: ['{"http_url":["^/x"]}'] },
+  { name: 'traces', args: ['--ip-trace-id', '7', '--trace-id', 'abc'], raw: ['{"trace_id":["abc"],"ip_trace_id":["7"]}'] },
+  { name: 'a service of either end', args: ['--service', 'shop/web'], raw: ['{"source_service":["shop/web"]}', '{"destination_service":["shop/web"]}'] },
+  { name: 'identity and label it goes to', args: ['--to-identity', 'host', '--to-label', 'app=web'], raw: ['{"destination_label":["app=web"],"destination_identity":[1]}'] },
+  { name: 'a workload of either end', args: ['--workload', 'Deployment/web'], raw: ['{"source_workload":[{"name":"web","kind":"Deployment"}]}', '{"destination_workload":[{"name":"web","kind":"Deployment"}]}'] },
   { name: 'the word flows', args: ['--verdict', 'dropped', 'flows'], raw: ['{"verdict":["DROPPED"]}'] },
 ];
 
 const refused: { name: string; args: string[]; says: RegExp }[] = [
   { name: 'an unknown flag', args: ['--nope', '3'], says: /^unknown flag: --nope$/ },
-  { name: 'another kind of event', args: ['nope'], says: /only flows/ },
+  { name: 'another kind of event', args: ['nope'], says: /only flows, agent-events, debug-events/ },
   { name: 'first and last', args: ['--first', '1', '--last', '1'], says: /--first and --last cannot be combined/ },
   { name: 'first and follow', args: ['--first', '1', '-f'], says: /--first and --follow/ },
   { name: 'last and all', args: ['--all', '--last', '1'], says: /--last and --all/ },
@@ -86,6 +97,9 @@ const refused: { name: string; args: string[]; says: RegExp }[] = [
   { name: 'pod with undirected namespace', args: ['--from-pod', 'a', '-n', 'b'], says: /--namespace and --from-pod cannot/ },
   { name: 'a namespace twice', args: ['--from-pod', 'x/a', '--from-namespace', 'b'], says: /x\/a names its namespace already/ },
   { name: '--not before nothing', args: ['--not'], says: /--not stands before a filter flag/ },
+  { name: 'a default mask that is neither on nor off', args: ['--use-default-field-masks', 'maybe'], says: /--use-default-field-masks maybe: expected true or false/ },
+  { name: 'a group of --top', args: ['--top', 'colour'], says: /Allowed choices are/ },
+  { name: '--explain of a file', args: ['--explain'], says: /--explain asks the agent of this machine/ },
   { name: 'encrypted and unencrypted', args: ['--encrypted', '--unencrypted'], says: /cannot be combined/ },
 ];
 
@@ -117,7 +131,7 @@ describe('from a server', () => {
     const folder = mkdtempSync(join(tmpdir(), 'observe-'));
     const socket = join(folder, 'hubble.sock');
     const observer = new Observer({ nodeName: 'node1', version: '0.1.0' });
-    const close = await serveHubble(observer, socket);
+    const { close } = await serveHubble(servedOf(observer), { socketPath: socket, log: () => undefined });
     try {
       for (let n = 1; n <= 30; n += 1) observer.record(flowOf(n, { event_type: { type: 4, sub_type: 0 }, is_reply: { value: false } }));
       const ask = (...args: string[]): Promise<Outcome> => run(['--server', `unix://${socket}`, ...args], null);
@@ -125,7 +139,7 @@ describe('from a server', () => {
       expect((await ask('--last', '1', '--print-node-name')).out).toMatch(/ \[node1\]: shop\/client \(ID:1001\) -> shop\/web \(ID:1002\) to-endpoint FORWARDED \(\)\n$/);
       expect((await ask('--uuid', 'u-7', '-o', 'json', '--all')).out).toContain('"uuid":"u-7"');
       expect(await ask('--http-status', '9+')).toMatchObject({ rc: 1, err: expect.stringMatching(/invalid status code prefix/) });
-      const following = ask('--follow');
+      const following = ask('--follow', '--reconnect', '0s');
       await new Promise((resolve) => setTimeout(resolve, 200));
       close();
       expect(await following).toMatchObject({ rc: 1, err: expect.stringMatching(/went away/) });
@@ -181,6 +195,16 @@ describe('input', () => {
     expect(err).toMatch(/f:1: no flow: /);
     expect(out.split('\n')).toHaveLength(2);
     expect(out).toContain('\\u001b[31m');
+  });
+
+  test('--debug tells of nodes that are connected too; --silent-errors of nothing', async () => {
+    const connected = { node_status: { state_change: 'NODE_CONNECTED', node_names: ['n1'] } };
+    expect((await runOn([connected], '--debug')).err).toBe('NODE_CONNECTED: n1\n');
+    expect((await runOn([connected])).err).toBe('');
+    const before = process.exitCode;
+    expect(await run(['-s'], '/nowhere/flows')).toEqual({ rc: 0, err: '', out: '' });
+    expect(process.exitCode).toBe(1);
+    process.exitCode = before;
   });
 
   test('a file that is not there', async () => {

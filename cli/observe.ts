@@ -8,12 +8,19 @@ import { createPrinter, outputForms, type OutputForm, type Printer } from '../hu
 import { timeFormats } from '../hubble/print/time-format.ts';
 import { filterMessage } from '../hubble/proto.ts';
 import { compileQuery } from '../hubble/query.ts';
-import type { FlowFilter, GetFlowsRequest, GetFlowsResponse } from '../hubble/types.ts';
-import { HubbleClient, serverOf } from './hubble-client.ts';
+import type { FlowFilter, GetFlowsResponse } from '../hubble/types.ts';
+import { connectionFlags, connectionOf, givenFlags } from './connection.ts';
+import { tally } from './edges.ts';
+import { explanationOf } from './observe-explain.ts';
+import { observeEvents, type EventKind } from './observe-events.ts';
+import { followFlows } from './observe-follow.ts';
 import { addFilterFlags, type FlowFilters } from './observe-flags.ts';
 import { readFlows } from './observe-input.ts';
 import { requestOf, type SelectorOptions } from './observe-request.ts';
 import { parseDurationMs } from './observe-times.ts';
+import { chosenInstance } from './options.ts';
+import { Settings } from './settings.ts';
+import { groupings, type Grouping } from './tally.ts';
 
 interface ObserveOptions extends SelectorOptions {
   readonly output: OutputForm;
@@ -25,10 +32,9 @@ interface ObserveOptions extends SelectorOptions {
   readonly color: 'auto' | 'always' | 'never';
   readonly silentErrors?: boolean;
   readonly printRawFilters?: boolean;
-  readonly debug?: boolean;
-  readonly server?: string;
-  readonly instance: string;
-  readonly timeout: string;
+  readonly reconnect: string;
+  readonly explain?: boolean;
+  readonly top?: Grouping;
 }
 
 /** Where the lines go; tests pass their own. */
@@ -49,7 +55,7 @@ const standardOutput: Output = {
 
 export function register(program: Command, output: Output = standardOutput): void {
   const command = program.command('observe').description('flows, as they are judged: what was allowed, what was dropped and by which policy')
-    .argument('[what]', 'flows', 'flows')
+    .argument('[what]', 'flows, agent-events or debug-events', 'flows')
     .allowUnknownOption().allowExcessArguments();
   addSelectorFlags(command);
   const filters = addFilterFlags(command);
@@ -58,7 +64,9 @@ export function register(program: Command, output: Output = standardOutput): voi
     .action(async (what: string, options: ObserveOptions) => {
       refuseUnknown(what, command.args);
       try {
-        await observe(options, filters(), output);
+        const settings = new Settings(givenFlags(command));
+        if (what === 'flows') await observe(command, options, filters((name) => settings.filters(name)), output);
+        else await events(what as EventKind, command, options, filters(), output);
       } catch (error) {
         if (options.silentErrors !== true) throw error instanceof RequestError ? new ConfigError(error.message) : error;
         process.exitCode = 1;
@@ -90,53 +98,74 @@ function addOutputFlags(command: Command): void {
     .addOption(new Option('--color <when>', 'colours in the compact form').choices(['auto', 'always', 'never']).default('auto'))
     .option('-s, --silent-errors', 'only the exit code tells of an error')
     .option('--print-raw-filters', 'the filters as they are sent, and nothing else')
-    .option('--debug', 'tells of connected nodes too')
-    .addOption(new Option('--server <address>', 'unix:///PATH or HOST:PORT instead of the agent of this machine').env('HUBBLE_SERVER'))
-    .addOption(new Option('--timeout <duration>', 'how long to wait for a connection').default('5s').env('HUBBLE_TIMEOUT'))
-    .addOption(new Option('--instance <name>', 'the agent that is meant, when several run on this machine').default('default').env('WEIR_INSTANCE'));
+    .option('--explain', 'under each drop, why')
+    .addOption(new Option('--top <group>', 'live: the busiest of each group').choices([...groupings]))
+    .option('--reconnect <duration>', 'with --follow: how long a server may be away', '30s');
+  connectionFlags(command);
 }
+
+/** What --top knows before the first new flow. */
+const topWindowMs = 10_000;
+
+const kinds = new Set(['flows', 'agent-events', 'debug-events']);
 
 function refuseUnknown(what: string, rest: readonly string[]): void {
   const flag = rest.find((argument) => argument.startsWith('-'));
   if (flag !== undefined) throw new ConfigError(`unknown flag: ${flag.split('=')[0]}`, 'see ./weir observe --help');
-  if (what !== 'flows' || rest.length > 1) throw new ConfigError(`observe ${rest.join(' ')}: only flows can be observed`, 'see ./weir observe --help');
+  if (!kinds.has(what) || rest.length > 1) throw new ConfigError(`observe ${rest.join(' ')}: only ${[...kinds].join(', ')} can be observed`, 'see ./weir observe --help');
 }
 
-async function observe(options: ObserveOptions, filters: FlowFilters, output: Output): Promise<void> {
+async function observe(command: Command, options: ObserveOptions, filters: FlowFilters, output: Output): Promise<void> {
   if (options.printRawFilters === true) {
     output.write(rawFilters(filters));
     return;
   }
   const request = requestOf(options, filters, Date.now());
-  const printer = printerOf(options, output);
+  const printer = printerOf(command, options, output);
   const receive = (response: GetFlowsResponse): void | Promise<void> => {
     printer.print(response);
+    if (options.explain === true) return explain(command, response, output);
     // A pipe that is read slowly slows the server down, it does not fill this process.
     return output.drained();
   };
+  if (options.explain === true) refuseExplain(command, options);
+  if (options.top !== undefined) {
+    await tally(options.top, connectionOf(command), filters, { windowMs: topWindowMs, follow: true, json: options.output === 'json' });
+    return;
+  }
   if (options.inputFile !== undefined) await readFlows(options.inputFile, compileQuery(request), receive, output.writeError);
-  else await fromServer(options, request, receive);
+  else {
+    const reconnectMs = parseDurationMs(options.reconnect);
+    if (reconnectMs === undefined) throw new ConfigError(`--reconnect ${options.reconnect}: expected a duration`, 'use for example 30s');
+    await followFlows(connectionOf(command), request, receive, { reconnectMs: request.follow === true ? reconnectMs : 0, tell: output.writeError });
+  }
   printer.finish();
 }
 
-async function fromServer(options: ObserveOptions, request: GetFlowsRequest, receive: (response: GetFlowsResponse) => void | Promise<void>): Promise<void> {
-  const timeoutMs = parseDurationMs(options.timeout);
-  if (timeoutMs === undefined) throw new ConfigError(`--timeout ${options.timeout}: expected a duration`, 'use for example 5s');
-  const client = new HubbleClient(serverOf(options.server, options.instance));
-  try {
-    await client.connect(timeoutMs);
-    await client.getFlows(request, receive);
-  } finally {
-    client.close();
-  }
+/** Only the agent that judged can explain, and only between lines. */
+function refuseExplain(command: Command, { inputFile, output }: ObserveOptions): void {
+  if (inputFile !== undefined || 'server' in givenFlags(command)) throw new ConfigError('--explain asks the agent of this machine', 'leave --server and --input-file out');
+  if (output !== 'compact' && output !== 'dict') throw new ConfigError(`--explain and -o ${output} cannot be combined`, 'use -o compact');
 }
 
-function printerOf(options: ObserveOptions, { write, writeError, isTerminal }: Output): Printer {
+async function explain(command: Command, response: GetFlowsResponse, output: Output): Promise<void> {
+  output.write(await explanationOf(chosenInstance(command.opts<{ instance: string }>()), response));
+  await output.drained();
+}
+
+/** Of the flags of flows, events know those that say how many, from when and how to print. */
+async function events(kind: EventKind, command: Command, options: ObserveOptions, { whitelist, blacklist }: FlowFilters, output: Output): Promise<void> {
+  if (whitelist.length + blacklist.length > 0) throw new ConfigError(`observe ${kind}: filters are for flows`, 'leave the filter flags out');
+  const { field_mask: _, whitelist: __, blacklist: ___, ...request } = requestOf(options, { whitelist, blacklist }, Date.now());
+  await observeEvents(kind, connectionOf(command), request, { ...options, write: output.write, drained: output.drained });
+}
+
+function printerOf(command: Command, options: ObserveOptions, { write, writeError, isTerminal }: Output): Printer {
   const colored = options.color === 'always' || (options.color === 'auto' && isTerminal && process.env['NO_COLOR'] === undefined);
   return createPrinter({
     form: options.output, write, writeError,
     timeFormat: options.timeFormat, nodeName: options.printNodeName === true, policyNames: options.printPolicyNames === true,
-    numeric: options.numeric === true, translate: flagValue('--ip-translation', options.ipTranslation), debug: options.debug === true,
+    numeric: options.numeric === true, translate: flagValue('--ip-translation', options.ipTranslation), debug: new Settings(givenFlags(command)).flag('debug'),
     colors: colored ? ansiColors : noColors,
     bareFlow: options.output === 'json' && (process.env['HUBBLE_COMPAT'] ?? '').split(',').includes('legacy-json-output'),
   });

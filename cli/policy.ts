@@ -7,6 +7,7 @@ import { answers, printLines } from './policy-cases.ts';
 import { register as registerAudit } from './policy-audit.ts';
 import { register as registerDiff } from './policy-diff.ts';
 import { register as registerList } from './policy-list.ts';
+import { register as registerSimulate } from './policy-simulate.ts';
 import { register as registerVerdict } from './policy-verdict.ts';
 import { printObject, printable } from './print.ts';
 
@@ -48,6 +49,7 @@ export function register(program: Command): void {
   registerAudit(policy);
   registerVerdict(policy);
   registerDiff(policy);
+  registerSimulate(policy);
 
   policy.command('selector')
     .description('matches the selectors of a file of cases, one JSON line each')

@@ -13,6 +13,7 @@ import { maxNodes, readCluster } from '../agent/node/cluster.ts';
 import { runningAgent } from '../agent/node/lock.ts';
 import type { Tunnel } from '../agent/node/tables.ts';
 import { processOf } from '../agent/workload/process.ts';
+import { hubbleFlags, hubbleOf, type HubbleWords } from './hubble-flags.ts';
 import { chosenInstance, instanceFlag, instanceOption, wholeNumber } from './options.ts';
 import { printError } from './print.ts';
 import { Screen } from './screen.ts';
@@ -20,7 +21,7 @@ import { Screen } from './screen.ts';
 /** The agent with all its libraries: loaded by the verbs that need it, so that the others start fast. */
 const loadAgent = async () => import('../agent/agent.ts');
 
-interface UpOptions { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode; readonly conntrackEntries?: number;
+interface UpOptions extends HubbleWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode; readonly conntrackEntries?: number;
   readonly nodes?: number; readonly tunnel: Tunnel; readonly underlay: 'ipv4' | 'ipv6' }
 
 const startTimeoutMs = 60_000;
@@ -28,7 +29,7 @@ const stopTimeoutMs = 30_000;
 const pollMs = 50;
 
 export function register(program: Command): void {
-  program.command('up').description('runs the workloads of a directory under its policies, until Ctrl-C').argument('<dir>', 'a directory of Kubernetes YAML')
+  hubbleFlags(program.command('up')).description('runs the workloads of a directory under its policies, until Ctrl-C').argument('<dir>', 'a directory of Kubernetes YAML')
     .option('-d, --detach', 'in the background; ./weir down ends it').option('--allow-root', 'workloads may run as uid 0 (still without any capability)')
     .option('--ipv4-range <prefix>', 'addresses of the workloads').option('--ipv6-range <prefix>', 'addresses of the workloads')
     .option('--conntrack-entries <n>', 'connections that are tracked at the same time (262144)', entriesOf)
@@ -82,7 +83,7 @@ async function up(dir: string, options: UpOptions): Promise<void> {
   const explain = `./weir explain --last-drop${instanceFlag(options.instance)}`;
   const screen = new Screen(process.stdout, dir, () => explain);
   const agentOptions: AgentOptions = {
-    instance: chosenInstance(options), ranges: await rangesOf(options), dir, allowRoot: options.allowRoot === true,
+    instance: chosenInstance(options), ranges: await rangesOf(options), dir, allowRoot: options.allowRoot === true, hubble: hubbleOf(options),
     ...(options.attach === undefined ? {} : { attachMode: options.attach }), ...(options.conntrackEntries === undefined ? {} : { connections: options.conntrackEntries }),
     log: (line) => { screen.log(line); },
   };
@@ -99,6 +100,7 @@ async function up(dir: string, options: UpOptions): Promise<void> {
 
 async function upNodes(dir: string, options: UpOptions, count: number): Promise<void> {
   requireRoot();
+  if (Object.keys(hubbleOf(options)).length > 0) throw new ConfigError('--hubble-* and --metrics-listen are for one node', 'leave out --nodes; ./weir relay puts the nodes of this machine together');
   const [{ Nodes }, { NodesView }, { nodeInstance }, { checkTrusted }] = await Promise.all(
     [import('./nodes.ts'), import('./nodes-view.ts'), import('../agent/node/cluster.ts'), import('../agent/directory/trust.ts')]);
   checkTrusted(resolve(dir));

@@ -1,21 +1,28 @@
-// The gRPC side of the observer: observer.Observer and grpc.health.v1.Health on a unix socket that only root can open.
-import { rmSync } from 'node:fs';
+// The gRPC side of an agent's observer: observer.Observer, peer.Peer, health and reflection, on a unix socket and, when asked, on TCP.
 import grpc from '@grpc/grpc-js';
+import { streamAgentEvents, type AgentEvents } from './agent-events.ts';
 import { RequestError } from './errors.ts';
 import { compileEntryFilters } from './filters/raw.ts';
+import { Health } from './health.ts';
+import { listenTcp, listenUnix, type Listen } from './listen.ts';
 import type { Observer } from './observer.ts';
-import { healthService, observerService, type HealthCheckRequest, type HealthCheckResponse } from './proto.ts';
+import type { Peers } from './peer.ts';
+import { observerService } from './proto.ts';
 import { compileQuery, type Query } from './query.ts';
+import { addReflection } from './reflection.ts';
 import { FlowStream } from './stream.ts';
-import type { GetFlowsRequest, GetFlowsResponse } from './types.ts';
+import { nodeState, type GetEventsRequest, type GetFlowsRequest, type GetFlowsResponse, type GetNodesResponse } from './types.ts';
 
-const serving: HealthCheckResponse = { status: 1 };
-const services = new Set(['', 'observer.Observer', 'grpc.health.v1.Health']);
+/** What an agent offers. */
+export interface Served {
+  readonly observer: Observer;
+  readonly events: AgentEvents;
+  readonly peers: Peers;
+}
+
+const services = ['observer.Observer', 'peer.Peer', 'grpc.health.v1.Health'];
 
 type FlowsCall = grpc.ServerWritableStream<GetFlowsRequest, GetFlowsResponse | Buffer>;
-
-const unimplemented = (name: string): Partial<grpc.StatusObject> =>
-  ({ code: grpc.status.UNIMPLEMENTED, details: `${name}: this agent does not offer it; GetFlows, GetNamespaces and ServerStatus it does` });
 
 function getFlows(observer: Observer, call: FlowsCall): void {
   let query: Query;
@@ -37,46 +44,73 @@ function getFlows(observer: Observer, call: FlowsCall): void {
   stream.run();
 }
 
+/** An agent knows the flows of its own node only. */
+function nodesOf({ observer, peers }: Served): GetNodesResponse {
+  const { version, uptime_ns: uptime, num_flows: kept, max_flows: capacity, seen_flows: seen } = observer.status();
+  const self = peers.list().find(({ name }) => name === observer.nodeName);
+  const serverName = self?.serverName;
+  return {
+    nodes: [{
+      name: observer.nodeName, address: self?.address ?? '', state: nodeState.connected, version: version!, uptime_ns: uptime!, num_flows: kept!, max_flows: capacity!, seen_flows: seen!,
+      tls: { enabled: serverName !== undefined, ...(serverName !== undefined && { server_name: serverName }) },
+    }],
+  };
+}
+
 /** Adds the services; agents, and tests with a server of their own, call it. */
-export function addServices(server: grpc.Server, observer: Observer): void {
+export function addServices(server: grpc.Server, served: Served): void {
+  const { observer } = served;
   const versioned = <Call extends { sendMetadata: (metadata: grpc.Metadata) => void }>(call: Call): Call => {
     const metadata = new grpc.Metadata();
     metadata.set('hubble-server-version', observer.version);
     call.sendMetadata(metadata);
     return call;
   };
-  const refuseStream = (name: string) => (call: grpc.ServerWritableStream<object, object>) => { call.emit('error', unimplemented(name)); };
+  type UnaryCall = grpc.ServerUnaryCall<object, object>;
+  const unary = (answer: () => object) => (call: UnaryCall, done: grpc.sendUnaryData<object>): void => { versioned(call); done(null, answer()); };
   server.addService(observerService, {
     GetFlows: (call: FlowsCall) => { getFlows(observer, versioned(call)); },
-    GetAgentEvents: refuseStream('GetAgentEvents'),
-    GetDebugEvents: refuseStream('GetDebugEvents'),
-    GetNodes: (_: unknown, done: grpc.sendUnaryData<object>) => { done(unimplemented('GetNodes')); },
-    GetNamespaces: (call: grpc.ServerUnaryCall<object, object>, done: grpc.sendUnaryData<object>) => { versioned(call); done(null, observer.namespaces()); },
-    ServerStatus: (call: grpc.ServerUnaryCall<object, object>, done: grpc.sendUnaryData<object>) => { versioned(call); done(null, observer.status()); },
+    GetAgentEvents: (call: Parameters<typeof streamAgentEvents>[1]) => { streamAgentEvents(served.events, versioned(call)); },
+    // Nothing here writes debug events: none are there, and who follows waits.
+    GetDebugEvents: (call: grpc.ServerWritableStream<GetEventsRequest, object>) => { if (versioned(call).request.follow !== true) call.end(); },
+    GetNodes: unary(() => nodesOf(served)),
+    GetNamespaces: unary(() => observer.namespaces()),
+    ServerStatus: unary(() => observer.status()),
   });
-  server.addService(healthService, {
-    Check: (call: grpc.ServerUnaryCall<HealthCheckRequest, HealthCheckResponse>, done: grpc.sendUnaryData<HealthCheckResponse>) => {
-      if (services.has(call.request.service ?? '')) done(null, serving);
-      else done({ code: grpc.status.NOT_FOUND, details: `unknown service ${JSON.stringify(call.request.service)}` });
-    },
-  });
+  served.peers.addTo(server);
+  new Health(services).addTo(server);
+  addReflection(server, services);
 }
 
-/** The folder of the socket must exist. The result closes it and ends every stream. */
-export async function serveHubble(observer: Observer, socketPath: string): Promise<() => void> {
+export interface ServeOptions {
+  /** Its folder must exist. */
+  readonly socketPath: string;
+  readonly listen?: Listen;
+  readonly log: (line: string) => void;
+}
+
+export interface Serving {
+  /** Of the TCP listener. */
+  readonly port: number | undefined;
+  /** Ends every stream. */
+  readonly close: () => void;
+}
+
+/** Throws RequestError when it cannot listen where it shall. */
+export async function serveHubble(served: Served, { socketPath, listen, log }: ServeOptions): Promise<Serving> {
   const server = new grpc.Server();
-  addServices(server, observer);
-  rmSync(socketPath, { force: true });
-  const mask = process.umask(0o177); // the socket is 0600 from its first moment
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.bindAsync(`unix://${socketPath}`, grpc.ServerCredentials.createInsecure(), (error) => { if (error) reject(error); else resolve(); });
-    });
-  } finally {
-    process.umask(mask);
-  }
-  return () => {
+  addServices(server, served);
+  const removeSocket = await listenUnix(server, socketPath);
+  const close = (): void => {
     server.forceShutdown();
-    rmSync(socketPath, { force: true });
+    removeSocket();
   };
+  if (listen === undefined) return { port: undefined, close };
+  try {
+    const tcp = await listenTcp(server, listen, log);
+    return { port: tcp.port, close: () => { close(); tcp.close(); } };
+  } catch (error) {
+    close();
+    throw error;
+  }
 }

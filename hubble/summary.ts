@@ -31,6 +31,10 @@ function icmpText({ type = 0, code = 0 }: Icmp, types: Readonly<Record<number, s
   return detail === undefined ? name : `${name}(${detail})`;
 }
 
+/** "EchoRequest", "DestinationUnreachable(Port)". */
+export const icmp4Text = (icmp: Icmp): string => icmpText(icmp, icmp4Types, icmp4Codes);
+export const icmp6Text = (icmp: Icmp): string => icmpText(icmp, icmp6Types, icmp6Codes);
+
 export function summarize(l4: Layer4): string {
   if (l4.TCP) {
     const flags = l4.TCP.flags ?? {};
@@ -38,7 +42,7 @@ export function summarize(l4: Layer4): string {
   }
   if (l4.UDP) return 'UDP';
   if (l4.SCTP) return 'SCTP';
-  if (l4.ICMPv4) return `ICMPv4 ${icmpText(l4.ICMPv4, icmp4Types, icmp4Codes)}`;
-  if (l4.ICMPv6) return `ICMPv6 ${icmpText(l4.ICMPv6, icmp6Types, icmp6Codes)}`;
+  if (l4.ICMPv4) return `ICMPv4 ${icmp4Text(l4.ICMPv4)}`;
+  if (l4.ICMPv6) return `ICMPv6 ${icmp6Text(l4.ICMPv6)}`;
   return '';
 }

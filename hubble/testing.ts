@@ -1,5 +1,9 @@
-// Records, flows and look-ups that tests start from.
+// Records, flows, look-ups and servers that tests start from.
+import { AgentEvents } from './agent-events.ts';
 import type { Lookups } from './flow.ts';
+import type { Observer } from './observer.ts';
+import { Peers } from './peer.ts';
+import type { Served } from './serve.ts';
 import { field, headerBytes, judgementField, recordBytes, slotBytes } from './record.ts';
 import type { FlowRecord, Judgement } from '../bpf/types.gen.ts';
 import type { Flow } from './types.ts';
@@ -38,6 +42,8 @@ export const flowOf = (n: number, changes: Partial<Flow> = {}): Flow => ({
   source: { identity: 1001, namespace: 'shop', pod_name: 'client' }, destination: { identity: 1002, namespace: 'shop', pod_name: 'web' }, ...changes,
 });
 
+/** What an agent would serve, with nothing but flows in it. */
+export const servedOf = (observer: Observer): Served => ({ observer, events: new AgentEvents(observer.nodeName, observer.now), peers: new Peers() });
 /** As the kernel writes them into its ring: each behind its header. */
 export function slotsOf(...records: readonly FlowRecord[]): Uint8Array {
   const slots = new Uint8Array(records.length * slotBytes);

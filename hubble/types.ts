@@ -107,6 +107,39 @@ export interface ServerStatusResponse {
 }
 export interface GetNamespacesResponse { namespaces?: { cluster?: string; namespace?: string }[] }
 
+
+/** `GetAgentEventsRequest` and `GetDebugEventsRequest`. */
+export interface GetEventsRequest { number?: Uint64; follow?: boolean; since?: Timestamp; until?: Timestamp; first?: boolean }
+export interface AgentEvent {
+  type?: number;
+  agent_start?: { time?: Timestamp };
+  policy_update?: { labels?: string[]; revision?: Uint64; rule_count?: Uint64 };
+  endpoint_regenerate?: { id?: Uint64; labels?: string[]; error?: string };
+  endpoint_update?: { id?: Uint64; labels?: string[]; error?: string; pod_name?: string; namespace?: string };
+  ipcache_update?: { cidr?: string; identity?: number; old_identity?: { value?: number }; host_ip?: string; old_host_ip?: string; namespace?: string; pod_name?: string };
+}
+export interface GetAgentEventsResponse { agent_event?: AgentEvent; node_name?: string; time?: Timestamp }
+export interface GetDebugEventsResponse { debug_event?: object; node_name?: string; time?: Timestamp }
+
+export interface Node {
+  name?: string; version?: string; address?: string; state?: number; tls?: { enabled?: boolean; server_name?: string };
+  uptime_ns?: Uint64; num_flows?: Uint64; max_flows?: Uint64; seen_flows?: Uint64;
+}
+export interface GetNodesResponse { nodes?: Node[] }
+
+/** Of the Peer service. */
+export interface ChangeNotification { name?: string; address?: string; type?: number; tls?: { server_name?: string } }
+
+export interface ReflectionRequest {
+  host?: string; file_by_filename?: string; file_containing_symbol?: string; file_containing_extension?: object; all_extension_numbers_of_type?: string; list_services?: string;
+}
+export interface ReflectionResponse {
+  valid_host?: string; original_request?: ReflectionRequest;
+  file_descriptor_response?: { file_descriptor_proto?: Uint8Array[] };
+  list_services_response?: { service?: { name?: string }[] };
+  error_response?: { error_code?: number; error_message?: string };
+}
+
 /** `enum Verdict`; the other enums are read from the proto files where they are needed by name. */
 export const verdict = { forwarded: 1, dropped: 2, error: 3, audit: 4, redirected: 5, traced: 6, translated: 7 } as const;
 /** `CiliumEventType.type`. */
@@ -115,3 +148,11 @@ export const eventType = { drop: 1, debug: 2, capture: 3, trace: 4, policyVerdic
 export const lostEventSource = { kernelRing: 1, observerQueue: 2, hubbleRing: 3 } as const;
 /** `enum FlowType`. */
 export const flowType = { l3l4: 1, l7: 2, sock: 3 } as const;
+/** `enum NodeState` of the relay. */
+export const nodeState = { connected: 1, unavailable: 2, gone: 3, error: 4 } as const;
+/** `enum ChangeNotificationType` of the Peer service. */
+export const peerChange = { added: 1, deleted: 2, updated: 3 } as const;
+/** `enum AgentEventType`. */
+export const agentEventType = {
+  agentStarted: 2, policyUpdated: 3, policyDeleted: 4, endpointRegenerated: 5, endpointCreated: 7, endpointDeleted: 8, ipcacheUpserted: 9, ipcacheDeleted: 10,
+} as const;

@@ -5,7 +5,7 @@ import { Cluster, pod, policy } from './cluster.ts';
 import { hasNetem } from './modules.ts';
 import { idle, server } from './programs.ts';
 
-const bytes = 1 << 20;
+const bytes = 1 << 18;
 
 /** Sends numbered bytes through an echo on each of some connections and prints how many came back right. */
 const transfer = (address: string): string[] => ['python3', '-c', `

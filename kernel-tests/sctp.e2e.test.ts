@@ -17,18 +17,24 @@ for port in (8080, 9090):
     for family, address in ((socket.AF_INET, '0.0.0.0'), (socket.AF_INET6, '::')): threading.Thread(target=listen, args=(family, address, port)).start()
 `];
 
-/** Prints what became of an association: open, refused, silent. */
-const dial = (address: string, port: number): string[] => ['python3', '-c', `
-import socket
-s = socket.socket(socket.AF_INET6 if ':' in '${address}' else socket.AF_INET, socket.SOCK_STREAM, 132)
-s.settimeout(3)
-try:
-    s.connect(('${address}', ${port})); s.sendall(b'x' * 5000)
-    count = 0
-    while count < 5000: count += len(s.recv(65536))
-    print('open')
-except ConnectionRefusedError: print('refused')
-except TimeoutError: print('silent')
+/** Prints what became of an association to each port: open, refused, silent. */
+const dial = (address: string, ports: readonly number[]): string[] => ['python3', '-c', `
+import socket, threading
+answers = {}
+def one(port):
+    s = socket.socket(socket.AF_INET6 if ':' in '${address}' else socket.AF_INET, socket.SOCK_STREAM, 132)
+    s.settimeout(4)
+    try:
+        s.connect(('${address}', port)); s.sendall(b'x' * 5000)
+        count = 0
+        while count < 5000: count += len(s.recv(65536))
+        answers[port] = 'open'
+    except ConnectionRefusedError: answers[port] = 'refused'
+    except TimeoutError: answers[port] = 'silent'
+threads = [threading.Thread(target=one, args=(port,)) for port in ${JSON.stringify(ports)}]
+for t in threads: t.start()
+for t in threads: t.join()
+print(*(f'{port} {answers.get(port)}' for port in ${JSON.stringify(ports)}), sep=', ')
 `];
 
 const scenario = hasSctp() ? describe : describe.skip;
@@ -45,22 +51,20 @@ scenario('SCTP sockets', () => {
       ],
     });
     const { ipv4 } = cluster.address('default/server');
-    await cluster.until('the server listens', () => cluster.on('node', ...dial(ipv4, 8080)).out.trim() === 'open');
+    await cluster.until('the server listens', () => cluster.on('node', ...dial(ipv4, [8080])).out.trim() === '8080 open');
   }, 120_000);
   afterAll(async () => { await cluster.close(); });
 
   const rows = [
-    { name: 'an association on the port that is allowed', from: 'client', port: 8080, answer: 'open' },
-    { name: 'another port', from: 'client', port: 9090, answer: 'silent' },
-    { name: 'another workload', from: 'stranger', port: 8080, answer: 'silent' },
-    { name: 'the local host', from: 'node', port: 9090, answer: 'open' },
-    { name: 'nobody listens', from: 'node', port: 7070, answer: 'refused' },
+    { name: 'the port that is allowed, another port', from: 'client', answers: '8080 open, 9090 silent' },
+    { name: 'another workload', from: 'stranger', answers: '8080 silent' },
+    { name: 'the local host: every port; where nobody listens it is refused', from: 'node', answers: '9090 open, 7070 refused' },
   ] as const;
   describe.each(['ipv4', 'ipv6'] as const)('%s', (family) => {
-    test.each(rows)('$name', ({ from, port, answer }) => {
-      const words = dial(cluster.address('default/server')[family], port);
+    test.each(rows)('$name', ({ from, answers }) => {
+      const words = dial(cluster.address('default/server')[family], answers.split(', ').map((one) => parseInt(one, 10)));
       const { out, error } = from === 'node' ? cluster.on('node', ...words) : cluster.exec(`default/${from}`, ...words);
-      expect(`${out.trim()}${error}`).toBe(answer);
+      expect(`${out.trim()}${error}`).toBe(answers);
     });
   });
 });

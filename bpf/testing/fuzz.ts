@@ -1,5 +1,6 @@
 // Random frames through from_workload, each compared with the model: verdict, reason, record, counter and the frame that comes out.
 import { droppedIn } from '../../agent/datapath/maps.ts';
+import { setQuota } from '../../agent/datapath/usage.ts';
 import type { EndpointRow } from '../../agent/endpoint/tables.ts';
 import { RESERVED } from '../../agent/identity/reserved.ts';
 import type { IpcacheRow } from '../../agent/ipcache/tables.ts';
@@ -7,7 +8,7 @@ import { identityOf, makeWorld, type World } from '../../agent/policy/offline.ts
 import { makeRandom } from '../../agent/policy/random-cases.ts';
 import { PolicyReconciler } from '../../agent/policy/reconciler.ts';
 import { verdict } from '../../agent/policy/verdict.ts';
-import { drop_reason, flow_event } from '../types.gen.ts';
+import { drop_reason, flow_event, limit } from '../types.gen.ts';
 import { Bench, here } from './bench.ts';
 import { Model, type Expected } from './model.ts';
 import { randomFrame, type Scene } from './random-frames.ts';
@@ -38,7 +39,13 @@ const makeScene = (): World => makeWorld({
 
 const denialOf = { 'none': 0, 'allow': 0, 'deny': drop_reason.DROP_POLICY_DENY, 'default-deny': drop_reason.DROP_POLICY_DENIED } as const;
 
-export interface Difference { readonly seed: number; readonly number: number; readonly frame: string; readonly expected: Expected; readonly found: object }
+export interface Difference { /** Of the frame that is judged otherwise, among those given. */ readonly number: number; readonly expected: Expected; readonly found: object }
+
+/** Of one seed. */
+export function framesOf(seed: number, count: number): Uint8Array[] {
+  const random = makeRandom(seed);
+  return Array.from({ length: count }, () => randomFrame(random, scene)).filter(isTaken);
+}
 
 export class Fuzz {
   readonly #bench = new Bench();
@@ -56,18 +63,18 @@ export class Fuzz {
     await new PolicyReconciler(this.#bench.datapath).apply(this.#world.image, [...rows, row(`${host.ipv4}/32`, RESERVED.host, 0, true), row(`${host.ipv6}/128`, RESERVED.host, 0, true)], ends);
   }
 
-  /** A fresh table of connections, then `count` frames of one seed. Ends at the first difference. */
-  run(seed: number, count: number): Difference | undefined {
+  /** Sends the frames one after another on fresh tables. Ends at the first difference. */
+  run(frames: readonly Uint8Array[]): Difference | undefined {
     const { datapath } = this.#bench;
-    for (const map of [datapath.conntrack, datapath.fragments]) for (const [key] of map.entries()) (map as typeof datapath.conntrack).delete(key as never);
-    const random = makeRandom(seed);
+    for (const [key] of datapath.conntrack.entries()) datapath.conntrack.delete(key);
+    for (const [key] of datapath.fragments.entries()) datapath.fragments.delete(key);
+    new Uint8Array(datapath.usage.buffer).fill(0);
+    setQuota(datapath.usage, limit.MAX_CONNECTIONS);
     const model = new Model({ self: { ipv4: address.ipv4(0), ipv6: address.ipv6(0), mac }, place: (to) => this.#place(to), denial: (flow) => this.#denial(flow) });
-    for (let number = 0; number < count; number += 1) {
-      const frame = randomFrame(random, scene);
-      if (!isTaken(frame)) continue;
+    for (const [number, frame] of frames.entries()) {
       const expected = model.expect(frame);
       const found = this.#send(frame, expected);
-      if (found !== undefined) return { seed, number, frame: Buffer.from(frame).toString('hex'), expected, found };
+      if (found !== undefined) return { number, expected, found };
     }
     return undefined;
   }

@@ -4,7 +4,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError } from '../../agent/errors.ts';
+import { ConfigError, messageOf } from '../../agent/errors.ts';
 import { cached, cacheFolder } from './cache.ts';
 import { packageOf, type Kernel } from './kernels.ts';
 
@@ -45,6 +45,9 @@ function othersOf(kernel: Kernel, cwd: string): string {
   return apt(kernel, 'apt-cache', ['search', '--names-only', `^linux-image-${series}[.0-9].*-cloud-amd64$`], cwd).split('\n').map((line) => line.split(' ')[0]).filter(Boolean).join(', ');
 }
 
+/** apt's own lines of an error. */
+const aptErrors = (error: unknown): string => (error as { stderr?: string }).stderr?.match(/^E: .*/gm)?.join(' ') ?? messageOf(error);
+
 function download(kernel: Kernel, draft: string): void {
   const folder = `${draft}.d`;
   mkdirSync(folder);
@@ -54,7 +57,7 @@ function download(kernel: Kernel, draft: string): void {
     apt(kernel, 'apt-get', ['download', `${name}=${kernel.version}`], folder);
   } catch (error) {
     const others = othersOf(kernel, folder);
-    throw new ConfigError(`kernel ${kernel.name}: apt-get download ${name}=${kernel.version}: ${error instanceof Error ? error.message : String(error)}`,
+    throw new ConfigError(`kernel ${kernel.name}: apt-get download ${name}=${kernel.version}: ${aptErrors(error)}`,
       `the archive has: ${others === '' ? 'none of this series' : others}; put one into kernel-tests/vm/kernels.ts`);
   }
   const file = join(folder, readdirSync(folder).find((one) => one.endsWith('.deb'))!);

@@ -21,7 +21,7 @@ export interface Group {
 }
 
 export const groups: readonly Group[] = [
-  { name: 'packet tables', files: /^bpf\/(?!conformance|verdict|generate|verify).*\.test\.ts$/, quick: /^bpf\/(connection|from_workload|to_workload|from_netdev|fragments)\.test\.ts$/ },
+  { name: 'packet tables', files: /^bpf\/(?!conformance|verdict|generate|verify).*\.test\.ts$/, quick: /^bpf\/(connection|from_workload|from_netdev)\.test\.ts$/ },
   { name: 'verdict tables', files: /^bpf\/(conformance|verdict)\.test\.ts$/, quick: /^bpf\/verdict\.test\.ts$/ },
   { name: 'policy end to end', files: /^kernel-tests\/policy\.e2e\.test\.ts$/ },
   { name: 'fragments end to end', files: /^kernel-tests\/fragments\.e2e\.test\.ts$/ },

@@ -1,0 +1,82 @@
+// weir_*: what the agent knows of itself, for Prometheus; read when somebody asks. Every counter of a loss is among them.
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import type { AgentEvents } from '../../hubble/agent-events.ts';
+import type { Exporter } from '../../hubble/exporter/exporter.ts';
+import type { Collected, Sample } from '../../hubble/metrics/registry.ts';
+import type { Observer } from '../../hubble/observer.ts';
+import { counter, limit } from '../../bpf/types.gen.ts';
+import type { Tables } from '../agent.ts';
+import { droppedIn, type Datapath } from '../datapath/maps.ts';
+import { heldOf } from '../datapath/usage.ts';
+import { version } from '../version.ts';
+import type { Audits } from './audits.ts';
+
+export interface Measured {
+  readonly observer: Observer;
+  readonly events: AgentEvents;
+  readonly exporter: Exporter | undefined;
+  readonly audits: Audits;
+  readonly datapath: Datapath;
+  readonly tables: Tables;
+}
+
+const one = (value: number | bigint): Sample[] => [{ value: Number(value) }];
+const by = <Key extends string>(label: Key, values: Readonly<Record<string, number>>): Sample[] => Object.entries(values).map(([text, value]) => ({ labels: { [label]: text }, value }));
+
+function countBy<Row>(rows: readonly Row[], key: (row: Row) => string): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const row of rows) counts[key(row)] = (counts[key(row)] ?? 0) + 1;
+  return counts;
+}
+
+/** The result collects; `stop` ends what it measures meanwhile. */
+export function agentMetrics({ observer, events, exporter, audits, datapath, tables }: Measured): { readonly collect: () => Collected[]; readonly stop: () => void } {
+  const delay = monitorEventLoopDelay({ resolution: 10 });
+  delay.enable();
+  const gauge = (name: string, help: string, samples: readonly Sample[]): Collected => ({ name: `weir_${name}`, help, type: 'gauge', samples });
+  const total = (name: string, help: string, samples: readonly Sample[]): Collected => ({ name: `weir_${name}_total`, help, type: 'counter', samples });
+  const collect = (): Collected[] => {
+    const { capacity, kept, seen, overwritten, untold, lost } = observer.stats;
+    const logs = exporter?.stats ?? [];
+    const ofLogs = (key: 'written' | 'lost' | 'errors' | 'rotations'): Sample[] => logs.map(({ name, stats }) => ({ labels: { log: name }, value: stats[key] }));
+    const { rss, heapUsed } = process.memoryUsage();
+    const { user, system } = process.cpuUsage();
+    const loop = [0.5, 0.99].map((quantile) => ({ labels: { quantile: String(quantile) }, value: delay.percentile(quantile * 100) / 1e9 }));
+    delay.reset();
+    const full: Record<string, readonly [number, number]> = {
+      conntrack: [heldOf(datapath.usage), datapath.connections], ipcache: [tables.ipcache.size, limit.MAX_PREFIXES], endpoints: [tables.endpoints.size, limit.MAX_ENDPOINTS],
+    };
+    const ofMaps = (of: (rows: number, capacity: number) => number): Sample[] => by('map', Object.fromEntries(Object.entries(full).map(([map, [rows, capacity]]) => [map, of(rows, capacity)])));
+    return [
+      gauge('info', 'The agent', [{ labels: { version, node: observer.nodeName }, value: 1 }]),
+      total('packets_forwarded', 'Packets that the datapath delivered', one(datapath.counter(counter.COUNTER_FORWARDED))),
+      total('packets_dropped', 'Packets that the datapath dropped', one(droppedIn(datapath.drops()))),
+      total('connections_refused', 'Connections that found no place in their quota', one(datapath.counter(counter.COUNTER_CT_REFUSED))),
+      total('flow_records_lost', 'Flow records that found no place in the ring of the kernel', one(datapath.counter(counter.COUNTER_RECORDS_LOST))),
+      total('rules_uncounted', 'Judgements that found no place among the counts by rule', one(datapath.counter(counter.COUNTER_RULES_UNCOUNTED))),
+      total('audits_uncounted', 'Audit records that found no place in their report', one(audits.uncounted)),
+      total('flows_seen', 'Flows that the observer took', one(seen)),
+      total('flows_overwritten', 'Flows that later ones pushed out of the ring', one(overwritten)),
+      total('flows_untold', 'Records of too many kinds at once for the live table', one(untold)),
+      total('events_lost', 'Events lost before the observer, by place', by('source', lost)),
+      total('agent_events_missed', 'Agent events overwritten before a reader took them', one(events.missed)),
+      gauge('flow_ring_flows', 'Flows that are kept', one(kept)),
+      gauge('flow_ring_capacity', 'Flows that can be kept', one(capacity)),
+      total('export_lines_written', 'Lines written, by log', ofLogs('written')),
+      total('export_lines_lost', 'Lines lost to a full or slow disk, by log', ofLogs('lost')),
+      total('export_errors', 'Failed writes, by log', ofLogs('errors')),
+      total('export_rotations', 'Files rotated, by log', ofLogs('rotations')),
+      gauge('map_entries', 'Rows of the maps of the kernel', ofMaps((rows) => rows)),
+      gauge('map_pressure_ratio', 'The same as a share of what the map can hold', ofMaps((rows, capacity) => rows / capacity)),
+      gauge('table_rows', 'Rows of the tables', by('table', Object.fromEntries(Object.values(tables).map((table) => [table.name, table.size])))),
+      total('table_changes', 'Transactions that changed a table', by('table', Object.fromEntries(Object.values(tables).map((table) => [table.name, table.revision])))),
+      gauge('policies', 'Policies by state', by('state', { enforced: 0, audited: 0, off: 0, refused: 0, ...countBy(tables.policies.rows(), (row) => row.state) })),
+      gauge('problems', 'Errors and warnings in the manifests', by('severity', { error: 0, warning: 0, ...countBy(tables.problems.rows(), (row) => row.severity) })),
+      gauge('workloads', 'Workloads by phase', by('phase', countBy(tables.workloads.rows(), (row) => row.phase))),
+      gauge('event_loop_delay_seconds', 'How late timers of the agent were since the last look', loop),
+      gauge('memory_bytes', 'Memory of the agent', [{ labels: { kind: 'resident' }, value: rss }, { labels: { kind: 'heap' }, value: heapUsed }]),
+      total('cpu_seconds', 'CPU time of the agent', [{ labels: { mode: 'user' }, value: user / 1e6 }, { labels: { mode: 'system' }, value: system / 1e6 }]),
+    ];
+  };
+  return { collect, stop: () => { delay.disable(); } };
+}

@@ -1,0 +1,107 @@
+// The other side of bench/hubble.ts in a process of its own: a client that only counts, or agents for a relay. Also what feeds an observer.
+import { join } from 'node:path';
+import grpc from '@grpc/grpc-js';
+import type { Lookups } from '../hubble/flow.ts';
+import { Observer } from '../hubble/observer.ts';
+import { listenUnix } from '../hubble/listen.ts';
+import { encode, getFlowsResponseMessage, observerService } from '../hubble/proto.ts';
+import { headerBytes, field } from '../hubble/record.ts';
+import { peek } from '../hubble/relay/peek.ts';
+import { recordOf, slotsOf } from '../hubble/testing.ts';
+import type { FlowFilter, GetFlowsResponse } from '../hubble/types.ts';
+
+export type Task =
+  | { readonly kind: 'client'; readonly address: string; readonly whitelist: readonly FlowFilter[] }
+  | { readonly kind: 'agents'; readonly folder: string; readonly count: number; readonly perSecond: number };
+/** `disordered`: flows that are older than the one before. */
+export interface Told { readonly flows: number; readonly lost: number; readonly disordered: number }
+
+/** Times of records are those of the wall clock here. */
+export const lookups = (nodeName: string): Lookups => ({
+  endpoint: (address) => ({ id: 1, identity: 1001, namespace: 'default', podName: `pod-${address}`, labels: ['k8s:app=a', 'k8s:io.kubernetes.pod.namespace=default'], workloads: [{ name: 'a', kind: 'Deployment' }], clusterName: 'default' }),
+  identityLabels: () => [], policies: () => [], changedNs: () => 0, forgotten: () => 0, toUnixNs: (ns) => ns, nodeName,
+});
+
+const tickMs = 5;
+const kinds = 1_000;
+
+/** `perSecond` records to ten ports, a thousand connections. */
+export class Feed {
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(observer: Observer, perSecond: number) {
+    const slots = slotsOf(...Array.from({ length: kinds }, (_, index) => recordOf({ sport: 40_000 + index, dport: 80 + index % 10 })));
+    const view = new DataView(slots.buffer);
+    const bytes = slots.length / kinds;
+    const startedAt = performance.now();
+    const wallNs = BigInt(Date.now()) * 1_000_000n;
+    let made = 0;
+    this.#timer = setInterval(() => {
+      const passedMs = performance.now() - startedAt;
+      // What is late comes at once, but no more than a second of it.
+      const due = Math.min(Math.floor(passedMs * perSecond / 1_000) - made, perSecond);
+      for (let left = due; left > 0; left -= kinds) {
+        const now = Math.min(left, kinds);
+        for (let index = 0; index < now; index += 1) {
+          view.setBigUint64(index * bytes + headerBytes + field.time, wallNs + BigInt(Math.floor((made + due - left + index) / perSecond * 1e9)), true);
+        }
+        observer.records(slots.subarray(0, now * bytes));
+      }
+      made += due;
+    }, tickMs);
+  }
+
+  stop(): void { clearInterval(this.#timer); }
+}
+
+function count({ address, whitelist }: Extract<Task, { kind: 'client' }>): () => Told {
+  const client = new grpc.Client(address, grpc.credentials.createInsecure());
+  const { path, requestSerialize } = observerService.GetFlows;
+  let [flows, lost, disordered, lastMs] = [0, 0, 0, 0];
+  const call = client.makeServerStreamRequest(path, requestSerialize, (data: Buffer) => data, { follow: true, whitelist: [...whitelist] });
+  call.on('data', (response: Buffer) => {
+    const { isFlow, timeMs } = peek(response);
+    if (isFlow) {
+      flows += 1;
+      if (timeMs < lastMs) disordered += 1;
+      lastMs = timeMs;
+    } else lost += Number((getFlowsResponseMessage.decode(response) as unknown as GetFlowsResponse).lost_events?.num_events_lost ?? 0);
+  });
+  call.on('error', () => { process.exit(0); }); // the server has ended
+  return () => ({ flows, lost, disordered });
+}
+
+/** They only send, what is encoded but for its time: the relay is what is measured. */
+async function agents({ folder, count: many, perSecond }: Extract<Task, { kind: 'agents' }>): Promise<() => Told> {
+  for (let index = 0; index < many; index += 1) {
+    const name = `n${index}`;
+    const entries = new Observer({ capacity: 1, nodeName: name, version: '0', lookups: lookups(name) });
+    entries.records(slotsOf(recordOf()));
+    const { time: _, ...response } = entries.entries.response(0);
+    const body = encode(getFlowsResponseMessage, response);
+    const server = new grpc.Server();
+    server.addService(observerService, { GetFlows: (call: grpc.ServerWritableStream<object, Buffer>) => { send(call, body, perSecond); } });
+    await listenUnix(server, join(folder, `${name}.sock`));
+  }
+  return () => ({ flows: 0, lost: 0, disordered: 0 });
+}
+
+function send(call: grpc.ServerWritableStream<object, Buffer>, body: Buffer, perSecond: number): void {
+  const [startedAt, wallMs] = [performance.now(), Date.now()];
+  let made = 0;
+  const timer = setInterval(() => {
+    for (const due = Math.floor((performance.now() - startedAt) * perSecond / 1_000); made < due; made += 1) {
+      const atMs = wallMs + made / perSecond * 1_000;
+      call.write(Buffer.concat([body, encode(getFlowsResponseMessage, { time: { seconds: Math.floor(atMs / 1_000), nanos: Math.floor(atMs % 1_000 * 1e6) } })]));
+    }
+  }, tickMs);
+  for (const event of ['cancelled', 'error', 'close']) call.on(event, () => { clearInterval(timer); });
+}
+
+if (process.send !== undefined && process.argv[2] !== undefined) {
+  const task = JSON.parse(process.argv[2]) as Task;
+  const told = task.kind === 'client' ? count(task) : await agents(task);
+  process.on('message', () => { process.send!(told()); });
+  process.on('disconnect', () => { process.exit(0); });
+  process.send(told());
+}
