@@ -4,13 +4,9 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
 import type { AuditReport } from '../agent/api/policy-audit.ts';
 import type { ListedPolicy, PolicyDetails } from '../agent/api/policy-rules.ts';
-import { Cluster, pod, policy } from './cluster.ts';
+import { Cluster, pod, policy, withMode } from './cluster.ts';
 import { idle, server, type Answer, type Probe } from './programs.ts';
 
-const mode = (value: string, object: object): object => {
-  const { metadata, ...rest } = object as { metadata: object };
-  return { ...rest, metadata: { ...metadata, annotations: { 'policy.weir.io/mode': value } } };
-};
 const tcp = (port: number): object => ({ toPorts: [{ ports: [{ port: String(port), protocol: 'TCP' }] }] });
 const subject = (app: string): object => ({ endpointSelector: { matchLabels: { app } } });
 const from = (app: string): object => ({ fromEndpoints: [{ matchLabels: { app } }] });
@@ -68,7 +64,7 @@ describe('one audited policy', () => {
     { name: 'would deny at the source', object: policy('planted', { ...subject('intruder'), egressDeny: [{ toEntities: ['all'] }], enableDefaultDeny: { egress: false } }), found: ['default/intruder egress default/open 8080/TCP allowed -> denied'] },
     { name: 'would change nothing', object: policy('planted', { ...subject('open'), ingress: [{ fromEntities: ['all'] }] }), found: [] },
   ])('$name: told, and nobody notices', async ({ object, found }) => {
-    cluster.write('planted.yaml', mode('audit', object));
+    cluster.write('planted.yaml', withMode('audit', object));
     await becomes('planted', 'audited');
     expect(reach()).toEqual(before);
     await cluster.until('the report', () => rows('planted').join() === found.join(), 10_000).catch(() => undefined);
@@ -80,7 +76,7 @@ describe('one audited policy', () => {
   });
 
   test('off is as if it were not there, and is listed', async () => {
-    cluster.write('planted.yaml', mode('off', policy('planted', { ...subject('open'), ingressDeny: [{ fromEntities: ['all'] }] })));
+    cluster.write('planted.yaml', withMode('off', policy('planted', { ...subject('open'), ingressDeny: [{ fromEntities: ['all'] }] })));
     await becomes('planted', 'off');
     expect(reach()).toEqual(before);
     cluster.remove('planted.yaml');
@@ -90,11 +86,11 @@ describe('one audited policy', () => {
   test('a namespace that audits: what was dropped passes, and is told; a wrong mode is refused by name', async () => {
     const [, ...pods] = standing['pods.yaml'];
     const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'default' } };
-    cluster.write('pods.yaml', [mode('audit', namespace), ...pods]);
+    cluster.write('pods.yaml', [withMode('audit', namespace), ...pods]);
     await becomes('db', 'audited');
     expect(reach()['intruder -> db:5432']).toEqual(both('open'));
     expect(rows('db')).toEqual(['default/db ingress default/intruder 5432/TCP allowed -> denied', 'default/db ingress default/shop 5433/TCP allowed -> denied']);
-    cluster.write('pods.yaml', [mode('adit', namespace), ...pods]);
+    cluster.write('pods.yaml', [withMode('adit', namespace), ...pods]);
     await cluster.until('the problem', () => cluster.weir('status').out.includes('did you mean `audit`?'));
     expect(states()['db']).toBe('audited');
     cluster.write('pods.yaml', standing['pods.yaml']);
@@ -107,7 +103,7 @@ test("an intruder's drop, explained; the suggestion audited, then enforced", asy
   cluster.probe('default/intruder', families.map((family): Probe => ({ kind: 'tcp', to: cluster.address('default/db')[family], port: 5432 })));
   const suggestion = parse(cluster.weir('explain', '--last-drop', '--yaml').out) as { metadata: { name: string } };
   const { name } = suggestion.metadata;
-  cluster.write('suggestion.yaml', mode('audit', suggestion));
+  cluster.write('suggestion.yaml', withMode('audit', suggestion));
   await becomes(name, 'audited');
   expect(reach()).toEqual(before);
   expect(rows(name)).toEqual(['default/db ingress default/intruder 5432/TCP denied -> allowed']);
@@ -145,7 +141,7 @@ test('drops by reason', () => {
 });
 
 test('an agent that is killed and started again goes on auditing', async () => {
-  cluster.write('planted.yaml', mode('audit', policy('planted', { ...subject('open'), ingress: [{ ...from('shop'), ...tcp(8080) }] })));
+  cluster.write('planted.yaml', withMode('audit', policy('planted', { ...subject('open'), ingress: [{ ...from('shop'), ...tcp(8080) }] })));
   await becomes('planted', 'audited');
   await cluster.stop('SIGKILL');
   await cluster.up();

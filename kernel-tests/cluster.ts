@@ -185,3 +185,8 @@ export const pod = (name: string, command: readonly string[], labels: Record<str
 
 export const policy = (name: string, spec: object, namespace = 'default'): object => ({ apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: { name, namespace }, spec });
 
+/** An object of a policy kind, or a Namespace, with this mode. */
+export function withMode(mode: string, object: object): object {
+  const { metadata, ...rest } = object as { metadata: object };
+  return { ...rest, metadata: { ...metadata, annotations: { 'policy.weir.io/mode': mode } } };
+}

@@ -1,11 +1,11 @@
 // End to end: policies and labels change a thousand times a second while datagrams run on all pairs, new connections and old ones,
 // IPv4 and IPv6. Every set of manifests allows one port, denies another and differs on a third, each time by another rule and
-// another label: what all sets allow is never dropped, what all deny never passes.
+// another label: what all sets allow is never dropped, what all deny never passes. An audited policy in each of them says the opposite, and changes nothing.
 import { spawn } from 'node:child_process';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { stringify } from 'yaml';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Cluster, pod, policy } from './cluster.ts';
+import { Cluster, pod, policy, withMode } from './cluster.ts';
 import { idle } from './programs.ts';
 
 const names = ['a', 'b', 'c', 'd'];
@@ -30,6 +30,10 @@ function set(v: string, other: string, sometimes: boolean): object[] {
       egress: [{ toEndpoints: [version(v)], ...udp('always', 'sometimes') }, { toEndpoints: [version(other)], ...udp('never') }],
       egressDeny: [{ toEndpoints: [version(other)], ...udp('always') }],
     }),
+    withMode('audit', policy(`opposite-${v}`, {
+      endpointSelector: version(v),
+      ingress: [{ fromEntities: ['all'], ...udp('never') }], ingressDeny: [{ fromEntities: ['all'], ...udp('always') }], egress: [{ toEntities: ['all'], ...udp('never') }],
+    })),
   ];
 }
 const text = (objects: readonly object[]): string => objects.map((one) => stringify(one)).join('---\n');
