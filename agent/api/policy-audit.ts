@@ -7,7 +7,7 @@ import type { PolicyRow } from '../policy/tables.ts';
 export interface AuditReport {
   readonly since: string;
   /** `rows`: the busiest first; empty: nothing would change. */
-  readonly policies: readonly { readonly policy: string; readonly kind: string; readonly endpoints: number; readonly since: string; readonly rows: readonly Omit<AuditRow, 'policy' | 'version'>[] }[];
+  readonly policies: readonly { readonly policy: string; readonly kind: string; readonly endpoints: number; readonly since: string; readonly rows: readonly Omit<AuditRow, 'policy'>[] }[];
   /** Records that the table of counters had no room for. */
   readonly uncounted: number;
 }
@@ -33,7 +33,7 @@ export function auditReport({ audits, tables, policies, startedAt }: Pick<Agent,
     since: startedAt.toISOString(), uncounted: audits.uncounted,
     policies: audited.map(({ key, kind, namespace, name: own, endpoints, since }) => ({
       policy: displayName({ namespace, name: own }), kind, endpoints, since,
-      rows: rows.filter(({ policy }) => `${policy.kind}/${policy.namespace}/${policy.name}` === key).map(({ policy: _, version: __, ...row }) => row),
+      rows: rows.filter(({ policy }) => `${policy.kind}/${policy.namespace}/${policy.name}` === key).map(({ policy: _, ...row }) => row),
     })),
   };
 }

@@ -5,11 +5,9 @@ import type { Direction, PolicyRef } from '../policy/image.ts';
 import { action, direction as directions, flow_event, type FlowRecord } from '../../bpf/types.gen.ts';
 import { ipText } from '../../hubble/address.ts';
 import { endpointOf, protocolNumber, type Lookups } from '../../hubble/flow.ts';
-import { decodeRecord, field, headerBytes, slotBytes } from '../../hubble/record.ts';
+import { decodeRecord, field, headerBytes, recordBytes, slotBytes } from '../../hubble/record.ts';
 
-export interface AuditRow {
-  /** Of the policy: rows of another one go. */
-  readonly version: string;
+interface Counted {
   readonly policy: PolicyRef;
   readonly endpoint: string;
   readonly direction: Direction;
@@ -17,11 +15,17 @@ export interface AuditRow {
   readonly port: string;
   readonly is: 'allowed' | 'denied';
   readonly wouldBe: 'allowed' | 'denied';
-  /** Connections; packets where they are dropped. */
-  count: number;
-  readonly firstSeen: string;
-  lastSeen: string;
 }
+
+export interface AuditRow extends Counted {
+  /** Connections; packets where they are dropped. */
+  readonly count: number;
+  readonly firstSeen: string;
+  readonly lastSeen: string;
+}
+
+/** `version`: of the policy; rows of another one go. Times as records have them. */
+interface Row extends Counted { readonly version: string; count: number; readonly firstNs: bigint; lastNs: bigint }
 
 const mostRows = 4_096;
 /** Kinds of records that are remembered by their bytes: then all are forgotten, and named anew. */
@@ -33,8 +37,8 @@ const policyKey = ({ kind, namespace, name }: PolicyRef): string => `${kind}/${n
 export class Audits {
   readonly #lookups: Lookups;
   readonly #versionOf: (key: string) => string | undefined;
-  readonly #rows = new Map<string, AuditRow>();
-  readonly #kinds = new Map<string, readonly AuditRow[]>();
+  readonly #rows = new Map<string, Row>();
+  readonly #kinds = new Map<string, readonly Row[]>();
   #changedNs = 0;
   #uncounted = 0;
 
@@ -47,42 +51,44 @@ export class Audits {
   /** Records that found the table full. */
   get uncounted(): number { return this.#uncounted; }
 
+  /** The busiest first. */
   rows(): AuditRow[] {
     for (const [key, row] of [...this.#rows]) if (!this.#isCurrent(row)) this.#rows.delete(key);
-    return [...this.#rows.values()].sort((a, b) => b.count - a.count);
+    const text = (ns: bigint): string => new Date(Number(this.#lookups.toUnixNs(ns) / 1_000_000n)).toISOString();
+    return [...this.#rows.values()].sort((a, b) => b.count - a.count)
+      .map(({ version: _, firstNs, lastNs, ...row }) => ({ ...row, firstSeen: text(firstNs), lastSeen: text(lastNs) }));
   }
 
   /** Each behind its header, as the kernel's ring has them. */
   records(slots: Uint8Array): void {
     for (let at = headerBytes; at < slots.length; at += slotBytes) {
-      if (slots[at + field.event] === flow_event.FLOW_AUDIT) this.#count(slots, at);
+      if (slots[at + field.event] === flow_event.FLOW_AUDIT) this.#count(Buffer.from(slots.buffer, slots.byteOffset + at, recordBytes));
     }
   }
 
-  #count(slots: Uint8Array, at: number): void {
-    const record = decodeRecord(new DataView(slots.buffer, slots.byteOffset), at);
+  /** Only the first of a kind is decoded. */
+  #count(bytes: Buffer): void {
     const changedNs = this.#lookups.changedNs();
     if (changedNs !== this.#changedNs || this.#kinds.size >= mostKinds) this.#kinds.clear();
     this.#changedNs = changedNs;
-    const bytes = Buffer.from(slots.buffer, slots.byteOffset + at);
-    const { sport, dport, protocol, reason, direction, is_reply: isReply, live } = record;
-    const kind = [bytes.toString('latin1', field.saddr, field.packets), isReply ? sport : dport, protocol, reason, direction, isReply, live === flow_event.FLOW_DROP].join(' ');
-    const seen = new Date(Number(this.#lookups.toUnixNs(record.time_ns) / 1_000_000n)).toISOString();
+    const kind = kindOf(bytes);
     let rows = this.#kinds.get(kind);
     if (rows === undefined || !rows.every((row) => this.#isCurrent(row))) {
-      rows = this.#rowsOf(record, seen);
+      rows = this.#rowsOf(decodeRecord(new DataView(bytes.buffer, bytes.byteOffset), 0));
       if (rows.length > 0) this.#kinds.set(kind, rows);
     }
     // A connection that goes on or ends was counted when it began.
+    const live = bytes[field.live]!;
     const first = live !== flow_event.FLOW_ACTIVE && live !== flow_event.FLOW_CLOSE;
+    const timeNs = bytes.readBigUInt64LE(field.time);
     for (const row of rows) {
       if (first || row.count === 0) row.count += 1;
-      row.lastSeen = seen;
+      row.lastNs = timeNs;
     }
   }
 
-  #rowsOf(record: FlowRecord, seen: string): AuditRow[] {
-    const found: AuditRow[] = [];
+  #rowsOf(record: FlowRecord): Row[] {
+    const found: Row[] = [];
     for (const side of sidesOf(record)) {
       const timeNs = Number(record.time_ns);
       const policies = this.#lookups.policies(record[side], side, timeNs).flatMap((policy) => {
@@ -97,7 +103,7 @@ export class Audits {
         const row = this.#row({
           version, policy: { kind, namespace, name }, endpoint, direction: side, peer, port: portOf(record),
           is: record.live === flow_event.FLOW_DROP ? 'denied' : 'allowed', wouldBe: record.reason === 0 ? 'allowed' : 'denied',
-          count: 0, firstSeen: seen, lastSeen: seen,
+          count: 0, firstNs: record.time_ns, lastNs: record.time_ns,
         });
         if (row !== undefined) found.push(row);
       }
@@ -105,9 +111,9 @@ export class Audits {
     return found;
   }
 
-  #isCurrent({ policy, version }: AuditRow): boolean { return this.#versionOf(policyKey(policy)) === version; }
+  #isCurrent({ policy, version }: Row): boolean { return this.#versionOf(policyKey(policy)) === version; }
 
-  #row(row: AuditRow): AuditRow | undefined {
+  #row(row: Row): Row | undefined {
     const key = [policyKey(row.policy), row.endpoint, row.direction, row.peer, row.port, row.is].join(' ');
     const known = this.#rows.get(key);
     if (known?.version === row.version) return known;
@@ -126,6 +132,13 @@ export class Audits {
     const reserved = end.labels?.find((label) => label.startsWith('reserved:'));
     return reserved === undefined ? text : `${text} (${reserved.slice('reserved:'.length)})`;
   }
+}
+
+/** All that a row says, and nothing that two records of it differ in. */
+function kindOf(bytes: Buffer): string {
+  const port = bytes[field.isReply] === 0 ? field.dport : field.sport;
+  return `${bytes.toString('latin1', field.saddr, field.packets)}${bytes.toString('latin1', port, port + 2)}${bytes.toString('latin1', field.sourceIdentity, field.generation)}`
+    + `${bytes[field.protocol]} ${bytes[field.reason]} ${bytes[field.direction]} ${bytes[field.isReply]} ${bytes[field.live] === flow_event.FLOW_DROP}`;
 }
 
 /** Those that would deny; where it would be allowed, the one that denies now. */
