@@ -15,6 +15,7 @@ of its kind joined in counts as well. They are counted when flows are recorded: 
 5 s for those that follow. Counts begin with the agent, and with each change of the policy.`;
 
 export function register(policy: Command): void {
+  policy.addHelpText('after', '\nExample:\n  ./weir policy list');
   listing(policy.command('list').description('the policies, what became of each, and how much they decided')).addHelpText('after', '\nExample:\n  ./weir policy list\n  ./weir policy list -o json')
     .action(async (options: Common) => {
       const rows = await callAgent<ListedPolicy[]>(chosenInstance(options), 'policy list');

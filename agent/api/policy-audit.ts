@@ -17,7 +17,7 @@ export const displayName = ({ namespace, name }: Pick<PolicyRow, 'namespace' | '
 /** By `name`, `namespace/name` or `Kind/namespace/name`. */
 export function policiesNamed(policies: readonly PolicyRow[], name: string): readonly PolicyRow[] {
   const found = policies.filter((row) => row.key === name || row.name === name || displayName(row) === name);
-  if (found.length === 0) throw new ConfigError(`no policy ${name}`, 'see ./weir policy list');
+  if (found.length === 0) throw new ConfigError(`no policy ${JSON.stringify(name)}`, 'see ./weir policy list');
   return found;
 }
 
