@@ -151,7 +151,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   if (cluster !== undefined) joinCluster(cluster, options, netlink, tables, allocator, undo);
 
   const policies = new PolicySet(tables.manifests, tables.policies, tables.problems);
-  const ruleCounts = new RuleCounts(datapath, policy.numbers);
+  const ruleCounts = new RuleCounts(datapath, policy.numbers, (key) => tables.policies.get(key) !== undefined);
   const { observer, audits } = await openHubble(options, tables, datapath, policy, policies, undo);
   undo.push(followRules(ruleCounts, tables.policies, log));
   const hosts = reconcileHosts(tables.endpoints, tables['remote-endpoints'], instance);

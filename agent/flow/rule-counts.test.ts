@@ -32,7 +32,7 @@ beforeAll(() => {
   bench.classWord(2, 0, 7n);
   bench.prefix(`${host}/32`, 500, { classId: 2, flags: ipcache_flag.IPCACHE_HOST });
   names = new Map([[1, merged('one')], [2, merged('two')]]);
-  counts = new RuleCounts(bench.datapath, { revision: 1, policyOf: (id) => names.get(id), isInUse: (id) => inUse(id) });
+  counts = new RuleCounts(bench.datapath, { revision: 1, policyOf: (id) => names.get(id), isInUse: (id) => inUse(id) }, (policy) => policy !== 'CiliumNetworkPolicy/shop/gone');
 });
 afterAll(() => { bench.close(); });
 

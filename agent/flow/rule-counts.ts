@@ -26,9 +26,12 @@ export class RuleCounts {
   readonly #known = new Map<string, Known>();
   /** By policy, then by path. */
   readonly #counts = new Map<string, Map<string, Count>>();
+  readonly #isKnown: (policy: string) => boolean;
   #reading: Promise<void> | undefined;
 
-  constructor(datapath: Pick<Datapath, 'object' | 'ruleCounts'>, numbers: Pick<KernelNumbers, 'revision' | 'policyOf' | 'isInUse'>) {
+  /** `isKnown`: whether there is `Kind/namespace/name`; others are not counted. */
+  constructor(datapath: Pick<Datapath, 'object' | 'ruleCounts'>, numbers: Pick<KernelNumbers, 'revision' | 'policyOf' | 'isInUse'>, isKnown: (policy: string) => boolean) {
+    this.#isKnown = isKnown;
     this.#datapath = datapath;
     this.#numbers = numbers;
   }
@@ -81,6 +84,7 @@ export class RuleCounts {
   }
 
   #add(policy: string, path: string, fresh: Count): void {
+    if (!this.#isKnown(policy)) return;
     let paths = this.#counts.get(policy);
     if (paths === undefined) this.#counts.set(policy, paths = new Map());
     const count = paths.get(path);
