@@ -24,7 +24,10 @@ __noinline int judge_side(enum direction direction, __u32 policy_id, __u32 class
 
 	if (!w)
 		return 0;
-	judge(policy_id, class_id, key, direction == DIRECTION_EGRESS ? &w->connection.egress : &w->connection.ingress);
+	/* One place to write to: with two the verifier would walk it for each. */
+	judge(policy_id, class_id, key, &w->connection.ingress);
+	if (direction == DIRECTION_EGRESS)
+		w->connection.egress = w->connection.ingress;
 	return 1;
 }
 
@@ -60,7 +63,7 @@ static __noinline int judge_audit(struct work *w, __u32 key)
 		return 0;
 	c->source_identity = from_peer.identity;
 	c->destination_identity = to_peer.identity;
-	return judge_side(DIRECTION_INGRESS, ingress, from_peer.class_id, key) && judge_side(DIRECTION_EGRESS, egress, to_peer.class_id, key);
+	return judge_side(DIRECTION_EGRESS, egress, to_peer.class_id, key) && judge_side(DIRECTION_INGRESS, ingress, from_peer.class_id, key);
 }
 
 /* The original direction of the packet's connection: its ends into w->source and w->destination, its key returned. 0: it has none. */
