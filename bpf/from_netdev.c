@@ -6,6 +6,12 @@
 #include "lib/node.h"
 #include "lib/nat_error.h"
 
+/* Masquerading never took this port (or echo id). SCTP keeps any; a first fragment may have the name of one before, and errors quote another. */
+static __always_inline int is_port_of_host(const struct packet *p)
+{
+	return !p->fragment && !p->icmp_error && p->protocol != IPPROTO_SCTP && bpf_ntohs(p->dport) < NAT_PORT_FIRST;
+}
+
 SEC("tc")
 int from_netdev(struct __sk_buff *skb)
 {
@@ -24,6 +30,8 @@ int from_netdev(struct __sk_buff *skb)
 	to = ipcache_lookup(&p->daddr);
 	if (to && to->ifindex)
 		return from_network(skb, w, to->ifindex);
+	if (is_port_of_host(p))
+		return TC_ACT_UNSPEC;
 	/* Without its first fragment nobody can tell whose it is: the host waits for that one in vain and drops it. */
 	if (p->fragment == FRAGMENT_LATER && fragment_recall(w))
 		return TC_ACT_UNSPEC;

@@ -32,15 +32,18 @@ static __always_inline __u32 identity_of(const struct ipcache_value *value, __u3
 	return value->peer[(__s32)(generation - value->since) >= 0].identity;
 }
 
+/* The VNI is that of the packet's own connection; an ICMP error's own is asked for. */
 static __noinline enum drop_reason set_tunnel(struct __sk_buff *skb, const struct work *w, const struct addr *node)
 {
-	struct ipcache_value *from = ipcache_lookup(&w->packet.saddr);
-	struct tunnel_key key = { .ttl = TUNNEL_TTL };
+	struct tunnel_key key = { .id = w->from_identity, .ttl = TUNNEL_TTL };
 	__u64 flags = BPF_F_ZERO_CSUM_TX;
+	struct ipcache_value *from;
 
-	if (!from)
-		return DROP_INVALID_IDENTITY;
-	key.id = identity_of(from, w->observation.generation);
+	if (!key.id) {
+		from = ipcache_lookup(&w->packet.saddr);
+		if (from)
+			key.id = identity_of(from, w->observation.generation);
+	}
 	if (!is_workload_identity(key.id))
 		return DROP_INVALID_IDENTITY;
 	if (node->word[0] || node->word[1] || node->word[2] != bpf_htonl(0xffff)) {
@@ -67,26 +70,41 @@ static __always_inline long route_of(struct __sk_buff *skb, const struct packet 
 	return bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
 }
 
+/* To the next hop that route_of found, so that the route is not looked up again. The kernel's neighbour table has its MAC address. */
+static __always_inline int redirect_to_hop(const struct bpf_fib_lookup *fib)
+{
+	struct bpf_redir_neigh hop = { .nh_family = fib->family };
+
+	__builtin_memcpy(hop.ipv6_nh, fib->ipv6_dst, sizeof(hop.ipv6_nh));	/* IPv4: its first word */
+	return bpf_redirect_neigh(fib->ifindex, &hop, sizeof(hop), 0);
+}
+
+static __noinline int route_to_node(struct __sk_buff *skb, struct work *w)
+{
+	struct bpf_fib_lookup fib = {};
+	enum drop_reason reason;
+	long found = route_of(skb, &w->packet, &fib);
+
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return found == BPF_FIB_LKUP_RET_NOT_FWDED ? TC_ACT_OK : drop_unjudged(w, DIRECTION_EGRESS, DROP_FIB_LOOKUP_FAILED);
+	reason = decrement_ttl(skb, &w->packet);
+	return reason ? drop_unjudged(w, DIRECTION_EGRESS, reason) : redirect_to_hop(&fib);
+}
+
 /* Judged already as far as this node has a say. */
-static __noinline int hand_to_node(struct __sk_buff *skb, struct work *w, const struct ipcache_value *to)
+static __noinline int hand_to_node(struct __sk_buff *skb, struct work *w)
 {
 	__u32 device = overlay_ifindex();
+	struct ipcache_value *to;
 	enum drop_reason reason;
 	struct addr node;
-	long found;
 
+	if (!device)
+		return route_to_node(skb, w);
+	to = ipcache_lookup(&w->packet.daddr);
 	if (!to)
 		return drop_unjudged(w, DIRECTION_EGRESS, DROP_EP_NOT_READY);
 	node = to->node;
-	if (!device) {
-		struct bpf_fib_lookup fib = {};
-
-		found = route_of(skb, &w->packet, &fib);
-		if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
-			return found == BPF_FIB_LKUP_RET_NOT_FWDED ? TC_ACT_OK : drop_unjudged(w, DIRECTION_EGRESS, DROP_FIB_LOOKUP_FAILED);
-		reason = decrement_ttl(skb, &w->packet);
-		return reason ? drop_unjudged(w, DIRECTION_EGRESS, reason) : (int)bpf_redirect_neigh(fib.ifindex, 0, 0, 0);
-	}
 	reason = decrement_ttl(skb, &w->packet);
 	if (!reason)
 		reason = set_tunnel(skb, w, &node);
