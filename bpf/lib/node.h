@@ -111,38 +111,36 @@ static __noinline int hand_to_node(struct __sk_buff *skb, struct work *w)
 	return reason ? drop_unjudged(w, DIRECTION_EGRESS, reason) : (int)bpf_redirect(device, 0);
 }
 
-/* To a workload of this node, by its own address, from another node whose word for the source counts. */
-static __noinline int deliver_from_node(struct __sk_buff *skb, struct work *w, __u32 ifindex)
+/* Comes to a workload of this node, by its own address, from another node whose word for the source counts. */
+static __always_inline enum drop_reason admit_from_node(struct work *w, __u32 ifindex)
 {
 	struct observation *o = &w->observation;
-	enum drop_reason reason;
 
 	o->ifindex = ifindex;
 	o->direction = DIRECTION_INGRESS;
 	o->point = TO_ENDPOINT;
 	if (is_neighbour_discovery(&w->packet))
-		return drop_unjudged(w, DIRECTION_INGRESS, DROP_FORBIDDEN_ICMPV6_MESSAGE);
-	reason = w->packet.fragment ? join_fragment(w) : DROP_NONE;
-	if (reason)
-		return drop_unjudged(w, DIRECTION_INGRESS, reason);
-	if (judge_packet(skb, w))
-		return TC_ACT_SHOT;
-	return hand_to_workload(skb, w, ifindex);
+		return DROP_FORBIDDEN_ICMPV6_MESSAGE;
+	return w->packet.fragment ? join_fragment(w) : DROP_NONE;
 }
 
-/* On a device of the node: what other nodes send by plain routes. What others send is left to the host, as all that is not weir's. */
-static __noinline int from_network(struct __sk_buff *skb, struct work *w, __u32 ifindex)
+/* On a device of the node: what other nodes send by plain routes. What others send is left to the host, as all that is not weir's.
+ * TC_ACT_OK: it is for the workload. */
+static __noinline int from_network(struct work *w, __u32 ifindex)
 {
 	struct ipcache_value *from = ipcache_lookup(&w->packet.saddr);
+	enum drop_reason reason = DROP_NONE;
 
 	if (!from)
 		return TC_ACT_UNSPEC;
 	w->observation.ifindex = ifindex;
 	if (from->ifindex)
-		return drop_unjudged(w, DIRECTION_INGRESS, DROP_INVALID_SOURCE_IP);
-	if (!(from->flags & IPCACHE_REMOTE))
+		reason = DROP_INVALID_SOURCE_IP;
+	else if (!(from->flags & IPCACHE_REMOTE))
 		return TC_ACT_UNSPEC;
-	if (overlay_ifindex())	/* past the tunnel, where nobody vouches for the source */
-		return drop_unjudged(w, DIRECTION_INGRESS, DROP_UNKNOWN_SENDER);
-	return deliver_from_node(skb, w, ifindex);
+	else if (overlay_ifindex())	/* past the tunnel, where nobody vouches for the source */
+		reason = DROP_UNKNOWN_SENDER;
+	else
+		reason = admit_from_node(w, ifindex);
+	return reason ? drop_unjudged(w, DIRECTION_INGRESS, reason) : TC_ACT_OK;
 }
