@@ -6,24 +6,21 @@
 #include "lib/node.h"
 #include "lib/nat_error.h"
 
-SEC("tc")
-int from_netdev(struct __sk_buff *skb)
+/* Masquerading never took this port (or echo id). SCTP keeps any; a first fragment may have the name of one before, and errors quote another. */
+static __always_inline int is_port_of_host(const struct packet *p)
 {
+	return !p->fragment && !p->icmp_error && p->protocol != IPPROTO_SCTP && bpf_ntohs(p->dport) < NAT_PORT_FIRST;
+}
+
+/* An answer to what was masqueraded, or an error about it. TC_ACT_OK: it is for the workload at `ifindex`. */
+static __noinline int from_outside(struct __sk_buff *skb, struct work *w, __u32 *ifindex)
+{
+	struct packet *p = &w->packet;
 	struct ipcache_value *to;
-	__be16 ether_type;
-	struct work *w = begin(skb, &ether_type);
-	struct packet *p;
 	int ours;
 
-	if (!w)
+	if (is_port_of_host(p))
 		return TC_ACT_UNSPEC;
-	p = &w->packet;
-	/* A tagged frame is for the VLAN device on top of this one. */
-	if (is_tagged(skb, ether_type) || parse(skb, ether_type, p))
-		return TC_ACT_UNSPEC;
-	to = ipcache_lookup(&p->daddr);
-	if (to && to->ifindex)
-		return from_network(skb, w, to->ifindex);
 	/* Without its first fragment nobody can tell whose it is: the host waits for that one in vain and drops it. */
 	if (p->fragment == FRAGMENT_LATER && fragment_recall(w))
 		return TC_ACT_UNSPEC;
@@ -38,10 +35,37 @@ int from_netdev(struct __sk_buff *skb)
 	to = ipcache_lookup(&p->daddr);
 	if (!to || !to->ifindex)
 		return drop_unjudged(w, DIRECTION_INGRESS, DROP_EP_NOT_READY);
-	w->observation.ifindex = to->ifindex;
+	*ifindex = to->ifindex;
+	w->observation.ifindex = *ifindex;
 	w->observation.direction = DIRECTION_INGRESS;
 	w->observation.point = TO_ENDPOINT;
-	if (judge_packet(skb, w))
-		return TC_ACT_SHOT;
-	return hand_to_workload(skb, w, to->ifindex);
+	return TC_ACT_OK;
+}
+
+SEC("tc")
+int from_netdev(struct __sk_buff *skb)
+{
+	struct ipcache_value *to;
+	__be16 ether_type;
+	struct work *w = begin(skb, &ether_type);
+	__u32 ifindex = 0;
+	struct packet *p;
+	int verdict;
+
+	if (!w)
+		return TC_ACT_UNSPEC;
+	p = &w->packet;
+	/* A tagged frame is for the VLAN device on top of this one. */
+	if (is_tagged(skb, ether_type) || parse(skb, ether_type, p))
+		return TC_ACT_UNSPEC;
+	to = ipcache_lookup(&p->daddr);
+	if (to && to->ifindex) {
+		ifindex = to->ifindex;
+		verdict = from_network(w, ifindex);
+	} else {
+		verdict = from_outside(skb, w, &ifindex);
+	}
+	if (verdict != TC_ACT_OK)
+		return verdict;
+	return judge_packet(skb, w) ? TC_ACT_SHOT : hand_to_workload(skb, w, ifindex);
 }

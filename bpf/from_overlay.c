@@ -45,6 +45,7 @@ int from_overlay(struct __sk_buff *skb)
 	struct ipcache_value *to;
 	__be16 ether_type;
 	struct work *w = begin(skb, &ether_type);
+	__u32 ifindex;
 
 	if (!w)
 		return TC_ACT_SHOT;
@@ -60,5 +61,9 @@ int from_overlay(struct __sk_buff *skb)
 	/* The frame was addressed to nobody's MAC address in particular. */
 	if (bpf_skb_change_type(skb, 0))	/* PACKET_HOST */
 		return drop_unjudged(w, DIRECTION_INGRESS, DROP_INVALID_PACKET);
-	return deliver_from_node(skb, w, to->ifindex);
+	ifindex = to->ifindex;
+	reason = admit_from_node(w, ifindex);
+	if (reason)
+		return drop_unjudged(w, DIRECTION_INGRESS, reason);
+	return judge_packet(skb, w) ? TC_ACT_SHOT : hand_to_workload(skb, w, ifindex);
 }

@@ -64,7 +64,7 @@ static __always_inline int hand_to_network(struct __sk_buff *skb, struct work *w
 		reason = masquerade(skb, w, fib.ifindex);
 	if (reason)
 		return drop_unjudged(w, DIRECTION_EGRESS, reason);
-	return bpf_redirect_neigh(fib.ifindex, 0, 0, 0);
+	return redirect_to_hop(&fib);
 }
 
 SEC("tc")
@@ -106,6 +106,6 @@ int from_workload(struct __sk_buff *skb)
 	if (w->to.ifindex)
 		return hand_to_workload(skb, w, w->to.ifindex);
 	if (w->to.remote)
-		return hand_to_node(skb, w, ipcache_lookup(&p->daddr));
+		return hand_to_node(skb, w);
 	return w->to.host ? TC_ACT_OK : hand_to_network(skb, w);
 }

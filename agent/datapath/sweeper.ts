@@ -10,9 +10,9 @@ import type { Datapath } from './maps.ts';
 import { ticksNow, ticksOf, ticksSince } from './ticks.ts';
 import { fairQuota, setQuota } from './usage.ts';
 
-const batchRows = 4_096;
+const batchRows = 1_024;
 /** How long the agent is at it without a pause. */
-const sliceMs = 1;
+const sliceMs = 0.5;
 const pauseMs = 5_000;
 /** Any interface: the program's frame is no packet. */
 const loopback = 1;

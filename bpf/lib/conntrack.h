@@ -205,6 +205,7 @@ static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from
 	if (o->reason)
 		return o->reason;
 	w->to = w->connection.destination;
+	w->from_identity = w->connection.source_identity;
 	o->packets = 1;
 	o->bytes = length;
 	o->fresh_packets = 1;
@@ -301,6 +302,7 @@ static __noinline enum drop_reason conntrack_judge(struct work *w, __u32 length)
 	entry->seen = now;
 	if (!ct_verdict(w, entry)) {
 		place_in_entry(entry, !from, &w->to);
+		w->from_identity = w->observation.is_reply ? entry->destination_identity : entry->source_identity;
 		ct_pass(w, entry, from, now, length);
 		return DROP_NONE;
 	}
@@ -332,5 +334,6 @@ static __noinline int conntrack_judge_related(struct work *w)
 	}
 	connection_from_entry(entry, &w->connection);
 	place_in_entry(entry, end, &w->to);
+	w->from_identity = 0;	/* whoever sends it need be no end of that connection */
 	return 1;
 }

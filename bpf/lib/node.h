@@ -32,15 +32,18 @@ static __always_inline __u32 identity_of(const struct ipcache_value *value, __u3
 	return value->peer[(__s32)(generation - value->since) >= 0].identity;
 }
 
+/* The VNI is that of the packet's own connection; an ICMP error's own is asked for. */
 static __noinline enum drop_reason set_tunnel(struct __sk_buff *skb, const struct work *w, const struct addr *node)
 {
-	struct ipcache_value *from = ipcache_lookup(&w->packet.saddr);
-	struct tunnel_key key = { .ttl = TUNNEL_TTL };
+	struct tunnel_key key = { .id = w->from_identity, .ttl = TUNNEL_TTL };
 	__u64 flags = BPF_F_ZERO_CSUM_TX;
+	struct ipcache_value *from;
 
-	if (!from)
-		return DROP_INVALID_IDENTITY;
-	key.id = identity_of(from, w->observation.generation);
+	if (!key.id) {
+		from = ipcache_lookup(&w->packet.saddr);
+		if (from)
+			key.id = identity_of(from, w->observation.generation);
+	}
 	if (!is_workload_identity(key.id))
 		return DROP_INVALID_IDENTITY;
 	if (node->word[0] || node->word[1] || node->word[2] != bpf_htonl(0xffff)) {
@@ -67,64 +70,77 @@ static __always_inline long route_of(struct __sk_buff *skb, const struct packet 
 	return bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
 }
 
+/* To the next hop that route_of found, so that the route is not looked up again. The kernel's neighbour table has its MAC address. */
+static __always_inline int redirect_to_hop(const struct bpf_fib_lookup *fib)
+{
+	struct bpf_redir_neigh hop = { .nh_family = fib->family };
+
+	__builtin_memcpy(hop.ipv6_nh, fib->ipv6_dst, sizeof(hop.ipv6_nh));	/* IPv4: its first word */
+	return bpf_redirect_neigh(fib->ifindex, &hop, sizeof(hop), 0);
+}
+
+static __noinline int route_to_node(struct __sk_buff *skb, struct work *w)
+{
+	struct bpf_fib_lookup fib = {};
+	enum drop_reason reason;
+	long found = route_of(skb, &w->packet, &fib);
+
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return found == BPF_FIB_LKUP_RET_NOT_FWDED ? TC_ACT_OK : drop_unjudged(w, DIRECTION_EGRESS, DROP_FIB_LOOKUP_FAILED);
+	reason = decrement_ttl(skb, &w->packet);
+	return reason ? drop_unjudged(w, DIRECTION_EGRESS, reason) : redirect_to_hop(&fib);
+}
+
 /* Judged already as far as this node has a say. */
-static __noinline int hand_to_node(struct __sk_buff *skb, struct work *w, const struct ipcache_value *to)
+static __noinline int hand_to_node(struct __sk_buff *skb, struct work *w)
 {
 	__u32 device = overlay_ifindex();
+	struct ipcache_value *to;
 	enum drop_reason reason;
 	struct addr node;
-	long found;
 
+	if (!device)
+		return route_to_node(skb, w);
+	to = ipcache_lookup(&w->packet.daddr);
 	if (!to)
 		return drop_unjudged(w, DIRECTION_EGRESS, DROP_EP_NOT_READY);
 	node = to->node;
-	if (!device) {
-		struct bpf_fib_lookup fib = {};
-
-		found = route_of(skb, &w->packet, &fib);
-		if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
-			return found == BPF_FIB_LKUP_RET_NOT_FWDED ? TC_ACT_OK : drop_unjudged(w, DIRECTION_EGRESS, DROP_FIB_LOOKUP_FAILED);
-		reason = decrement_ttl(skb, &w->packet);
-		return reason ? drop_unjudged(w, DIRECTION_EGRESS, reason) : (int)bpf_redirect_neigh(fib.ifindex, 0, 0, 0);
-	}
 	reason = decrement_ttl(skb, &w->packet);
 	if (!reason)
 		reason = set_tunnel(skb, w, &node);
 	return reason ? drop_unjudged(w, DIRECTION_EGRESS, reason) : (int)bpf_redirect(device, 0);
 }
 
-/* To a workload of this node, by its own address, from another node whose word for the source counts. */
-static __noinline int deliver_from_node(struct __sk_buff *skb, struct work *w, __u32 ifindex)
+/* Comes to a workload of this node, by its own address, from another node whose word for the source counts. */
+static __always_inline enum drop_reason admit_from_node(struct work *w, __u32 ifindex)
 {
 	struct observation *o = &w->observation;
-	enum drop_reason reason;
 
 	o->ifindex = ifindex;
 	o->direction = DIRECTION_INGRESS;
 	o->point = TO_ENDPOINT;
 	if (is_neighbour_discovery(&w->packet))
-		return drop_unjudged(w, DIRECTION_INGRESS, DROP_FORBIDDEN_ICMPV6_MESSAGE);
-	reason = w->packet.fragment ? join_fragment(w) : DROP_NONE;
-	if (reason)
-		return drop_unjudged(w, DIRECTION_INGRESS, reason);
-	if (judge_packet(skb, w))
-		return TC_ACT_SHOT;
-	return hand_to_workload(skb, w, ifindex);
+		return DROP_FORBIDDEN_ICMPV6_MESSAGE;
+	return w->packet.fragment ? join_fragment(w) : DROP_NONE;
 }
 
-/* On a device of the node: what other nodes send by plain routes. What others send is left to the host, as all that is not weir's. */
-static __noinline int from_network(struct __sk_buff *skb, struct work *w, __u32 ifindex)
+/* On a device of the node: what other nodes send by plain routes. What others send is left to the host, as all that is not weir's.
+ * TC_ACT_OK: it is for the workload. */
+static __noinline int from_network(struct work *w, __u32 ifindex)
 {
 	struct ipcache_value *from = ipcache_lookup(&w->packet.saddr);
+	enum drop_reason reason = DROP_NONE;
 
 	if (!from)
 		return TC_ACT_UNSPEC;
 	w->observation.ifindex = ifindex;
 	if (from->ifindex)
-		return drop_unjudged(w, DIRECTION_INGRESS, DROP_INVALID_SOURCE_IP);
-	if (!(from->flags & IPCACHE_REMOTE))
+		reason = DROP_INVALID_SOURCE_IP;
+	else if (!(from->flags & IPCACHE_REMOTE))
 		return TC_ACT_UNSPEC;
-	if (overlay_ifindex())	/* past the tunnel, where nobody vouches for the source */
-		return drop_unjudged(w, DIRECTION_INGRESS, DROP_UNKNOWN_SENDER);
-	return deliver_from_node(skb, w, ifindex);
+	else if (overlay_ifindex())	/* past the tunnel, where nobody vouches for the source */
+		reason = DROP_UNKNOWN_SENDER;
+	else
+		reason = admit_from_node(w, ifindex);
+	return reason ? drop_unjudged(w, DIRECTION_INGRESS, reason) : TC_ACT_OK;
 }

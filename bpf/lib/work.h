@@ -47,6 +47,8 @@ struct work {
 	struct packet inner;	/* what an ICMP error is about */
 	struct connection connection;	/* filled when a packet is judged or told of */
 	struct place to;	/* where a packet that may pass goes */
+	__u32 from_identity;	/* whose it is; 0: not known from its connection */
+	__u32 pad;
 	struct observation observation;
 	struct ct_key ct_key;
 	struct ct_entry ct_entry;
