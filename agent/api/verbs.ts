@@ -1,7 +1,6 @@
 // Everything that the command line may ask an agent.
 import type { Agent } from '../agent.ts';
 import { dropText } from '../../hubble/print/words.ts';
-import { droppedIn } from '../datapath/maps.ts';
 import { ConfigError } from '../errors.ts';
 import { prefixOfKey, textOf } from '../ipcache/address.ts';
 import { counter, ct_state, direction as directions, ipcache_flag } from '../../bpf/types.gen.ts';
@@ -88,6 +87,7 @@ function countBy<Row>(rows: readonly Row[], word: (row: Row) => string, from: Re
 
 function statusOf(agent: Agent): Record<string, unknown> {
   const { tables, datapath, options, policy, observer } = agent;
+  const drops = dropRows(agent);
   return {
     instance: options.instance.name, pid: process.pid, startedAt: agent.startedAt.toISOString(), directory: options.dir ?? null,
     attach: agent.attachMode, generation: policy.generation, ranges: options.ranges,
@@ -96,8 +96,8 @@ function statusOf(agent: Agent): Record<string, unknown> {
     identities: tables.identities.size,
     nodes: tables.nodes.rows().map(({ name, health, local, tunnel }) => ({ name, health, local, tunnel })),
     problems: tables.problems.rows().map(({ source, field, message, mend, severity }) => ({ severity, at: `${source.file}:${source.line}:${source.column}`, field, message, mend })),
-    packets: { forwarded: datapath.counter(counter.COUNTER_FORWARDED), dropped: droppedIn(datapath.drops()) },
-    drops: dropRows(agent),
+    packets: { forwarded: datapath.counter(counter.COUNTER_FORWARDED), dropped: drops.reduce((sum, { packets }) => sum + packets, 0) },
+    drops,
     connections: connectionsOf(agent),
     flows: { lostInKernel: datapath.counter(counter.COUNTER_RECORDS_LOST), ...observer.stats },
     memoryBytes: process.memoryUsage().rss,
