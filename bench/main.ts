@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util';
 import { buildAll } from './build.ts';
 import { hubble } from './hubble.ts';
+import { change } from './change.ts';
 import { local, rules } from './local.ts';
 import { memory } from './memory.ts';
 import { nodes } from './nodes.ts';
@@ -18,6 +19,7 @@ const benches: Readonly<Record<string, readonly [title: string, run: () => Promi
   hubble: ['flows to clients, readers and a relay', hubble],
   verdict: ['the programs alone, by bpf_prog_test_run', verdict],
   policy: ['the policy compiler, on one core', policy],
+  change: ['a policy file changes among 1,000, for 5,000 endpoints', change],
   memory: ['what the agent takes', memory],
 };
 

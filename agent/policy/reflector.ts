@@ -11,7 +11,7 @@ import { NamespaceModes } from './namespace-modes.ts';
 import { clearProblems, reportProblems } from './problem-rows.ts';
 import type { RuleGroup } from './rule.ts';
 import { readRules } from './rules.ts';
-import { labelSet, matches } from './selector.ts';
+import { SelectedCounts } from './selected-counts.ts';
 import type { PolicyRow } from './tables.ts';
 import { check } from './validate.ts';
 
@@ -21,6 +21,8 @@ const stateOf = { enforce: 'enforced', audit: 'audited', off: 'off' } as const;
 
 /** Whose mode is a policy's default: a clusterwide one has none. */
 const namespaceOf = ({ kind, namespace }: ManifestRow): string => (kind === 'CiliumClusterwideNetworkPolicy' ? '' : namespace);
+
+const nothing: readonly RuleGroup[] = [];
 
 interface Entry {
   row: ManifestRow;
@@ -43,6 +45,7 @@ export class PolicySet {
   readonly #modes: NamespaceModes;
   readonly #entries = new Map<string, Entry>();
   readonly #listeners = new Set<() => void>();
+  readonly #selected = new SelectedCounts();
   readonly #now: () => Date;
   #wasSynced: boolean;
 
@@ -75,15 +78,15 @@ export class PolicySet {
 
   /** The kernel enforces what `groups` gave. */
   accept(endpoints: readonly EndpointRow[]): void {
-    const labels = endpoints.map((row) => labelSet(row.labels));
+    const selected = this.#selected.update([...this.#entries].map(([key, entry]) => [key, entry.groups ?? nothing] as const), endpoints);
     for (const entry of this.#entries.values()) entry.pending = false;
     this.#policies.replace([...this.#entries].map(([key, entry]) => {
-      const groups = entry.groups ?? [];
+      const groups = entry.groups ?? nothing;
       return {
         key, kind: entry.row.kind, namespace: entry.row.namespace, name: entry.row.name,
         state: entry.refused === undefined ? stateOf[entry.mode] : 'refused' as const,
         ...(entry.refused === undefined ? {} : { message: entry.groups === undefined ? entry.refused : `${entry.refused}; the version before it is still in force` }),
-        endpoints: labels.filter((set) => groups.some((group) => matches(group.subject, set))).length,
+        endpoints: selected.get(key)!,
         rules: groups.reduce((sum, group) => sum + group.rules.length, 0),
         since: entry.since, source: entry.row.source,
       };
