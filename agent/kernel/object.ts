@@ -62,7 +62,20 @@ function* pointers(next: (previous: unknown) => unknown): Generator<unknown> {
   for (let item = next(null); item !== null && item !== 0n; item = next(item)) yield item;
 }
 
+/** A signal for this process ends the verifier's walk (kernel/bpf/verifier.c, do_check): nothing is wrong with the program. */
+const interruptions = 5;
+
 export function loadObject(path: string, options: LoadOptions = {}): LoadedObject {
+  for (let left = interruptions; ; left -= 1) {
+    try {
+      return loadOnce(path, options);
+    } catch (error) {
+      if (!(error instanceof KernelError) || error.errno !== errno.EAGAIN || left === 0) throw error;
+    }
+  }
+}
+
+function loadOnce(path: string, options: LoadOptions): LoadedObject {
   library ??= bind();
   const b = library;
   b.setPrint(null);
@@ -111,7 +124,7 @@ const textOf = (log: Uint8Array): string => Buffer.from(log.subarray(0, log.inde
 function loadError(path: string, number: number, logs: ReadonlyMap<string, Uint8Array>): Error {
   for (const [name, log] of logs) {
     const text = textOf(log);
-    if (number !== errno.EPERM && walkOf(text).length > 0) return new VerifierError(name, text);
+    if (number !== errno.EPERM && number !== errno.EAGAIN && walkOf(text).length > 0) return new VerifierError(name, text);
   }
   return new KernelError(path, 'bpf_object__load', number);
 }
