@@ -116,20 +116,26 @@ export class PolicyReconciler {
 
   /** Rows that go stand until after the flip. */
   #checkRoom(prefixes: readonly IpcacheRow[], endpoints: readonly EndpointRow[]): void {
-    const addresses = new Set([...this.#prefixes.keys(), ...prefixes.map((row) => row.prefix)]).size;
-    if (addresses > limit.MAX_PREFIXES) {
-      throw new ConfigError(`there are ${addresses} addresses and prefixes, the old and the new ones of a change together; at most ${limit.MAX_PREFIXES} fit`, 'name fewer prefixes in rules');
+    if (this.#prefixes.size + prefixes.length > limit.MAX_PREFIXES) {
+      const addresses = new Set([...this.#prefixes.keys(), ...prefixes.map((row) => row.prefix)]).size;
+      if (addresses > limit.MAX_PREFIXES) {
+        throw new ConfigError(`there are ${addresses} addresses and prefixes, the old and the new ones of a change together; at most ${limit.MAX_PREFIXES} fit`, 'name fewer prefixes in rules');
+      }
     }
     if (endpoints.length > limit.MAX_ENDPOINTS) throw new ConfigError(`there are ${endpoints.length} endpoints; at most ${limit.MAX_ENDPOINTS} fit`, 'run fewer workloads on this node');
   }
 
   #writePrefixes(wanted: ReadonlyMap<string, PrefixState>, gone: readonly string[], next: number): number {
+    const differing = [...wanted].filter(([prefix, state]) => {
+      const old = this.#prefixes.get(prefix);
+      return old === undefined || !sameState(old, state);
+    });
+    if (differing.length === 0 && gone.length === 0) return 0;
     const before = new Map(this.#prefixes);
     const [coveringBefore, coveringAfter] = [coveringIn(before), coveringIn(wanted)];
     let written = 0;
-    for (const [prefix, state] of wanted) {
+    for (const [prefix, state] of differing) {
       const old = before.get(prefix);
-      if (old !== undefined && sameState(old, state)) continue;
       // An address that is new was judged by the prefix around it until now.
       const was = old?.peer ?? coveringBefore(prefix)?.peer ?? nobody;
       this.#writePrefix(prefix, { peer: [was, state.peer], since: next, ifindex: state.ifindex, flags: state.flags, node: nodeValue(state.node) });
