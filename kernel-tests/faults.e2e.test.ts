@@ -244,7 +244,7 @@ describe('bad files harm nothing else', () => {
     expect(problems().map((line) => line.replace(/^.*\/(\w+)\.yaml.*$/, '$1')).sort()).toEqual(['binary', 'bomb', 'deep', 'large', 'many']);
   });
   test('the other 49 policies are in force', () => {
-    expect(cluster.json<{ policies: object }>('status').policies).toEqual({ enforced: 49, refused: 1 });
+    expect(cluster.json<{ policies: object }>('status').policies).toEqual({ enforced: 49, audited: 0, off: 0, refused: 1 });
     const probe = (to: string): Probe => ({ kind: 'tcp', to: cluster.address(`default/${to}`).ipv4, port: 8080 });
     expect(cluster.probe('default/client', [probe('server'), probe('guarded'), probe('unguarded')])).toEqual(['open', 'silent', 'open']);
   });
