@@ -67,7 +67,7 @@ describe('one audited policy', () => {
     cluster.write('planted.yaml', withMode('audit', object));
     await becomes('planted', 'audited');
     expect(reach()).toEqual(before);
-    await cluster.until('the report', () => rows('planted').join() === found.join(), 10_000).catch(() => undefined);
+    await cluster.until(`the report says ${found.join()}`, () => rows('planted').join() === found.join(), 10_000);
     expect(rows('planted')).toEqual(found);
     for (const { count } of report('planted').rows) expect(count).toBeGreaterThanOrEqual(2);
     expect(states()['db']).toBe('enforced');
