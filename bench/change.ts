@@ -1,6 +1,6 @@
 // From a policy file's write to the kernel, with the recorded set of 1,000 policies and 5,000 endpoints in force: the agent's own
 // directory, tables, compiler, loop and maps, without workloads.
-import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -65,7 +65,6 @@ const changed = (policy: Policy, round: number): Policy => {
 export async function change(): Promise<Figure[]> {
   const scale = readScale();
   const dir = mkdtempSync(join(tmpdir(), 'weir-bench-change-'));
-  mkdirSync(dir, { recursive: true, mode: 0o755 });
   scale.policies.forEach((policy, index) => { write(dir, index, policy); });
   const datapath = loadDatapath(objectPath);
   const nextFlip = watchFlips(datapath);
