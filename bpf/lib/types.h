@@ -152,7 +152,7 @@ enum limit {
 	MAX_PREFIXES = 262144,	/* two addresses for each of 65,535 identities, and as many again */
 	MAX_CONNECTIONS = 262144,	/* unless it is set (--conntrack-entries) */
 	MAX_NAT = 524288,	/* two rows for each connection */
-	SWEEP_KEYS = 64,	/* connections that one run of the sweeper looks at */
+	SWEEP_KEYS = 48,	/* connections that one run of the sweeper looks at */
 	SWEEP_FIRST = 16,	/* where their keys begin in its frame */
 	MAX_FRAGMENTS = 65536,	/* datagrams whose first fragment is remembered */
 	FRAGMENT_SLOTS = 256,	/* of one workload, each direction: a later datagram in the same slot takes it */
