@@ -4,7 +4,7 @@ import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { mappedBytes } from '../ipcache/address.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
-import { mapBatch, mapInfo, mapUpdate, openPin, readBtf, updateFlags, type Batch, type MapInfo } from '../kernel/bpf.ts';
+import { mapBatch, mapInfo, mapUpdate, openPin, readBtf, updateFlags, type Batch } from '../kernel/bpf.ts';
 import { Btf } from '../kernel/btf.ts';
 import { codecOf } from '../kernel/codec.ts';
 import { errno, KernelError } from '../kernel/errors.ts';
@@ -24,13 +24,13 @@ const copied = [
 ] as const;
 const keyFields = { ct_key: ['addr', 'port', 'protocol'], nat_key: ['remote', 'local', 'remote_port', 'local_port', 'protocol', 'direction'] } as const;
 
-interface OldMap extends LoadedMap { readonly info: MapInfo; readonly btf: Btf }
+interface OldMap extends LoadedMap { readonly btf: Btf }
 
 function openOld(folder: string, name: string): OldMap {
   const fd = openPin(join(folder, name));
   try {
     const info = mapInfo(fd, name);
-    return { name, fd, keySize: info.keySize, valueSize: info.valueSize, info, btf: new Btf(readBtf(info.btfId, `layout of map ${name}`)) };
+    return { name, fd, keySize: info.keySize, valueSize: info.valueSize, maxEntries: info.maxEntries, btf: new Btf(readBtf(info.btfId, `layout of map ${name}`)) };
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -77,7 +77,7 @@ export async function copyRows(folder: string, datapath: Datapath, endpoints: re
     let copiedRows = 0;
     try {
       for (let batch: Batch | undefined, more = true; more;) {
-        batch = await mapBatch(old, Math.min(batchRows, old.info.maxEntries), batch?.next, batch);
+        batch = await mapBatch(old, Math.min(batchRows, old.maxEntries), batch?.next, batch);
         more = batch.next !== undefined;
         for (let index = 0; index < batch.count; index += 1) {
           const key = moved(batch.keys.subarray(index * old.keySize, (index + 1) * old.keySize), plan.key);

@@ -2,6 +2,7 @@
 import { closeSync } from 'node:fs';
 import { addressOf, bpf, bpfAsync, bpfRaw } from './libc.ts';
 import { errno, KernelError } from './errors.ts';
+import type { LoadedMap } from './object.ts';
 
 const command = {
   mapCreate: 0, mapLookup: 1, mapUpdate: 2, mapDelete: 3, mapNextKey: 4, objectPin: 6, objectGet: 7,
@@ -67,7 +68,7 @@ export interface Batch { readonly keys: Uint8Array; readonly values: Uint8Array;
  * At most `count` rows of a hash map from where the batch before ended, read on a worker thread; the kernel holds the lock of one bucket at a time.
  * `into`: the memory of a batch that is not needed any more. A table that changes meanwhile may repeat or miss some.
  */
-export async function mapBatch(map: { fd: number; keySize: number; valueSize: number; name: string }, count: number, from?: Uint8Array, into?: Batch): Promise<Batch> {
+export async function mapBatch(map: Pick<LoadedMap, 'fd' | 'keySize' | 'valueSize' | 'maxEntries' | 'name'>, count: number, from?: Uint8Array, into?: Batch): Promise<Batch> {
   const keys = into?.keys ?? new Uint8Array(count * map.keySize);
   const values = into?.values ?? new Uint8Array(count * map.valueSize);
   const next = new Uint8Array(4);
@@ -78,8 +79,8 @@ export async function mapBatch(map: { fd: number; keySize: number; valueSize: nu
     await bpfAsync(command.mapLookupBatch, request, `map ${map.name}`, 'BPF_MAP_LOOKUP_BATCH');
     return { keys, values, count: found(), next };
   } catch (error) {
-    // ENOENT, the end of the table, is known by the count: other errors leave it as it was given.
-    if (found() === count) throw error;
+    // The end of the table is ENOENT, which stays on the worker thread: it is known by the bucket that would come next (kernel/bpf/hashtab.c).
+    if (new DataView(next.buffer).getUint32(0, true) !== 2 ** Math.ceil(Math.log2(map.maxEntries))) throw error;
     return { keys, values, count: found(), next: undefined };
   }
 }

@@ -21,6 +21,7 @@ function bind() {
     mapFd: libbpf.func('int bpf_map__fd(void *map)'),
     keySize: libbpf.func('unsigned int bpf_map__key_size(void *map)'),
     valueSize: libbpf.func('unsigned int bpf_map__value_size(void *map)'),
+    maxEntries: libbpf.func('unsigned int bpf_map__max_entries(void *map)'),
     setMaxEntries: libbpf.func('int bpf_map__set_max_entries(void *map, unsigned int entries)'),
     setPin: libbpf.func('int bpf_map__set_pin_path(void *map, const char *path)'),
     nextProgram: libbpf.func('void *bpf_object__next_program(void *object, void *program)'),
@@ -32,7 +33,7 @@ function bind() {
   };
 }
 
-export interface LoadedMap { readonly name: string; readonly fd: number; readonly keySize: number; readonly valueSize: number }
+export interface LoadedMap { readonly name: string; readonly fd: number; readonly keySize: number; readonly valueSize: number; readonly maxEntries: number }
 
 export interface LoadedObject {
   readonly btf: Btf;
@@ -113,7 +114,7 @@ function loadOnce(path: string, options: LoadOptions): LoadedObject {
   return {
     btf: new Btf(elfSection(file, '.BTF')),
     maps: new Map(maps.map((map) => [b.mapName(map) as string,
-      { name: b.mapName(map), fd: b.mapFd(map), keySize: b.keySize(map), valueSize: b.valueSize(map) }])),
+      { name: b.mapName(map), fd: b.mapFd(map), keySize: b.keySize(map), valueSize: b.valueSize(map), maxEntries: b.maxEntries(map) }])),
     programs: new Map([...pointers((previous) => b.nextProgram(object, previous))].map((program) => [b.programName(program) as string, b.programFd(program) as number])),
     close: () => { b.close(object); },
   };
