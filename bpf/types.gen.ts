@@ -193,6 +193,66 @@ export interface RuleCount {
   readonly last_ns: bigint;
 }
 
+export interface FrontendKey {
+  readonly addr: Addr;
+  readonly port: number;
+  readonly protocol: number;
+  readonly scope: number;
+}
+
+export interface Frontend {
+  readonly service: number;
+  readonly first: number;
+  readonly count: number;
+  readonly maglev: number;
+  readonly affinity_seconds: number;
+  readonly flags: number;
+}
+
+export interface Backend {
+  readonly addr: Addr;
+  readonly port: number;
+  readonly protocol: number;
+  readonly state: number;
+  readonly connections: number;
+}
+
+export interface ServiceControl {
+  readonly node_netns: bigint;
+  readonly maglev_size: number;
+}
+
+export interface SockPeerKey {
+  readonly cookie: bigint;
+  readonly addr: Addr;
+  readonly port: number;
+  readonly protocol: number;
+}
+
+export interface SockPeer {
+  readonly addr: Addr;
+  readonly port: number;
+  readonly service: number;
+  readonly backend: number;
+}
+
+export interface AffinityKey {
+  readonly client: Addr;
+  readonly service: number;
+  readonly by_socket: number;
+}
+
+export interface Affinity {
+  readonly backend: number;
+  readonly seen: number;
+}
+
+export interface SourceRangeKey {
+  readonly prefixlen: number;
+  readonly service: number;
+  readonly addr: Addr;
+}
+
 export const direction = {
   DIRECTION_UNKNOWN: 0,
   DIRECTION_INGRESS: 1,
@@ -287,6 +347,15 @@ export const limit = {
   POLICY_INTERVALS: 16384,
   NAT_PORT_FIRST: 61000,
   NAT_PORT_COUNT: 4536,
+  MAX_FRONTENDS: 131072,
+  MAX_SERVICE_SLOTS: 524288,
+  MAX_BACKENDS: 262144,
+  MAX_MAGLEV_TABLES: 4096,
+  MAGLEV_SIZE: 16381,
+  MAX_MAGLEV_SIZE: 131071,
+  MAX_SOCK_PEERS: 131072,
+  MAX_AFFINITIES: 65536,
+  MAX_SOURCE_RANGES: 65536,
 } as const;
 
 export const ipcache_flag = {
@@ -319,4 +388,21 @@ export const ct_flag = {
   CT_HOST: 1,
   CT_FIN: 4,
   CT_REMOTE: 16,
+} as const;
+
+export const frontend_scope = {
+  SCOPE_CLUSTER: 0,
+  SCOPE_EXTERNAL: 1,
+} as const;
+
+export const frontend_flag = {
+  FRONTEND_SOURCE_RANGES: 1,
+  FRONTEND_NODE_PORT: 2,
+  FRONTEND_LOCAL: 4,
+  FRONTEND_DSR: 8,
+} as const;
+
+export const backend_state = {
+  BACKEND_ACTIVE: 0,
+  BACKEND_TERMINATING: 1,
 } as const;

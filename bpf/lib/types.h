@@ -169,6 +169,15 @@ enum limit {
 	POLICY_INTERVALS = 16384,	/* as many as three levels hold, and more than anybody writes */
 	NAT_PORT_FIRST = 61000,	/* above Linux's default ip_local_port_range, so that it never meets the host's own */
 	NAT_PORT_COUNT = 4536,
+	MAX_FRONTENDS = 131072,	/* 10,000 services: an address, a node's port in both families, both scopes */
+	MAX_SERVICE_SLOTS = 524288,	/* backends, counted for each service port; what is and what comes */
+	MAX_BACKENDS = 262144,
+	MAX_MAGLEV_TABLES = 4096,
+	MAGLEV_SIZE = 16381,	/* unless it is set */
+	MAX_MAGLEV_SIZE = 131071,
+	MAX_SOCK_PEERS = 131072,
+	MAX_AFFINITIES = 65536,
+	MAX_SOURCE_RANGES = 65536,
 };
 
 /* ---- map rows ---- */
@@ -373,3 +382,5 @@ struct overlay {
 	__be16 port;		/* UDP, where the tunnels end */
 	__u8 pad[2];
 };
+
+#include "service_types.h"
