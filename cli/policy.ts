@@ -1,6 +1,6 @@
 // weir policy: files of policies are checked, cases are answered offline; verbs in files of their own register here.
 import { Option, type Command } from 'commander';
-import { answerSelector, answerValid, type SelectorCase, type ValidCase } from '../agent/policy/cases.ts';
+import { answerFqdn, answerSelector, answerValid, type FqdnCase, type SelectorCase, type ValidCase } from '../agent/policy/cases.ts';
 import { lintPolicies } from '../agent/policy/files.ts';
 import { formatFinding } from '../agent/policy/manifests.ts';
 import { answers, printLines } from './policy-cases.ts';
@@ -56,6 +56,12 @@ export function register(program: Command): void {
     .requiredOption('--cases <file>', 'selector and labels, one JSON object a line')
     .addHelpText('after', '\nExample:\n  ./weir policy selector --cases agent/policy/testdata/selectors.jsonl')
     .action((options: { cases: string }) => printLines(answers<SelectorCase>(options.cases, (one) => [answerSelector(one)])));
+
+  policy.command('fqdn')
+    .description('matches names against the DNS names and patterns of a file of cases, one JSON line each')
+    .requiredOption('--cases <file>', 'matchName or matchPattern, and qname, one JSON object a line')
+    .addHelpText('after', '\nExample:\n  ./weir policy fqdn --cases agent/policy/testdata/fqdn.jsonl')
+    .action((options: { cases: string }) => printLines(answers<FqdnCase>(options.cases, (one) => [answerFqdn(one)])));
 }
 
 interface ValidateOptions { readonly cases?: string; readonly output: string; readonly strict?: boolean; readonly failOn: string }

@@ -1,6 +1,7 @@
 // The bits of one rule in a merged policy: which peers, which keys. Almost always one; a port that is named by its
 // receiver takes one for each number that the name means.
 import { hash } from 'node:crypto';
+import type { FqdnSelector } from './fqdn.ts';
 import type { EndpointInput, RuleRef, StepAction } from './image.ts';
 import { LAST_KEY, keyOf, mergeRanges, type KeyRange } from './intervals.ts';
 import { peerPortsOf, type NamedPortTable } from './named-ports.ts';
@@ -12,6 +13,9 @@ export interface Bit {
   readonly action: StepAction;
   readonly set: number | 'any';
   readonly ranges: readonly KeyRange[];
+  /** Names whose addresses are peers, and names that may be asked for. */
+  readonly peers: readonly FqdnSelector[];
+  readonly queries: readonly FqdnSelector[];
 }
 
 /** What named ports mean where a rule applies. */
@@ -34,13 +38,17 @@ export function peersWithPort(endpoints: Iterable<EndpointInput>, labelsOf: (ide
 export function bitsOf(rule: Rule, ports: PortNumbers, peerSets: PeerSets): Bit[] {
   if (rule.peers.length === 0) return [];
   const { ref, peers } = rule;
+  const shared = {
+    ref, action: rule.dns === undefined ? ref.action : 'dns' as const, queries: rule.dns ?? [],
+    peers: peers === 'any' ? [] : peers.flatMap((peer) => (peer.kind === 'fqdn' ? [peer.selector] : [])),
+  };
   const bits: Bit[] = [];
   const ranges = rangesOf(rule, ports.named);
-  if (ranges.length > 0) bits.push({ ref, action: ref.action, set: peers === 'any' ? 'any' : peerSets.intern(peers), ranges });
+  if (ranges.length > 0) bits.push({ ...shared, set: peers === 'any' ? 'any' : peerSets.intern(peers), ranges });
   for (const { name, protocol } of portsOfPeers(rule.ports)) {
     for (const [number, within] of ports.withPort.get(`${name}/${protocol}`) ?? []) {
       const key = keyOf(protocol, number);
-      bits.push({ ref, action: ref.action, set: peerSets.intern(peers, within), ranges: [{ low: key, high: key }] });
+      bits.push({ ...shared, set: peerSets.intern(peers, within), ranges: [{ low: key, high: key }] });
     }
   }
   return bits;

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import type { Problem } from './check.ts';
+import { fqdnMatcher, fqdnSelector } from './fqdn.ts';
 import { judgeFlow, makeWorld, type PolicyCase } from './offline.ts';
 import { labelSelector } from './selector-shape.ts';
 import { labelSet, matches, readSelector, type LabelSelector } from './selector.ts';
@@ -35,3 +36,7 @@ export function answerSelector({ id, selector, labels }: SelectorCase): { id: st
   labelSelector('any')(selector, [], (problem) => { if (problem.severity === 'error') problems.push(problem); });
   return problems.length > 0 ? { id, valid: false } : { id, matches: matches(readSelector(selector), labelSet(labels)) };
 }
+
+export interface FqdnCase { readonly id: string; readonly matchName?: string; readonly matchPattern?: string; readonly qname: string }
+
+export const answerFqdn = (one: FqdnCase): { id: string; matches: boolean } => ({ id: one.id, matches: fqdnMatcher(fqdnSelector(one))(one.qname) });

@@ -131,7 +131,7 @@ function receiverPorts({ direction, endpoint, endpoints, identities }: ExplainIn
 const protocolsOf = (port: PortSpec): readonly number[] => (port.kind === 'range' ? [port.protocol] : port.protocols);
 
 function closeness(peer: Peer, labels: LabelSet): number {
-  if (peer.kind === 'cidr') return labels.labels.some((label) => label.key.startsWith('world')) ? 0.3 : 0;
+  if (peer.kind !== 'labels') return labels.labels.some((label) => label.key.startsWith('world')) ? 0.3 : 0;
   const { requirements } = peer.selector;
   return requirements.length === 0 ? 1 : 1 - missing(peer.selector, labels).length / requirements.length;
 }
@@ -146,6 +146,7 @@ function peerText(rule: Rule, matched: boolean, labels: LabelSet): string {
 }
 
 function whyNot(peer: Peer, labels: LabelSet): string {
+  if (peer.kind === 'fqdn') return 'its address is known for a name only after an answer gave it';
   if (peer.kind === 'cidr') {
     return labels.labels.some((label) => label.key.startsWith('world')) ? 'its address is outside' : 'a CIDR selects no workload and no node';
   }

@@ -2,8 +2,12 @@
 // Peers are judged by class (the set of peer sets an identity is in); each merged policy owns some bits of a class row,
 // one for the peer set of each entry. Layout of intervals and steps: bpf/lib/types.h.
 
+import type { FqdnSelector } from './fqdn.ts';
+
 export type Direction = 'ingress' | 'egress';
-export type StepAction = 'allow' | 'deny';
+export type RuleAction = 'allow' | 'deny';
+/** `dns`: allowed to be asked what a DNS rule names; the program that reads queries decides. */
+export type StepAction = RuleAction | 'dns';
 
 /** A policy object, as flows name it (Hubble's flow.Policy). */
 export interface PolicyRef {
@@ -17,7 +21,7 @@ export interface RuleRef {
   readonly policy: PolicyRef;
   /** `spec.ingress[0]`, `specs[1].egressDeny[2]`; `allow-localhost` for the built-in entry. */
   readonly path: string;
-  readonly action: StepAction;
+  readonly action: RuleAction;
   /** `log.value` of the policy. */
   readonly log?: string;
 }
@@ -26,7 +30,12 @@ export interface Step {
   readonly word: number;
   readonly mask: bigint;
   readonly action: StepAction;
+  /** Some of its bits are of names: an address has them that a permitted answer gave for the name. */
+  readonly named?: true;
 }
+
+/** Which bits of a policy a name sets: where it is the peer's (`peer`), or what is asked for (`query`). */
+export interface NameBits { readonly selector: FqdnSelector; readonly use: 'peer' | 'query'; readonly word: number; readonly mask: bigint }
 
 /** For keys from `lower` up to the next interval's: (protocol << 16) | port; for ICMP and ICMPv6 the type is the port. */
 export interface Interval {
@@ -49,6 +58,7 @@ export interface MergedPolicy {
   readonly rules: readonly RuleRef[];
   /** By bit number: its peer set, as this image numbers them. */
   readonly peerSets: readonly (number | 'any')[];
+  readonly names: readonly NameBits[];
   /** The policies that switch on default deny for this direction. */
   readonly enforcedBy: readonly PolicyRef[];
 }

@@ -18,8 +18,8 @@ export function mergeRanges(ranges: readonly KeyRange[]): KeyRange[] {
   return merged;
 }
 
-/** The ranges of bit n are `bits[n].ranges`, merged. Deny steps come before allow steps. */
-export function makeIntervals(bits: readonly { readonly action: StepAction; readonly ranges: readonly KeyRange[] }[]): Interval[] {
+/** The ranges of bit n are `bits[n].ranges`, merged. Deny steps come first, then those of DNS rules, then allow steps. */
+export function makeIntervals(bits: readonly { readonly action: StepAction; readonly ranges: readonly KeyRange[]; readonly peers?: readonly unknown[] }[]): Interval[] {
   const toggles = new Map<number, number[]>([[0, []]]);
   const toggle = (key: number, bit: number): void => {
     const at = toggles.get(key);
@@ -33,19 +33,22 @@ export function makeIntervals(bits: readonly { readonly action: StepAction; read
     }
   });
   const words = Math.ceil(bits.length / 64);
-  const masks = { deny: new Array<bigint>(words).fill(0n), allow: new Array<bigint>(words).fill(0n) };
+  const none = (): bigint[] => new Array<bigint>(words).fill(0n);
+  const masks = { deny: none(), dns: none(), allow: none() };
+  const named = none();
+  bits.forEach(({ peers = [] }, bit) => { if (peers.length > 0) named[bit >> 6]! |= 1n << BigInt(bit & 63); });
   const intervals: Interval[] = [];
   for (const [lower, changed] of [...toggles].sort(([a], [b]) => a - b)) {
     for (const bit of changed) masks[bits[bit]!.action][bit >> 6]! ^= 1n << BigInt(bit & 63);
-    const steps = [...stepsOf(masks.deny, 'deny'), ...stepsOf(masks.allow, 'allow')];
+    const steps = (['deny', 'dns', 'allow'] as const).flatMap((action) => stepsOf(masks[action], action, named));
     const last = intervals.at(-1);
     if (last === undefined || !sameSteps(last.steps, steps)) intervals.push({ lower, steps });
   }
   return intervals;
 }
 
-const stepsOf = (masks: readonly bigint[], action: StepAction): Step[] =>
-  masks.flatMap((mask, word) => (mask === 0n ? [] : [{ word, mask, action }]));
+const stepsOf = (masks: readonly bigint[], action: StepAction, named: readonly bigint[]): Step[] =>
+  masks.flatMap((mask, word) => (mask === 0n ? [] : [{ word, mask, action, ...((mask & named[word]!) === 0n ? {} : { named: true as const }) }]));
 
 const sameSteps = (a: readonly Step[], b: readonly Step[]): boolean =>
   a.length === b.length && a.every((step, index) => {

@@ -94,6 +94,7 @@ const textOf = (one: Selector['requirements'][number]): string => `${one.source}
 /** `outer` speaks of all that `inner` speaks of. */
 function holds(world: LintWorld, outer: Rule, inner: Rule): boolean {
   if (outer.direction !== inner.direction || outer.ref.action !== inner.ref.action) return false;
+  if (outer.dns !== undefined && !(inner.dns?.every(({ key }) => outer.dns!.some((other) => other.key === key)) ?? false)) return false;
   if (outer.ports !== 'all' && (inner.ports === 'all' || !covered(world.ranges(inner), world.ranges(outer)) || world.ranges(inner).length === 0)) return false;
   if (outer.peers === 'any') return true;
   const peers = outer.peers;
@@ -102,6 +103,7 @@ function holds(world: LintWorld, outer: Rule, inner: Rule): boolean {
 
 function holdsPeer(outer: Peer, inner: Peer): boolean {
   if (outer.kind === 'labels') return inner.kind === 'labels' && implies(inner.selector, outer.selector);
+  if (outer.kind === 'fqdn') return inner.kind === 'fqdn' && inner.selector.key === outer.selector.key;
   return inner.kind === 'cidr' && covers(outer.prefix, inner.prefix)
     && outer.except.every((except) => !covers(inner.prefix, except) && !covers(except, inner.prefix) || inner.except.some((own) => covers(own, except)));
 }

@@ -53,6 +53,7 @@ function peerPath(object: Object, entry: Path, rule: Rule, index: number): Path 
 }
 
 function whyNobody(world: LintWorld, peer: Peer): { message: string; mend: string } | undefined {
+  if (peer.kind === 'fqdn') return undefined;
   if (peer.kind === 'cidr') {
     return peer.except.some((except) => covers(except, peer.prefix)) ? { message: `except leaves nothing of ${peer.prefix.text}`, mend: 'narrow except' } : undefined;
   }
@@ -75,7 +76,7 @@ const portText = (rule: Rule): string => (rule.ports === 'all' ? ', on every por
 const worlds = [true, false].map((ipv6) => labelSet([`reserved:${worldName(ipv6, true)}=`]));
 
 const takesWorld = (rule: Rule): boolean => rule.peers === 'any' || rule.peers.some((peer) => (peer.kind === 'cidr'
-  ? peer.prefix.length === 0 && peer.except.length === 0 : worlds.some((labels) => matches(peer.selector, labels))));
+  ? peer.prefix.length === 0 && peer.except.length === 0 : peer.kind === 'labels' && worlds.some((labels) => matches(peer.selector, labels))));
 
 /** An empty selector in ingress: everybody of the namespace, or of the cluster. */
 export function unprotected(world: LintWorld): LintWarning[] {

@@ -67,6 +67,7 @@ export class Membership {
 
   selectPeer(peer: Peer): number[] {
     if (peer.kind === 'labels') return this.select(peer.selector);
+    if (peer.kind === 'fqdn') return [];
     const { prefix } = peer;
     const near = prefix.length === 0 ? this.#byKey.get(worldName(prefix.family === 6, this.#ipv6))?.get('') ?? [] : this.#inside(prefix);
     return [...near].filter((id) => this.includes(peer, this.#sets.get(id)!));
@@ -75,6 +76,7 @@ export class Membership {
   /** CIDR peers select what is outside the cluster only: identities that carry a `cidr:` or world label. */
   includes(peer: Peer, set: LabelSet): boolean {
     if (peer.kind === 'labels') return matches(peer.selector, set);
+    if (peer.kind === 'fqdn') return false;
     const { prefix, except } = peer;
     if (except.some((one) => covers(one, prefix))) return false;
     const taken = prefix.length === 0 ? this.#isWorld(prefix.family, set) : set.prefixes.some((inner) => covers(prefix, inner));

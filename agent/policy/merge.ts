@@ -1,8 +1,8 @@
 // A merged policy from its rule groups: all rules that select an endpoint in one direction, as bits, intervals and a default.
 import { hash } from 'node:crypto';
 import { reservedLabels } from '../identity/reserved.ts';
-import { bitsOf, type PortNumbers } from './bits.ts';
-import type { Direction, MergedPolicy, RuleRef } from './image.ts';
+import { bitsOf, type Bit, type PortNumbers } from './bits.ts';
+import type { Direction, MergedPolicy, NameBits, RuleRef } from './image.ts';
 import { makeIntervals } from './intervals.ts';
 import type { PeerSets } from './peer-sets.ts';
 import { labelPeer, type Rule, type RuleGroup } from './rule.ts';
@@ -32,7 +32,8 @@ export function merge(groups: readonly RuleGroup[], direction: Direction, ports:
     .map(({ policy }) => [`${policy.kind}/${policy.namespace}/${policy.name}`, policy])).values()];
   const defaultAction = enforcedBy.length > 0 ? 'default-deny' as const : 'allow' as const;
   const content = [direction, defaultAction, enforcedBy.map((ref) => [ref.kind, ref.namespace, ref.name]), bits.map((bit) =>
-    [refKey(bit.ref), bit.set === 'any' ? 'any' : peerSets.digest(bit.set), bit.ranges.map(({ low, high }) => [low, high])])];
+    [refKey(bit.ref), bit.set === 'any' ? 'any' : peerSets.digest(bit.set), bit.ranges.map(({ low, high }) => [low, high]),
+    ...(bit.peers.length + bit.queries.length === 0 ? [] : [[bit.peers, bit.queries].map((names) => names.map(({ key }) => key))])])];
   return {
     key: hash('sha256', JSON.stringify(content)).slice(0, 32),
     direction,
@@ -41,8 +42,24 @@ export function merge(groups: readonly RuleGroup[], direction: Direction, ports:
     intervals: makeIntervals(bits),
     rules: bits.map((bit) => bit.ref),
     peerSets: bits.map((bit) => bit.set),
+    names: nameBitsOf(bits),
     enforcedBy,
   };
+}
+
+/** By name, use and word: what the kernel looks up. */
+function nameBitsOf(bits: readonly Bit[]): NameBits[] {
+  const found = new Map<string, NameBits>();
+  bits.forEach(({ peers, queries }, index) => {
+    for (const [use, names] of [['peer', peers], ['query', queries]] as const) {
+      for (const selector of names) {
+        const word = index >> 6;
+        const key = `${use} ${word} ${selector.key}`;
+        found.set(key, { selector, use, word, mask: (found.get(key)?.mask ?? 0n) | 1n << BigInt(index & 63) });
+      }
+    }
+  });
+  return [...found.values()];
 }
 
 const refKey = ({ policy, path, action, log }: RuleRef): readonly unknown[] =>

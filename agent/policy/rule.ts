@@ -1,5 +1,6 @@
 // One form for the rules of every kind of policy: who is selected, which peers, which ports.
 // rules.ts and kubernetes-network-policy.ts write them; compile.ts and explain.ts read nothing else of a policy.
+import type { FqdnSelector } from './fqdn.ts';
 import type { Direction, PolicyRef, RuleRef } from './image.ts';
 import type { Mode } from './mode.ts';
 import { parsePrefix, type Prefix } from './prefix.ts';
@@ -13,7 +14,9 @@ export type PortSpec =
 
 export type Peer =
   | { readonly kind: 'labels'; readonly selector: Selector; readonly text: string }
-  | { readonly kind: 'cidr'; readonly prefix: Prefix; readonly except: readonly Prefix[]; readonly text: string };
+  | { readonly kind: 'cidr'; readonly prefix: Prefix; readonly except: readonly Prefix[]; readonly text: string }
+  /** Selects no identity: addresses that answers gave for the name. */
+  | { readonly kind: 'fqdn'; readonly selector: FqdnSelector; readonly text: string };
 
 /** One entry of a policy. */
 export interface Rule {
@@ -23,6 +26,8 @@ export interface Rule {
   readonly peers: 'any' | readonly Peer[];
   /** An empty list holds for no packet. */
   readonly ports: 'all' | readonly PortSpec[];
+  /** Only these names may be asked for there. */
+  readonly dns?: readonly FqdnSelector[];
 }
 
 /** One spec of a policy: its rules and what it does to the endpoints that it selects. */
@@ -41,7 +46,7 @@ export interface RuleGroup {
 export const labelPeer = (selector: Selector, text: string): Peer => ({ kind: 'labels', selector, text });
 
 /** Equal keys select alike. */
-export const peerKey = (peer: Peer): string => (peer.kind === 'labels'
+export const peerKey = (peer: Peer): string => (peer.kind !== 'cidr'
   ? peer.selector.key
   : `${peer.prefix.text} - ${peer.except.map((one) => one.text).sort().join(' ')}`);
 

@@ -3,6 +3,7 @@
 import { CLUSTER, DEFAULT_CLUSTER, NAMESPACE, NAMESPACE_LABELS } from '../identity/labels.ts';
 import { groupsOf, type CidrGroup } from './cidr-group.ts';
 import { entitySelectors } from './entities.ts';
+import { fqdnSelector } from './fqdn.ts';
 import type { Direction, PolicyRef, RuleRef } from './image.ts';
 import { ICMP, ICMPV6, SCTP, TCP, UDP, icmpType } from './icmp.ts';
 import { readNetworkPolicy } from './kubernetes-network-policy.ts';
@@ -55,7 +56,7 @@ function readSpec(spec: Json, path: string, policy: PolicyRef, groups: readonly 
       const field = action === 'deny' ? `${direction}Deny` : direction;
       listOf(spec[field]).forEach((entry, index) => {
         const ref: RuleRef = { policy, path: `${path}.${field}[${index}]`, action, ...(log === undefined ? {} : { log }) };
-        rules.push(readEntry(entry, ref, direction, scope));
+        rules.push(...readEntry(entry, ref, direction, scope));
         defaultDeny[direction] = (spec['enableDefaultDeny'] as Json | undefined)?.[direction] !== false;
       });
     }
@@ -94,8 +95,22 @@ function peerSelector(selector: LabelSelector, scope: Scope): Selector {
   return makeSelector([...requirements, ...added]);
 }
 
-function readEntry(entry: Json, ref: RuleRef, direction: Direction, scope: Scope): Rule {
-  return { ref, direction, peers: readPeers(entry, direction, scope), ports: readPorts(entry) };
+/** One rule, and one more for each item of toPorts with DNS rules. */
+function readEntry(entry: Json, ref: RuleRef, direction: Direction, scope: Scope): Rule[] {
+  const peers = readPeers(entry, direction, scope);
+  const asking = listOf(entry['toPorts']).filter((item) => dnsOf(item).length > 0);
+  const plain = asking.length === 0 ? entry : { ...entry, toPorts: listOf(entry['toPorts']).filter((item) => !asking.includes(item)) };
+  const rules: Rule[] = asking.map((item) => ({ ref, direction, peers, ports: listOf(item['ports']).flatMap(readDnsPort), dns: dnsOf(item).map(fqdnSelector) }));
+  if (asking.length === 0 || listOf(plain['toPorts']).length > 0) rules.unshift({ ref, direction, peers, ports: readPorts(plain) });
+  return rules;
+}
+
+const dnsOf = (item: Json): readonly Json[] => listOf((item['rules'] as Json | null | undefined)?.['dns']);
+
+/** Names are read from UDP alone: what asks by another protocol is allowed by no DNS rule. */
+function readDnsPort(port: Json): PortSpec[] {
+  const protocols = (TRANSPORTS[String(port['protocol'] ?? 'ANY')] ?? []).filter((protocol) => protocol === UDP);
+  return protocols.length === 0 ? [] : portSpecs(String(port['port'] ?? ''), 0, protocols);
 }
 
 const PEER_MEMBERS = ['Endpoints', 'CIDR', 'CIDRSet', 'Entities', 'Groups', 'Nodes', 'Services', 'FQDNs'];
@@ -112,6 +127,10 @@ function readPeers(entry: Json, direction: Direction, scope: Scope): 'any' | Pee
   }
   for (const name of listOf(entry[`${prefix}Entities`])) {
     for (const selector of entitySelectors(String(name))) peers.push(labelPeer(selector, `entity ${String(name)}`));
+  }
+  for (const item of listOf(entry[`${prefix}FQDNs`])) {
+    const selector = fqdnSelector(item);
+    peers.push({ kind: 'fqdn', selector, text: selector.key });
   }
   for (const cidr of listOf(entry[`${prefix}CIDR`])) peers.push(...cidrPeer(String(cidr), []));
   for (const set of listOf(entry[`${prefix}CIDRSet`])) peers.push(...readCidrSet(set, scope.groups));

@@ -86,6 +86,7 @@ export class Selections {
   /** Of the requirements that a label must fulfil, the one by which the fewest others are found. */
   #tokensOf(peer: Peer): readonly string[] {
     if (peer.kind === 'cidr') return [OUTSIDE];
+    if (peer.kind === 'fqdn') return [];
     const choices = peer.selector.requirements.filter((one) => one.prefix === undefined && (one.operator === 'In' || one.operator === 'Exists'))
       .map((one) => (one.operator === 'Exists' ? [one.key] : [...new Set(one.values)].map((value) => `${one.key}=${value}`)));
     const crowd = (tokens: readonly string[]): number => tokens.reduce((sum, token) => sum + (this.#byToken.get(token)?.size ?? 0), 0);
