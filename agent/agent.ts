@@ -12,6 +12,7 @@ import { Enforcement } from './datapath/enforcement.ts';
 import { removePins } from './datapath/hooks.ts';
 import { sweepConnections, type Sweeper } from './datapath/sweeper.ts';
 import type { Datapath } from './datapath/maps.ts';
+import { followDns, type Dns } from './dns/follow.ts';
 import { reflectDirectory } from './directory/reflector.ts';
 import { manifestTable, problemTable } from './directory/tables.ts';
 import { EndpointReconciler } from './endpoint/reconciler.ts';
@@ -89,6 +90,7 @@ export interface Agent {
   readonly enforcement: Enforcement;
   readonly attachMode: AttachMode;
   readonly sweeper: Sweeper;
+  readonly dns: Dns;
   readonly startedAt: Date;
   /** Ends the workloads and removes everything that the agent made on this machine. */
   readonly stop: () => Promise<void>;
@@ -152,7 +154,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
 
   const policies = new PolicySet(tables.manifests, tables.policies, tables.problems);
   const ruleCounts = new RuleCounts(datapath, policy.numbers, (key) => tables.policies.get(key) !== undefined);
-  const { observer, audits } = await openHubble(options, tables, datapath, policy, policies, undo);
+  const { observer, audits, dns } = await openHubble(options, tables, datapath, policy, policies, undo);
   undo.push(followRules(ruleCounts, tables.policies, log));
   const hosts = reconcileHosts(tables.endpoints, tables['remote-endpoints'], instance);
   undo.push(hosts.stop);
@@ -172,6 +174,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     applied: async () => {
       await applied();
       sweeper.begin();
+      dns.begin();
     },
     open: (row) => { endpoints.open(row); }, log,
   });
@@ -181,7 +184,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     workloads.close();
   });
 
-  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, enforcement, attachMode, sweeper, startedAt: new Date(), stop };
+  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, enforcement, attachMode, sweeper, dns, startedAt: new Date(), stop };
   undo.push(await serveApi(instance.apiSocket, verbsOf(agent)));
   undo.push(reflectPods(tables.manifests, tables.pods, tables.problems,
     { allowRoot: options.allowRoot, ...(cluster === undefined ? {} : { placement: cluster }) }));
@@ -210,7 +213,7 @@ function joinCluster(member: Membership, { ranges, log }: AgentOptions, netlink:
   undo.push(publishNode(member, ranges, netdevs, endpoints));
 }
 
-async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits'>> {
+async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits' | 'dns'>> {
   const nodeName = cluster?.node ?? hostname();
   const names = new Names(tables.endpoints, tables['remote-endpoints'], tables.identities, policy.numbers, nodeName);
   undo.push(() => { names.close(); });
@@ -225,6 +228,8 @@ async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions,
     lost: (count) => { observer.lost('PERF_EVENT_RING_BUFFER', count); },
     upkeep: () => { names.upkeep((nowNs) => observer.oldestNs(nowNs)); },
   }));
+  const dns = followDns({ datapath, reconciler: policy.dns, endpoints: tables.endpoints, observer, lookups: names.lookups, log });
+  undo.push(dns.stop);
   undo.push(await serveFlows({ observer, audits, instance, cluster, tables, datapath, log }, hubble));
-  return { observer, audits };
+  return { observer, audits, dns };
 }

@@ -67,5 +67,5 @@ int from_netdev(struct __sk_buff *skb)
 	}
 	if (verdict != TC_ACT_OK)
 		return verdict;
-	return judge_packet(skb, w) ? TC_ACT_SHOT : hand_to_workload(skb, w, ifindex);
+	return judge_packet(skb, w) ? TC_ACT_SHOT : hand_over(skb, w, ifindex);
 }

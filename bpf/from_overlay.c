@@ -65,5 +65,5 @@ int from_overlay(struct __sk_buff *skb)
 	reason = admit_from_node(w, ifindex);
 	if (reason)
 		return drop_unjudged(w, DIRECTION_INGRESS, reason);
-	return judge_packet(skb, w) ? TC_ACT_SHOT : hand_to_workload(skb, w, ifindex);
+	return judge_packet(skb, w) ? TC_ACT_SHOT : hand_over(skb, w, ifindex);
 }

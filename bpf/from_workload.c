@@ -67,6 +67,16 @@ static __always_inline int hand_to_network(struct __sk_buff *skb, struct work *w
 	return redirect_to_hop(&fib);
 }
 
+/* A packet that may pass. */
+static __always_inline int hand_from_workload(struct __sk_buff *skb, struct work *w)
+{
+	if (w->to.ifindex)
+		return hand_to_workload(skb, w, w->to.ifindex);
+	if (w->to.remote)
+		return hand_to_node(skb, w);
+	return w->to.host ? TC_ACT_OK : hand_to_network(skb, w);
+}
+
 SEC("tc")
 int from_workload(struct __sk_buff *skb)
 {
@@ -103,9 +113,9 @@ int from_workload(struct __sk_buff *skb)
 
 	if (judge_packet(skb, w))
 		return TC_ACT_SHOT;
-	if (w->to.ifindex)
-		return hand_to_workload(skb, w, w->to.ifindex);
-	if (w->to.remote)
-		return hand_to_node(skb, w);
-	return w->to.host ? TC_ACT_OK : hand_to_network(skb, w);
+	if (w->observation.dns) {
+		bpf_tail_call(skb, &dns_programs, w->observation.is_reply ? DNS_ANSWER : DNS_QUERY);
+		return drop_unjudged(w, DIRECTION_EGRESS, DROP_MISSED_TAIL_CALL);
+	}
+	return hand_from_workload(skb, w);
 }

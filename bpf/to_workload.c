@@ -29,5 +29,10 @@ int to_workload(struct __sk_buff *skb)
 	reason = w->packet.fragment ? join_fragment(w) : DROP_NONE;
 	if (reason)
 		return drop_unjudged(w, DIRECTION_INGRESS, reason);
-	return judge_packet(skb, w) ? TC_ACT_SHOT : TC_ACT_OK;
+	if (judge_packet(skb, w))
+		return TC_ACT_SHOT;
+	if (!w->observation.dns)
+		return TC_ACT_OK;
+	bpf_tail_call(skb, &dns_programs_out, DNS_ANSWER);
+	return drop_unjudged(w, DIRECTION_INGRESS, DROP_MISSED_TAIL_CALL);
 }

@@ -93,6 +93,7 @@ export interface Step {
   readonly next: number;
   readonly word: number;
   readonly action: number;
+  readonly named: number;
 }
 
 export interface ClassLine {
@@ -253,6 +254,74 @@ export interface SourceRangeKey {
   readonly addr: Addr;
 }
 
+export interface DnsState {
+  readonly base: number;
+  readonly other: number;
+  readonly accept: number;
+}
+
+export interface DnsAccept {
+  readonly selector: number;
+  readonly next: number;
+}
+
+export interface DnsControl {
+  readonly half: number;
+}
+
+export interface DnsName {
+  readonly wire: Uint8Array;
+}
+
+export interface DnsUse {
+  readonly policy: number;
+  readonly selector: number;
+  readonly word: number;
+  readonly use: number;
+}
+
+export interface DnsAddressKey {
+  readonly addr: Addr;
+  readonly endpoint: number;
+}
+
+export interface DnsSource {
+  readonly selector: number;
+  readonly expires: number;
+}
+
+export interface DnsAddress {
+  readonly source: readonly DnsSource[];
+}
+
+export interface DnsUsage {
+  readonly addresses: number;
+  readonly quota: number;
+  readonly refused: bigint;
+}
+
+export interface DnsRecord {
+  readonly time_ns: bigint;
+  readonly latency_ns: bigint;
+  readonly saddr: Addr;
+  readonly daddr: Addr;
+  readonly sport: number;
+  readonly dport: number;
+  readonly source_identity: number;
+  readonly destination_identity: number;
+  readonly ifindex: number;
+  readonly endpoint: number;
+  readonly ttl: number;
+  readonly length: number;
+  readonly type: number;
+  readonly event: number;
+  readonly rcode: number;
+  readonly addresses: number;
+  readonly learned: number;
+  readonly name: DnsName;
+  readonly address: readonly Addr[];
+}
+
 export const direction = {
   DIRECTION_UNKNOWN: 0,
   DIRECTION_INGRESS: 1,
@@ -264,6 +333,7 @@ export const action = {
   ACTION_ALLOW: 1,
   ACTION_DENY: 2,
   ACTION_DEFAULT_DENY: 3,
+  ACTION_DNS: 4,
 } as const;
 
 export const drop_reason = {
@@ -274,10 +344,12 @@ export const drop_reason = {
   DROP_INVALID_PACKET: 134,
   DROP_CT_TRUNCATED_OR_INVALID_HEADER: 135,
   DROP_UNSUPPORTED_L3_PROTOCOL: 139,
+  DROP_MISSED_TAIL_CALL: 140,
   DROP_TUNNEL_KEY: 147,
   DROP_NO_WORKLOAD_HERE: 150,
   DROP_CT_MAP_INSERTION_FAILED: 155,
   DROP_INVALID_IPV6_EXTENSION_HEADER: 156,
+  DROP_FRAGMENT_NOT_SUPPORTED: 157,
   DROP_NO_TUNNEL: 160,
   DROP_UNSUPPORTED_L2_PROTOCOL: 166,
   DROP_NO_MAPPING_FOR_NAT_MASQUERADE: 167,
@@ -288,6 +360,7 @@ export const drop_reason = {
   DROP_UNKNOWN_SENDER: 172,
   DROP_FRAGMENT_WITHOUT_FIRST: 175,
   DROP_FORBIDDEN_ICMPV6_MESSAGE: 176,
+  DROP_NOT_SUPPORTED_BY_PROXY: 180,
   DROP_POLICY_DENY: 181,
   DROP_VLAN_FILTERED: 182,
   DROP_TTL_EXCEEDED: 196,
@@ -344,6 +417,7 @@ export const limit = {
   ROOT_BOUNDS: 10,
   LINE_BOUNDS: 16,
   POLICY_LEVELS: 3,
+  POLICY_NAMED: 32768,
   POLICY_INTERVALS: 16384,
   NAT_PORT_FIRST: 61000,
   NAT_PORT_COUNT: 4536,
@@ -388,6 +462,7 @@ export const ct_flag = {
   CT_HOST: 1,
   CT_FIN: 4,
   CT_REMOTE: 16,
+  CT_DNS: 64,
 } as const;
 
 export const frontend_scope = {
@@ -405,4 +480,50 @@ export const frontend_flag = {
 export const backend_state = {
   BACKEND_ACTIVE: 0,
   BACKEND_TERMINATING: 1,
+} as const;
+
+export const dns_event = {
+  DNS_ANSWERED: 1,
+  DNS_REFUSED: 2,
+} as const;
+
+export const dns_limit = {
+  DNS_STATES: 8192,
+  DNS_EDGES: 16384,
+  DNS_ACCEPTS: 2048,
+  DNS_MATCHES: 15,
+  DNS_SOURCES: 8,
+  DNS_ANSWERS: 24,
+  DNS_MESSAGE: 1536,
+  MAX_DNS_NAMES: 65536,
+  MAX_DNS_USES: 65536,
+  MAX_DNS_ADDRESSES: 131072,
+  MAX_DNS_PENDING: 32768,
+  DNS_RING_BYTES: 1048576,
+  DNS_TTL_FLOOR: 60,
+  DNS_TTL_CEILING: 604800,
+  DNS_WAIT_SECONDS: 20,
+} as const;
+
+export const dns_counter = {
+  DNS_COUNT_LOST: 0,
+  DNS_COUNT_REFUSED: 1,
+  DNS_COUNT_MALFORMED: 2,
+  DNS_COUNT_UNREAD: 3,
+  DNS_COUNT_UNASKED: 4,
+  DNS_COUNT_REBOUND: 5,
+  DNS_COUNT_CROWDED: 6,
+  DNS_COUNTERS: 7,
+} as const;
+
+export const dns_program = {
+  DNS_QUERY: 0,
+  DNS_ANSWER: 1,
+  DNS_PASSED: 2,
+  DNS_PROGRAMS: 3,
+} as const;
+
+export const dns_use_kind = {
+  DNS_USE_PEER: 0,
+  DNS_USE_QUERY: 1,
 } as const;

@@ -3,6 +3,7 @@
 #include "from_netdev.c"
 #include "from_overlay.c"
 #include "from_workload.c"
+#include "dns.c"
 #include "sweep.c"
 #include "to_workload.c"
 

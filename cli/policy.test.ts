@@ -23,7 +23,7 @@ beforeAll(() => {
   edit('closed/policies/web.yaml', 'app: payments', 'app: nobody');
   edit('opened/policies/data.yaml', '[{matchLabels: {app: catalog}}]', '[{matchLabels: {app: catalog}}, {matchLabels: {app: intruder}}]');
   edit('broken/policies/web.yaml', 'egress:', 'egres:');
-  edit('late/policies/web.yaml', '- toEndpoints: [{matchLabels: {app: payments}}]\n      toPorts', '- toFQDNs: [{matchName: pay.example}]\n      toPorts');
+  edit('late/policies/web.yaml', '- toEndpoints: [{matchLabels: {app: payments}}]\n      toPorts', '- toGroups: [{aws: {region: eu}}]\n      toPorts');
 });
 afterAll(() => { rmSync(folder, { recursive: true }); });
 
@@ -49,7 +49,7 @@ const verbs: readonly Typed[] = [
   { name: 'verdict: the node', line: 'policy verdict --from host --to shop/db --protocol icmp SHOP', code: 0, out: /built in: the node reaches its own workloads/ },
   { name: 'verdict: JSON', line: `policy verdict ${intruder} -o json SHOP`, code: 1, out: /"verdict": "denied",[^]*"direction": "ingress",[^]*"verdict": "default-deny",[^]*"file": "SHOP\/policies\/data\.yaml",\n *"line": 5/ },
   { name: 'verdict: files with errors', line: `policy verdict ${intruder} broken`, code: 2, error: /^weir: broken\/policies\/web\.yaml:9:3: .*\n {2}see \.\/weir policy validate/ },
-  { name: 'verdict: a policy that weir would refuse is left out and named', line: 'policy verdict --from shop/web --to shop/payments --port 9090 late', code: 0, error: /web\.yaml:12:\d+: warning not-enforced: spec\.egress\[1\]\.toFQDNs/, out: /egress of shop\/web: allowed, no policy covers it\n {2}ingress of shop\/payments: allowed\n/ },
+  { name: 'verdict: a policy that weir would refuse is left out and named', line: 'policy verdict --from shop/web --to shop/payments --port 9090 late', code: 0, error: /web\.yaml:12:\d+: warning not-enforced: spec\.egress\[1\]\.toGroups/, out: /egress of shop\/web: allowed, no policy covers it\n {2}ingress of shop\/payments: allowed\n/ },
   { name: 'verdict: nobody of that name', line: 'policy verdict --from shop/webb --to shop/db --port 1 SHOP', code: 2, error: /no workload shop\/webb in these manifests\n {2}did you mean shop\/web\?/ },
   { name: 'verdict: half a question', line: 'policy verdict --from shop/web SHOP', code: 2, error: /--to is missing\n {2}a flow has two ends/ },
   { name: 'verdict: no question', line: 'policy verdict SHOP', code: 2, error: /which flow\?\n {2}name it with --from/ },

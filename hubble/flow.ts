@@ -109,7 +109,7 @@ function policyFields(record: FlowRecord, timeNs: number, lookups: Lookups): Par
   const add = (judgement: Judgement, side: 'ingress' | 'egress'): void => {
     if (judgement.policy === 0) return;
     const denied = judgement.action === action.ACTION_DENY || judgement.action === action.ACTION_DEFAULT_DENY;
-    if (!denied && judgement.action !== action.ACTION_ALLOW) return;
+    if (!denied && judgement.action !== action.ACTION_ALLOW && judgement.action !== action.ACTION_DNS) return;
     const policies = lookups.policies(judgement, side, timeNs).map(policyOf);
     if (policies.length > 0) fields[`${side}_${denied ? 'denied' : 'allowed'}_by`] = policies;
     log.push(...lookups.policyLog?.(judgement, timeNs) ?? []);

@@ -96,7 +96,8 @@ export class Observer {
     this.#rate.count(1);
     this.#namespaces.see(flow.source);
     this.#namespaces.see(flow.destination);
-    if (flow.verdict === verdict.dropped) this.#lastDrop = flow;
+    // A name that was refused is no packet to explain.
+    if (flow.verdict === verdict.dropped && flow.l7 == null) this.#lastDrop = flow;
     for (const tell of this.#subscribers) tell(flow, 1);
   }
 

@@ -27,7 +27,7 @@ export interface HttpHeader { key?: string; value?: string }
 export interface Layer7 {
   type?: number;
   latency_ns?: Uint64;
-  dns?: { query?: string; ips?: string[]; observation_source?: string; rcode?: number; qtypes?: string[] };
+  dns?: { query?: string; ips?: string[]; ttl?: number; observation_source?: string; rcode?: number; qtypes?: string[] };
   http?: { code?: number; method?: string; url?: string; protocol?: string; headers?: HttpHeader[] };
   kafka?: object;
 }

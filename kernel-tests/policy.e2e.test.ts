@@ -27,7 +27,7 @@ const files = {
     policy('locked', { ...subject('locked'), egress: [{ toEndpoints: [{ matchLabels: { app: 'open' } }], ...allow(tcp('8080')) }] }),
     policy('outward', { ...subject('outward'), egress: [{ toEntities: ['world', 'host'] }] }),
     policy('cidr', { ...subject('cidr'), egress: [{ toCIDRSet: [{ cidr: '198.51.100.0/24', except: [`${outside.ipv4}/32`] }, { cidr: '2001:db8:51::/64' }] }] }),
-    policy('broken', { ...subject('broken'), egress: [{ toFQDNs: [{ matchName: 'example.org' }] }] }),
+    policy('broken', { ...subject('broken'), egress: [{ toGroups: [{ aws: { region: 'eu' } }] }] }),
   ],
 };
 
@@ -124,5 +124,5 @@ test('workloads find each other by name', () => {
 test('what is not enforced yet is said, for that policy alone', () => {
   const policies = cluster.json<{ name: string; state: string; message?: string }[]>('policy', 'list');
   expect(policies.filter((row) => row.state === 'refused').map((row) => row.name)).toEqual(['broken']);
-  expect(policies.find((row) => row.name === 'broken')!.message).toContain('toFQDNs');
+  expect(policies.find((row) => row.name === 'broken')!.message).toContain('toGroups');
 });

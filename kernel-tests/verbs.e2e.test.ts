@@ -35,7 +35,7 @@ const files = {
   'rude.yaml': pod('rude', [], {}, 'default', { containers: [{ name: 'main', command: ['python3', '-u', '-c', `print(${JSON.stringify(escape)}); import time; time.sleep(100000)`], env: [{ name: 'TITLE', value: escape }] }] }),
   'policies.yaml': [
     policy('web', { endpointSelector: { matchLabels: { app: 'web' } }, ingress: [{ fromEndpoints: [{ matchLabels: { app: 'client' } }] }] }, 'shop'),
-    policy('later', { endpointSelector: { matchLabels: { app: 'client' } }, egress: [{ toFQDNs: [{ matchName: 'example.com' }] }] }, 'shop'),
+    policy('later', { endpointSelector: { matchLabels: { app: 'client' } }, egress: [{ toGroups: [{ aws: { region: 'eu' } }] }] }, 'shop'),
     { apiVersion: 'cilium.io/v2', kind: 'CiliumClusterwideNetworkPolicy', metadata: { name: 'no-udp' }, spec: { endpointSelector: { matchLabels: { app: 'web' } }, enableDefaultDeny: { ingress: false }, ingressDeny: [{ fromEntities: ['all'], toPorts: [{ ports: [{ port: '9999', protocol: 'UDP' }] }] }] } },
   ],
 };
@@ -80,7 +80,7 @@ const listings: { words: string; table: RegExp; before?: () => void }[] = [
   { words: 'identity get 256', table: /^FIELD +VALUE\nid +256\n/ },
   { words: 'ipcache list', table: /0\.0\.0\.0\/0 +9 +world/ },
   { words: 'ipcache get ::/0', table: /identity +10/ },
-  { words: 'policy list', table: /CiliumNetworkPolicy +shop +later +refused.*toFQDNs/ },
+  { words: 'policy list', table: /CiliumNetworkPolicy +shop +later +refused.*toGroups/ },
   { words: 'policy get web', table: /state +enforced, selects 2 endpoints, since [^]*spec\.ingress\[0\] +allow +[1-9]\d* +\d+ +\S+Z +\S+:\d+\n[^]*default deny, ingress +deny +[1-9]/ },
   { words: 'policy audit-report', table: /^no policy is audited\n/ },
   { words: 'policy get later', table: /state +refused/ },

@@ -9,7 +9,7 @@ import { action, limit, type Step } from '../../bpf/types.gen.ts';
 
 export interface BpfPolicyRow { readonly endpoint: string; readonly direction: string; readonly policy: number; readonly from: string; readonly to: string; readonly rules: string }
 
-const actionName = new Map<number, string>([[action.ACTION_ALLOW, 'allow'], [action.ACTION_DENY, 'deny'], [action.ACTION_DEFAULT_DENY, 'default deny']]);
+const actionName = new Map<number, string>([[action.ACTION_ALLOW, 'allow'], [action.ACTION_DENY, 'deny'], [action.ACTION_DNS, 'ask names by'], [action.ACTION_DEFAULT_DENY, 'default deny']]);
 
 export function bpfPolicy(agent: Agent): BpfPolicyRow[] {
   const { datapath, tables } = agent;
@@ -23,10 +23,11 @@ export function bpfPolicy(agent: Agent): BpfPolicyRow[] {
 function intervalsOf(datapath: Datapath, id: number, names: MergedPolicy | undefined): { from: string; to: string; rules: string }[] {
   if (id === 0) return [{ from: 'the first', to: 'the last', rules: 'not enforced' }];
   const policy = datapath.policies.get(id)!;
-  const lowers = Array.from({ length: policy.intervals }, (_, index) => lowerOf(datapath, policy, index));
+  const count = policy.intervals & ~limit.POLICY_NAMED;
+  const lowers = Array.from({ length: count }, (_, index) => lowerOf(datapath, policy, index));
   return lowers.map((lower, index) => ({
     from: index === 0 ? 'the first' : keyText(lower),
-    to: index + 1 === policy.intervals ? 'the last' : keyText(lowers[index + 1]! - 1),
+    to: index + 1 === count ? 'the last' : keyText(lowers[index + 1]! - 1),
     rules: stepsAt(datapath, policy, index).filter((step) => step.mask !== 0n).map((step) => stepText(step, names)).join('; ') || actionName.get(policy.default_action) || '?',
   }));
 }

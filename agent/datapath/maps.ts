@@ -1,4 +1,5 @@
 // The loaded programs with their maps, typed by the generated interfaces: what the reconcilers of all features write to.
+import { dnsAttachTypes, dnsMaps, type DnsMaps } from '../dns/maps.ts';
 import { attachType } from '../kernel/bpf.ts';
 import { codecOf, type Codec } from '../kernel/codec.ts';
 import { BpfMap, mapMemory, perCpuSums, possibleCpus } from '../kernel/map.ts';
@@ -33,6 +34,7 @@ export interface Datapath {
   readonly drops: () => readonly DropCount[];
   /** struct rule_key -> struct rule_count. */
   readonly ruleCounts: LoadedMap;
+  readonly dns: DnsMaps;
 }
 
 const number: Codec<number> = {
@@ -64,8 +66,8 @@ export function loadDatapath(objectPath: string, { pinDir, connections = limit.M
   const object = loadObject(objectPath, {
     ...(pinDir === undefined ? {} : { pinDir }),
     maxEntries: { conntrack: connections, nat: 2 * connections },
-    unpinned: ['work_rows'],
-    attachTypes: { from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress, from_overlay: attachType.tcxIngress },
+    attachTypes: { from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress, from_overlay: attachType.tcxIngress,
+      ...dnsAttachTypes(attachType.tcxIngress, attachType.tcxEgress) },
   });
   const map = (name: string): LoadedMap => object.maps.get(name)!;
   const layout = <Row>(name: string): Codec<Row> => codecOf<Row>(object.btf.struct(name));
@@ -91,5 +93,6 @@ export function loadDatapath(objectPath: string, { pinDir, connections = limit.M
     counter: (which) => perCpuSums(map('counters'), which, cpus)[0]!,
     drops: () => dropCounts(map('drops'), cpus),
     ruleCounts: map('rule_counts'),
+    dns: dnsMaps(object),
   };
 }

@@ -18,6 +18,8 @@ export interface Placement {
 /** What of a policy becomes rows. */
 export type PolicyRows = Pick<MergedPolicy, 'intervals' | 'defaultAction'>;
 
+const actionOf = { deny: action.ACTION_DENY, dns: action.ACTION_DNS, allow: action.ACTION_ALLOW } as const;
+
 const top = 2 ** 31;
 const fan = limit.LINE_BOUNDS + 1;
 
@@ -44,7 +46,7 @@ function encode({ intervals, defaultAction }: PolicyRows, at: Placement): { poli
   }
   const policy: Policy = {
     room: bounds(0, fan ** levels, limit.ROOT_BOUNDS), first_line: Array.from({ length: limit.POLICY_LEVELS }, (_, level) => firstLines[level] ?? 0),
-    first_step: at.firstStep, first_bit: at.firstBit, intervals: intervals.length, levels,
+    first_step: at.firstStep, first_bit: at.firstBit, intervals: intervals.length | (intervals.some(({ steps }) => steps.some(({ named }) => named)) ? limit.POLICY_NAMED : 0), levels,
     default_action: defaultAction === 'allow' ? action.ACTION_ALLOW : action.ACTION_DEFAULT_DENY,
   };
   return { policy, lines, steps: encodeSteps(intervals, at.firstStep) };
@@ -55,11 +57,11 @@ function encodeSteps(intervals: readonly Interval[], firstStep: number): Step[] 
   const firsts: Step[] = [];
   const more: Step[] = [];
   for (const { steps } of intervals) {
-    if (steps.length === 0) firsts.push({ mask: 0n, next: 0, word: 0, action: 0 });
+    if (steps.length === 0) firsts.push({ mask: 0n, next: 0, word: 0, action: 0, named: 0 });
     steps.forEach((step, order) => {
       const last = order === steps.length - 1;
       const next = last ? 0 : firstStep + intervals.length + more.length + (order === 0 ? 0 : 1);
-      (order === 0 ? firsts : more).push({ mask: step.mask, next, word: step.word, action: step.action === 'deny' ? action.ACTION_DENY : action.ACTION_ALLOW });
+      (order === 0 ? firsts : more).push({ mask: step.mask, next, word: step.word, action: actionOf[step.action], named: step.named ? 1 : 0 });
     });
   }
   return [...firsts, ...more];
@@ -105,15 +107,16 @@ export function stepsAt(datapath: Datapath, row: Policy, index: number): (Step &
 /** What a policy in the kernel occupies, as far as programs read it. Throws when its rows lead out of the maps. */
 export function readPlacement(datapath: Datapath, id: number): Placement {
   const row = datapath.policies.get(id);
-  if (row === undefined || row.default_action === 0 || row.levels !== levelsOf(row.intervals)) throw new Error(`policy ${id} of the kernel has no rows`);
+  const count = row === undefined ? 0 : row.intervals & ~limit.POLICY_NAMED;
+  if (row === undefined || row.default_action === 0 || row.levels !== levelsOf(count)) throw new Error(`policy ${id} of the kernel has no rows`);
   let end = row.first_step;
   let bits = 0;
-  for (let index = 0; index < row.intervals; index += 1) {
+  for (let index = 0; index < count; index += 1) {
     for (const { mask, word, at } of stepsAt(datapath, row, index)) {
       if (mask !== 0n) bits = Math.max(bits, word * 64 + mask.toString(2).length);
       end = Math.max(end, at + 1);
     }
   }
-  const lines = linesOf(row.intervals);
+  const lines = linesOf(count);
   return { id, firstBit: row.first_bit, bits, firstLine: lines === 0 ? 0 : row.first_line[0]!, lines, firstStep: row.first_step, steps: end - row.first_step };
 }

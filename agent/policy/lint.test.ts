@@ -61,7 +61,7 @@ describe('one warning, at its place', () => {
     ['everybody of the cluster in', clusterwide('endpointSelector: {matchLabels: {app: db}}\ningress: [{fromEndpoints: [{}]}]'), 'unprotected: spec.ingress[0]: an empty selector lets every workload of the cluster in', '6:13'],
     ['everybody in, as a NetworkPolicy', knp('podSelector: {}\ningress: [{from: [{namespaceSelector: {}}]}]'), 'unprotected: spec.ingress[0]', '6:13'],
     ['egress without name servers', db('egress:\n  - toEndpoints: [{matchLabels: {app: web}}]\n    toPorts: [{ports: [{port: "53", protocol: TCP}]}]'), 'no-dns: spec.egress: egress of shop/db is enforced and no rule leads to port 53/UDP', '6:3'],
-    ['what is not enforced yet', db('egress: [{toFQDNs: [{matchName: a.example}]}]'), 'not-enforced: spec.egress[0].toFQDNs: DNS names as peers', '6:13'],
+    ['what is not enforced yet', db('egress: [{toGroups: [{aws: {region: eu}}]}]'), 'not-enforced: spec.egress[0].toGroups: cloud provider groups as peers', '6:13'],
   ])('%s', (_, text, warning, place) => expect(lint(text, pods)).toEqual([expect.stringContaining(`a.yaml:${place}: warning ${warning}`)]));
 });
 

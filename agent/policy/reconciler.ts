@@ -1,5 +1,7 @@
 // Makes the kernel judge by a new set of policies, identities and endpoints at one instant: new rows first, then rows that
 // say both what held before and what holds from the next generation on, then the generation word flips (bpf/lib/types.h).
+import { dirname, join } from 'node:path';
+import { DnsReconciler } from '../dns/reconciler.ts';
 import { ConfigError } from '../errors.ts';
 import { gracePeriod } from '../kernel/bpf.ts';
 import type { Datapath } from '../datapath/maps.ts';
@@ -25,6 +27,7 @@ export interface Applied { readonly generation: number; readonly prefixes: numbe
 
 export class PolicyReconciler {
   readonly numbers: KernelNumbers;
+  readonly dns: DnsReconciler;
   readonly #datapath: Datapath;
   readonly #grace = gracePeriod();
   readonly #prefixes = new Map<string, PrefixState>();
@@ -38,6 +41,7 @@ export class PolicyReconciler {
     this.#datapath = datapath;
     this.#savePath = savePath;
     this.numbers = new KernelNumbers(datapath);
+    this.dns = new DnsReconciler(datapath.dns, savePath === undefined ? undefined : join(dirname(savePath), 'dns.json'));
     this.#generation = datapath.control.get(0)?.generation ?? 0;
   }
 
@@ -70,6 +74,7 @@ export class PolicyReconciler {
     for (const used of [policies, classes]) used.delete(0);
     const saved = (this.#savePath === undefined ? undefined : readJson(this.#savePath)) as SavedNumbers | undefined;
     this.numbers.adopt(policies, classes, saved ?? { policies: [], classes: [] });
+    this.dns.adopt();
     return new Map([...this.#prefixes].map(([prefix, { peer }]) => [prefix, peer.identity]));
   }
 
@@ -85,6 +90,7 @@ export class PolicyReconciler {
   async apply(image: PolicyImage, prefixes: readonly IpcacheRow[], endpoints: readonly EndpointRow[]): Promise<Applied> {
     this.#checkRoom(prefixes, endpoints);
     this.numbers.place(image);
+    await this.dns.place(image, (key) => this.numbers.policyId(key));
     this.#save();
     const next = (this.#generation + 1) >>> 0;
     const peerOf = (identity: number): Peer => {
@@ -103,6 +109,7 @@ export class PolicyReconciler {
       this.#datapath.ipcache.delete(ipcacheKey(prefix));
       this.#prefixes.delete(prefix);
     }
+    await this.dns.retire(image, (key) => this.numbers.policyId(key));
     this.numbers.retire(image);
     return { generation: next, prefixes: changed, endpoints: written };
   }

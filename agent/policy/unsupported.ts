@@ -12,7 +12,6 @@ const listOf = (value: unknown): readonly Json[] => (Array.isArray(value) ? valu
 const isThere = (value: unknown): boolean => !isAbsent(value) && !(Array.isArray(value) && value.length === 0);
 
 const IN_ENTRY: Readonly<Record<string, string>> = {
-  toFQDNs: 'DNS names as peers',
   toServices: 'services as peers',
   toGroups: 'cloud provider groups as peers',
   fromGroups: 'cloud provider groups as peers',
@@ -35,6 +34,8 @@ export function unsupportedIn(object: Json): Unsupported[] {
   ]);
 }
 
+const isDns = (rules: Json): boolean => listOf(rules['dns']).length > 0;
+
 const say = (path: Path, what: string): Unsupported =>
   ({ path, message: `${what}: valid, but weir does not enforce it yet, so the whole policy is refused` });
 
@@ -44,7 +45,7 @@ function inEntry(entry: Json, path: Path): Unsupported[] {
     ...Object.keys(IN_ENTRY).filter((field) => isThere(entry[field])).map((field) => say([...path, field], IN_ENTRY[field]!)),
     ...(mode === 'disabled' ? [] : [say([...path, 'authentication', 'mode'], `authentication mode ${String(mode)}`)]),
     ...listOf(entry['toPorts']).flatMap((item, index) => Object.keys(IN_PORTS)
-      .filter((field) => isThere(item[field]))
+      .filter((field) => isThere(item[field]) && !(field === 'rules' && isDns(item[field] as Json)))
       .map((field) => say([...path, 'toPorts', index, field], IN_PORTS[field]!))),
     ...['fromCIDR', 'toCIDR'].flatMap((field) => listOf(entry[field]).flatMap((cidr, index) => inCidr(cidr, [...path, field, index]))),
     ...['fromCIDRSet', 'toCIDRSet'].flatMap((field) => listOf(entry[field]).flatMap((set, index) => [

@@ -57,6 +57,7 @@ static __noinline int judge_audit(struct work *w, __u32 key)
 		if (!end)
 			return 0;
 		now = (__s32)(generation - end->since) >= 0;
+		c->owner = end->id;
 		egress = audit_id(end->egress_audit, end->egress_policy, now, &differs);
 	}
 	if (!differs)

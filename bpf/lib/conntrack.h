@@ -5,20 +5,14 @@
 #include <linux/errno.h>
 #include "maps.h"
 #include "packet.h"
+#include "ticks.h"
 #include "verdict.h"
 #include "work.h"
 
-#define SECOND 1000000000ULL
-#define TICKS(seconds) ((__u32)((seconds) * SECOND >> TICK_SHIFT))
 #define RECORD_INTERVAL TICKS(5)
 #define RST_DOUBT TICKS(1)
 #define SHORT_EXCHANGE 4	/* packets: a resolver asks for A and AAAA at once */
 #define CT_FINS (CT_FIN << 0 | CT_FIN << 1)
-
-static __always_inline __u32 ticks(void)
-{
-	return bpf_ktime_get_ns() >> TICK_SHIFT;
-}
 
 static __always_inline __u32 tcp_timeout(__u8 state)
 {
@@ -116,7 +110,7 @@ static __always_inline __u8 place_flags(const struct place *place)
 
 static __always_inline void judgement_to_entry(struct ct_entry *entry, const struct connection *c, __u32 generation, enum drop_reason reason)
 {
-	__u8 fins = entry->flags & CT_FINS;
+	__u8 kept = (entry->flags & CT_FINS) | (c->egress.action == ACTION_DNS ? CT_DNS : 0);
 
 	entry->egress = c->egress;
 	entry->ingress = c->ingress;
@@ -125,11 +119,11 @@ static __always_inline void judgement_to_entry(struct ct_entry *entry, const str
 	if (entry->origin) {
 		entry->ifindex[0] = c->destination.ifindex;
 		entry->ifindex[1] = c->source.ifindex;
-		entry->flags = fins | place_flags(&c->destination) | place_flags(&c->source) << 1;
+		entry->flags = kept | place_flags(&c->destination) | place_flags(&c->source) << 1;
 	} else {
 		entry->ifindex[0] = c->source.ifindex;
 		entry->ifindex[1] = c->destination.ifindex;
-		entry->flags = fins | place_flags(&c->source) | place_flags(&c->destination) << 1;
+		entry->flags = kept | place_flags(&c->source) | place_flags(&c->destination) << 1;
 	}
 	entry->reason = reason;
 	entry->generation = generation;
@@ -182,7 +176,8 @@ static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from
 	struct observation *o = &w->observation;
 	struct ct_entry *entry = &w->ct_entry;
 
-	o->reason = judge_connection(o->generation, &w->packet.saddr, &w->packet.daddr, policy_key(&w->packet), &w->connection);
+	w->destination = w->packet.daddr;
+	o->reason = judge_connection(o->generation, &w->packet.saddr, &w->destination, policy_key(&w->packet), &w->connection);
 	o->event = FLOW_DROP;
 	if (o->reason) {
 		if (o->reason != DROP_EP_NOT_READY)
@@ -206,6 +201,7 @@ static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from
 		return o->reason;
 	w->to = w->connection.destination;
 	w->from_identity = w->connection.source_identity;
+	o->dns = entry->flags & CT_DNS;
 	o->packets = 1;
 	o->bytes = length;
 	o->fresh_packets = 1;
@@ -227,9 +223,9 @@ static __noinline enum drop_reason ct_judge_again(struct work *w, struct ct_entr
 	}
 	w->source = w->ct_key.addr[origin];
 	w->destination = w->ct_key.addr[!origin];
+	o->judged_again = 1;
 	o->reason = judge_connection(o->generation, &w->source, &w->destination, entry->policy_key, &w->connection);
 	judgement_to_entry(entry, &w->connection, o->generation, o->reason);
-	o->judged_again = 1;
 	if (o->reason != was)
 		o->event = FLOW_CHANGE;
 	return o->reason;
@@ -302,6 +298,7 @@ static __noinline enum drop_reason conntrack_judge(struct work *w, __u32 length)
 	entry->seen = now;
 	if (!ct_verdict(w, entry)) {
 		place_in_entry(entry, !from, &w->to);
+		w->observation.dns = entry->flags & CT_DNS;
 		w->from_identity = w->observation.is_reply ? entry->destination_identity : entry->source_identity;
 		ct_pass(w, entry, from, now, length);
 		return DROP_NONE;

@@ -84,3 +84,12 @@ static __always_inline int hand_to_workload(struct __sk_buff *skb, struct work *
 	mac_copy(eth->h_source, end->host_mac);
 	return bpf_redirect_peer(ifindex, 0);
 }
+
+/* A packet that may pass goes to the workload at `ifindex`; an answer to a query that a rule named is read before. */
+static __always_inline int hand_over(struct __sk_buff *skb, struct work *w, __u32 ifindex)
+{
+	if (!w->observation.dns)
+		return hand_to_workload(skb, w, ifindex);
+	bpf_tail_call(skb, &dns_programs, DNS_ANSWER);
+	return drop_unjudged(w, DIRECTION_INGRESS, DROP_MISSED_TAIL_CALL);
+}

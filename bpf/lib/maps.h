@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Every map. User space writes all but conntrack, nat, fragments, counters, drops, rule_counts and flows, and of usage the quota;
+/* Every map. User space writes all but conntrack, nat, fragments, counters, drops, rule_counts, flows, dns_addresses, dns_pendings and
+ * dns_records, and of usage and dns_usages the quota;
  * of services, the programs write sock_peers and affinities. */
 #pragma once
 #include <linux/bpf.h>
@@ -36,6 +37,14 @@ MAP(services, BPF_MAP_TYPE_ARRAY, __u32, struct service_control, 1, 0);
 MAP(sock_peers, BPF_MAP_TYPE_HASH, struct sock_peer_key, struct sock_peer, MAX_SOCK_PEERS, BPF_F_NO_PREALLOC);
 MAP(affinities, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinity, MAX_AFFINITIES, 0);
 MAP(source_ranges, BPF_MAP_TYPE_LPM_TRIE, struct source_range_key, __u32, MAX_SOURCE_RANGES, BPF_F_NO_PREALLOC);
+MAP(dns_automata, BPF_MAP_TYPE_ARRAY, __u32, struct dns_automaton, 2, BPF_F_MMAPABLE);
+MAP(dns_controls, BPF_MAP_TYPE_ARRAY, __u32, struct dns_control, 1, 0);
+MAP(dns_names, BPF_MAP_TYPE_HASH, struct dns_name, __u32, MAX_DNS_NAMES, BPF_F_NO_PREALLOC);
+MAP(dns_uses, BPF_MAP_TYPE_HASH, struct dns_use, __u64, MAX_DNS_USES, BPF_F_NO_PREALLOC);
+MAP(dns_addresses, BPF_MAP_TYPE_HASH, struct dns_address_key, struct dns_address, MAX_DNS_ADDRESSES, BPF_F_NO_PREALLOC);
+MAP(dns_usages, BPF_MAP_TYPE_ARRAY, __u32, struct dns_usage, MAX_ENDPOINTS, BPF_F_MMAPABLE);
+MAP(dns_counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, DNS_COUNTERS, 0);
+MAP(dns_pendings, BPF_MAP_TYPE_LRU_HASH, struct dns_pending_key, struct dns_pending, MAX_DNS_PENDING, 0);
 MAP(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct drop_count, MAX_DROP_COUNTS, 0);
 MAP(rule_counts, BPF_MAP_TYPE_HASH, struct rule_key, struct rule_count, MAX_RULE_COUNTS, BPF_F_NO_PREALLOC);
 MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, COUNTERS, 0);
@@ -62,6 +71,16 @@ struct {
 	__uint(max_entries, RING_BYTES);
 } flows SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, DNS_RING_BYTES);
+} dns_records SEC(".maps");
+
+/* Programs that read DNS, by enum dns_program: called where the verdict was ACTION_DNS. All programs of one such map must be for the same
+ * hook (6.18: expected_attach_type), so there is one for each direction. */
+MAP(dns_programs, BPF_MAP_TYPE_PROG_ARRAY, __u32, __u32, DNS_PROGRAMS, 0);
+MAP(dns_programs_out, BPF_MAP_TYPE_PROG_ARRAY, __u32, __u32, DNS_PROGRAMS, 0);
+
 /* Layouts that no map's BTF names: anchored so that user space finds them. */
 struct anchor {
 	struct flow_record flow_record;
@@ -79,6 +98,12 @@ struct anchor {
 	enum frontend_scope frontend_scope;
 	enum frontend_flag frontend_flag;
 	enum backend_state backend_state;
+	enum dns_event dns_event;
+	enum dns_limit dns_limit;
+	enum dns_counter dns_counter;
+	enum dns_program dns_program;
+	enum dns_use_kind dns_use_kind;
+	struct dns_record dns_record;
 };
 const struct anchor *anchor SEC(".rodata.types");
 

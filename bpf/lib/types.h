@@ -22,6 +22,7 @@ enum action {
 	ACTION_ALLOW = 1,
 	ACTION_DENY = 2,	/* a deny rule matched */
 	ACTION_DEFAULT_DENY = 3,	/* no rule matched and the direction is enforced */
+	ACTION_DNS = 4,		/* a DNS rule matched: which names may be asked for is judged packet by packet */
 };
 
 /* Hubble's numbers (flow.DropReason); only those that the programs use. */
@@ -33,10 +34,12 @@ enum drop_reason {
 	DROP_INVALID_PACKET = 134,
 	DROP_CT_TRUNCATED_OR_INVALID_HEADER = 135,
 	DROP_UNSUPPORTED_L3_PROTOCOL = 139,
+	DROP_MISSED_TAIL_CALL = 140,
 	DROP_TUNNEL_KEY = 147,
 	DROP_NO_WORKLOAD_HERE = 150,
 	DROP_CT_MAP_INSERTION_FAILED = 155,
 	DROP_INVALID_IPV6_EXTENSION_HEADER = 156,
+	DROP_FRAGMENT_NOT_SUPPORTED = 157,	/* a piece of a query or answer that DNS rules would have to read */
 	DROP_NO_TUNNEL = 160,
 	DROP_UNSUPPORTED_L2_PROTOCOL = 166,
 	DROP_NO_MAPPING_FOR_NAT_MASQUERADE = 167,
@@ -47,6 +50,7 @@ enum drop_reason {
 	DROP_UNKNOWN_SENDER = 172,
 	DROP_FRAGMENT_WITHOUT_FIRST = 175,
 	DROP_FORBIDDEN_ICMPV6_MESSAGE = 176,
+	DROP_NOT_SUPPORTED_BY_PROXY = 180,	/* DNS that the programs do not read: answers that are too long or too many */
 	DROP_POLICY_DENY = 181,	/* a deny rule */
 	DROP_VLAN_FILTERED = 182,	/* a tagged frame from or to a workload */
 	DROP_TTL_EXCEEDED = 196,
@@ -166,6 +170,7 @@ enum limit {
 	ROOT_BOUNDS = 10,	/* of a policy, in its own row */
 	LINE_BOUNDS = 16,
 	POLICY_LEVELS = 3,	/* of lines below that row */
+	POLICY_NAMED = 32768,	/* a bit beside the number of intervals */
 	POLICY_INTERVALS = 16384,	/* as many as three levels hold, and more than anybody writes */
 	NAT_PORT_FIRST = 61000,	/* above Linux's default ip_local_port_range, so that it never meets the host's own */
 	NAT_PORT_COUNT = 4536,
@@ -231,7 +236,7 @@ struct policy {
 	__u32 first_line[POLICY_LEVELS];	/* of each level below, in `bounds` */
 	__u32 first_step;	/* of interval 0; that of interval i is i further */
 	__u32 first_bit;	/* of this policy in every class row. Up to 64 bits stand in one word, more begin with one */
-	__u16 intervals;
+	__u16 intervals;	/* how many; POLICY_NAMED: some of its steps are named */
 	__u8 levels;		/* below this row */
 	__u8 default_action;	/* ACTION_ALLOW or ACTION_DEFAULT_DENY; 0: there is no such policy */
 };
@@ -246,7 +251,7 @@ struct step {
 	__u32 next;		/* 0: none */
 	__u16 word;		/* of the policy's own words */
 	__u8 action;		/* enum action */
-	__u8 pad;
+	__u8 named;		/* 1: names may set bits of the mask */
 };
 
 /* A part of a class's row, one cache line; row n * MAX_CLASSES + c has words n * LINE_WORDS and on of class c. So what is in use
@@ -295,6 +300,7 @@ enum ct_flag {
 	CT_HOST = 1,		/* that end is this node */
 	CT_FIN = 4,		/* that end has sent a FIN */
 	CT_REMOTE = 16,		/* that end is on another node */
+	CT_DNS = 64,		/* of the connection: queries and answers are read */
 };
 
 /* Times of connections: units of 2^20 ns of CLOCK_MONOTONIC, so that two of them and what every packet needs stand in one cache line. */
@@ -383,4 +389,5 @@ struct overlay {
 	__u8 pad[2];
 };
 
+#include "dns_types.h"
 #include "service_types.h"

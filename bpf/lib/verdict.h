@@ -3,6 +3,7 @@
  * Its cost does not depend on how many policies, rules or identities there are. Written by agent/policy/image.ts. */
 #pragma once
 #include "maps.h"
+#include "named.h"
 #include "work.h"
 
 /* How many bounds of `pairs` pairs are not above the key: without a branch, two at a time in one word. */
@@ -49,25 +50,13 @@ static __always_inline __u64 class_word(__u32 word, __u32 class_id)
 	return line ? line->word[word % LINE_WORDS] : 0;
 }
 
-/* Inlined: where returns are guarded against speculation (SRSO) a call costs half of the whole verdict. */
-static __always_inline void judge(__u32 policy_id, __u32 class_id, __u32 key, struct judgement *out)
+/* The steps of one policy. `names`: known to the compiler, so that nobody else pays for them. */
+static __always_inline void judge_steps(const struct policy *policy, __u32 policy_id, __u32 class_id, __u32 key, int names, struct judgement *out)
 {
 	__u32 first_word, shift, step_at;
-	struct policy *policy;
 	__u64 bits, first;
 	int i;
 
-	out->bits = 0;
-	out->policy = policy_id;
-	out->interval = 0;
-	out->word = 0;
-	out->action = ACTION_NONE;
-	if (!policy_id)
-		return;
-	out->action = ACTION_DEFAULT_DENY;
-	policy = bpf_map_lookup_elem(&policies, &policy_id);
-	if (!policy || !policy->default_action)
-		return;
 	first_word = policy->first_bit / 64;
 	shift = policy->first_bit % 64;
 	/* Asked for before the search, for it may be far away. */
@@ -81,6 +70,8 @@ static __always_inline void judge(__u32 policy_id, __u32 class_id, __u32 key, st
 		if (!step)
 			break;
 		bits = ((step->word ? class_word(first_word + step->word, class_id) : first) >> shift) & step->mask;
+		if (names && step->named)
+			bits |= named_bits(policy_id, step->word) & step->mask;
 		if (bits) {
 			out->bits = bits;
 			out->word = step->word;
@@ -91,6 +82,49 @@ static __always_inline void judge(__u32 policy_id, __u32 class_id, __u32 key, st
 		if (!step_at)
 			break;
 	}
+}
+
+/* As judge, into w->judged, with the bits that w->destination has by its names. Global, so that the verifier walks it once. */
+__noinline int judge_named(__u32 policy_id, __u32 class_id, __u32 key)
+{
+	struct policy *policy = bpf_map_lookup_elem(&policies, &policy_id);
+	__u32 zero = 0;
+	struct work *w = bpf_map_lookup_elem(&work_rows, &zero);
+
+	if (!w || !policy)
+		return 0;
+	judge_steps(policy, policy_id, class_id, key, 1, &w->judged);
+	return 1;
+}
+
+/* Inlined: where returns are guarded against speculation (SRSO) a call costs half of the whole verdict. */
+static __always_inline void judge(__u32 policy_id, __u32 class_id, __u32 key, struct judgement *out)
+{
+	struct policy *policy;
+
+	out->bits = 0;
+	out->policy = policy_id;
+	out->interval = 0;
+	out->word = 0;
+	out->action = ACTION_NONE;
+	if (!policy_id)
+		return;
+	out->action = ACTION_DEFAULT_DENY;
+	policy = bpf_map_lookup_elem(&policies, &policy_id);
+	if (!policy || !policy->default_action)
+		return;
+	if (policy->intervals & POLICY_NAMED) {
+		__u32 zero = 0;
+		struct work *w = bpf_map_lookup_elem(&work_rows, &zero);
+
+		if (!w)
+			return;
+		w->judged = *out;
+		if (judge_named(policy_id, class_id, key))
+			*out = w->judged;
+		return;
+	}
+	judge_steps(policy, policy_id, class_id, key, 0, out);
 }
 
 static __always_inline enum drop_reason denial(const struct judgement *judgement)

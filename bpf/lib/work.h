@@ -40,6 +40,7 @@ struct observation {
 	__u64 fresh_bytes;
 	enum flow_event live;	/* of FLOW_AUDIT: what was done */
 	int judged_again;	/* the generation has moved since its connection was judged */
+	int dns;		/* it is a query or an answer that is to be read */
 };
 
 struct work {
@@ -61,6 +62,7 @@ struct work {
 	struct nat_value nat_inside;
 	struct addr source;
 	struct addr destination;
+	struct judgement judged;	/* what judge_named says */
 };
 
 MAP(work_rows, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct work, 1, 0);

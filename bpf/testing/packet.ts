@@ -58,7 +58,7 @@ export class Frame {
     return this.#transport(protocol.tcp, Buffer.concat([head, Buffer.from(data)]), 16);
   }
 
-  udp(source: number, destination: number, data = ''): this {
+  udp(source: number, destination: number, data: string | Uint8Array = ''): this {
     return this.#transport(protocol.udp, Buffer.concat([u16(source, destination, 8 + data.length, 0), Buffer.from(data)]), 6);
   }
 

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* DNS where a rule names what may be asked for: queries are judged by name, answers give addresses before they are handed on. The other
+ * programs come here by tail call, with the packet parsed and judged in this CPU's rows; what cannot be read is dropped. */
+#include "lib/deliver.h"
+#include "lib/dns_learn.h"
+#include "lib/dns_match.h"
+#include "lib/dns_message.h"
+
+/* The query becomes its own answer and goes back to who sent it. Both sums over addresses and ports stay as they are. */
+static __always_inline int answer_refused(struct __sk_buff *skb, const struct work *w, const struct endpoint *end)
+{
+	const struct packet *p = &w->packet;
+	struct { __u8 dmac[6], smac[6]; } head;
+	struct ports ports = { .source = p->dport, .destination = p->sport };
+	__be32 ipv4[2] = { p->daddr.word[3], p->saddr.word[3] };
+	struct addr ipv6[2] = { p->daddr, p->saddr };
+	__u8 flags[2];
+	__be16 before, after;
+
+	mac_copy(head.dmac, end->mac);
+	mac_copy(head.smac, end->host_mac);
+	if (bpf_skb_load_bytes(skb, p->l4 + 8 + 2, &before, sizeof(before)))
+		return TC_ACT_SHOT;
+	__builtin_memcpy(flags, &before, sizeof(flags));
+	flags[0] = DNS_QR | (flags[0] & DNS_RD);
+	flags[1] = DNS_RA | (flags[1] & DNS_CD) | DNS_RCODE_REFUSED;
+	__builtin_memcpy(&after, flags, sizeof(after));
+	if (bpf_skb_store_bytes(skb, p->l4 + 8 + 2, &after, sizeof(after), 0) ||
+	    bpf_l4_csum_replace(skb, p->l4 + 6, before, after, sizeof(after) | BPF_F_MARK_MANGLED_0) ||
+	    bpf_skb_store_bytes(skb, p->l4, &ports, sizeof(ports), 0) ||
+	    bpf_skb_store_bytes(skb, 0, &head, sizeof(head), 0))
+		return TC_ACT_SHOT;
+	if (p->ipv4 ? bpf_skb_store_bytes(skb, ETH_HLEN + 12, ipv4, sizeof(ipv4), 0) : bpf_skb_store_bytes(skb, ETH_HLEN + 8, ipv6, sizeof(ipv6), 0))
+		return TC_ACT_SHOT;
+	return bpf_redirect_peer(skb->ifindex, 0);
+}
+
+static __always_inline void pending_key(struct dns_pending_key *key, const struct dns_work *d, const struct addr *server, __be16 server_port, __be16 client_port)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	key->server = *server;
+	key->endpoint = d->record.endpoint;
+	key->client_port = client_port;
+	key->server_port = server_port;
+	key->id = *(__be16 *)d->message;
+}
+
+/* A question and nothing else but what stands behind it for the server alone (EDNS, RFC 6891). */
+static __always_inline int is_query(const struct dns_work *d)
+{
+	const struct dns_head *head = (const struct dns_head *)d->message;
+
+	return !(head->flags[0] & (DNS_QR | DNS_OPCODE)) && head->questions == bpf_htons(1) && !head->answers && !head->authorities;
+}
+
+/* From a workload, ACTION_DNS. */
+SEC("tc")
+int dns_query(struct __sk_buff *skb)
+{
+	__u32 zero = 0, ifindex = skb->ifindex;
+	struct work *w = bpf_map_lookup_elem(&work_rows, &zero);
+	struct endpoint *end = bpf_map_lookup_elem(&endpoints, &ifindex);
+	struct dns_pending pending = {};
+	struct dns_pending_key key;
+	struct dns_work *d = dns_row();
+	enum drop_reason reason;
+	struct ipcache_value *to;
+	struct packet *p;
+	__u32 generation;
+
+	if (!w || !d || !end)
+		return TC_ACT_SHOT;
+	p = &w->packet;
+	reason = dns_load(skb, p, d);
+	if (reason)
+		return drop_unjudged(w, DIRECTION_EGRESS, reason);
+	d->salt = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32();
+	dns_begin(d, w, end, ifindex);
+	if (!is_query(d) || dns_read_question(d)) {
+		dns_count(DNS_COUNT_MALFORMED);
+		return drop_unjudged(w, DIRECTION_EGRESS, DROP_INVALID_PACKET);
+	}
+	dns_match();
+	to = ipcache_lookup(&p->daddr);
+	if (!to)
+		return drop_unjudged(w, DIRECTION_EGRESS, DROP_EP_NOT_READY);
+	generation = w->observation.generation;
+	w->destination = p->daddr;
+	w->connection.owner = end->id;
+	if (!may_ask(end->egress_policy[(__s32)(generation - end->since) >= 0], to->peer[(__s32)(generation - to->since) >= 0].class_id, policy_key(p))) {
+		dns_count(DNS_COUNT_REFUSED);
+		d->record.rcode = DNS_RCODE_REFUSED;
+		dns_tell(d, DNS_REFUSED);
+		return answer_refused(skb, w, end);
+	}
+	pending.time_ns = d->record.time_ns;
+	pending.hash = d->hash;
+	pending.salt = d->salt;
+	pending.length = d->record.length;
+	pending.type = d->record.type;
+	pending_key(&key, d, &p->daddr, p->dport, p->sport);
+	bpf_map_update_elem(&dns_pendings, &key, &pending, BPF_ANY);
+	bpf_tail_call(skb, &dns_programs, DNS_PASSED);
+	return drop_unjudged(w, DIRECTION_EGRESS, DROP_MISSED_TAIL_CALL);
+}
+
+/* A query that may be asked goes where its packet was judged to go. A program of its own for the verifier's sake. */
+SEC("tc")
+int dns_passed(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct work *w = bpf_map_lookup_elem(&work_rows, &zero);
+
+	return w ? hand_from_workload(skb, w) : TC_ACT_SHOT;
+}
+
+/* Takes away the query that the message answers: from the server, to the port, with the id and for the name that it had. 0: there is none. */
+static __always_inline int was_asked(struct dns_work *d, const struct packet *p)
+{
+	struct dns_pending_key key;
+	struct dns_pending *pending;
+	__u64 since;
+
+	pending_key(&key, d, &p->saddr, p->sport, p->dport);
+	pending = bpf_map_lookup_elem(&dns_pendings, &key);
+	if (!pending)
+		return 0;
+	since = d->record.time_ns - pending->time_ns;
+	d->salt = pending->salt;
+	if (since > DNS_WAIT_SECONDS * SECOND || dns_read_question(d) || d->hash != pending->hash || d->record.length != pending->length ||
+	    d->record.type != pending->type)
+		return 0;
+	d->record.latency_ns = since;
+	bpf_map_delete_elem(&dns_pendings, &key);
+	return 1;
+}
+
+/* Reads the answer in `skb`, which is for the workload at w->to. DROP_NONE: its addresses stand in the map, it may be handed over. */
+static __noinline enum drop_reason learn_answer(struct __sk_buff *skb, struct work *w)
+{
+	struct endpoint *end = bpf_map_lookup_elem(&endpoints, &w->to.ifindex);
+	const struct dns_head *head;
+	struct dns_work *d = dns_row();
+	enum drop_reason reason;
+	__u32 answers, i;
+
+	if (!end || !d)
+		return DROP_EP_NOT_READY;
+	reason = dns_load(skb, &w->packet, d);
+	if (reason)
+		return reason;
+	head = (const struct dns_head *)d->message;
+	dns_begin(d, w, end, w->to.ifindex);
+	if (!(head->flags[0] & DNS_QR) || head->questions != bpf_htons(1))
+		return dns_unread(DNS_COUNT_MALFORMED, DROP_INVALID_PACKET);
+	if (!was_asked(d, &w->packet))
+		return dns_unread(DNS_COUNT_UNASKED, DROP_INVALID_PACKET);
+	d->record.rcode = head->flags[1] & DNS_RCODE;
+	/* Cut short, it is asked again by TCP; with an error it has nothing to learn. */
+	answers = head->flags[0] & DNS_TC || d->record.rcode ? 0 : bpf_ntohs(head->answers);
+	if (answers > DNS_ANSWERS)
+		return dns_unread(DNS_COUNT_UNREAD, DROP_NOT_SUPPORTED_BY_PROXY);
+	dns_match();
+	for (i = 0; i < DNS_ANSWERS; i++) {
+		if (i >= answers)
+			break;
+		if (dns_read_record())
+			return dns_unread(DNS_COUNT_MALFORMED, DROP_INVALID_PACKET);
+	}
+	dns_tell(d, DNS_ANSWERED);
+	return DROP_NONE;
+}
+
+/* To a workload, straight into its namespace. */
+SEC("tc")
+int dns_answer(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct work *w = bpf_map_lookup_elem(&work_rows, &zero);
+	enum drop_reason reason;
+
+	if (!w)
+		return TC_ACT_SHOT;
+	reason = learn_answer(skb, w);
+	return reason ? drop_unjudged(w, DIRECTION_INGRESS, reason) : hand_to_workload(skb, w, w->to.ifindex);
+}
+
+/* To a workload, from the host's stack. */
+SEC("tc")
+int dns_answer_host(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct work *w = bpf_map_lookup_elem(&work_rows, &zero);
+	enum drop_reason reason;
+
+	if (!w)
+		return TC_ACT_SHOT;
+	reason = learn_answer(skb, w);
+	return reason ? drop_unjudged(w, DIRECTION_INGRESS, reason) : TC_ACT_OK;
+}

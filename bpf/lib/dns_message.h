@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* A DNS message (RFC 1035, 4): out of its packet into a row of this CPU, its header, the name that it asks for. */
+#pragma once
+#include "maps.h"
+#include "packet.h"
+#include "work.h"
+
+#define DNS_HEAD 12
+#define DNS_SHORTEST (DNS_HEAD + 1 + 4)	/* a question for the root */
+#define DNS_LONGEST 255			/* of a name on the wire (RFC 1035, 2.3.4) */
+#define DNS_LABEL 63
+#define DNS_POINTER 0xc0
+
+/* Second and third byte of the header's flags (RFC 1035, 4.1.1; RFC 6840, 5.9 for CD). */
+enum dns_flag { DNS_QR = 0x80, DNS_OPCODE = 0x78, DNS_TC = 0x02, DNS_RD = 0x01, DNS_RA = 0x80, DNS_CD = 0x10, DNS_RCODE = 0x0f };
+enum { DNS_RCODE_REFUSED = 5, DNS_CLASS_IN = 1, DNS_TYPE_A = 1, DNS_TYPE_AAAA = 28 };
+
+struct dns_head { __be16 id; __u8 flags[2]; __be16 questions, answers, authorities, additions; };
+
+/* The room behind a message is read where its last field is cut short, never believed. */
+struct dns_work {
+	__u8 message[2048 + 32];
+	__u8 symbol[256];	/* the name as text: a dot where the wire has a length, the first of them in front */
+	__u32 selectors[DNS_MATCHES + 1];	/* those that match the name, zeros behind them */
+	struct dns_record record;
+	__u64 salt;
+	__u64 hash;		/* of the name, begun with `salt` */
+	__u32 length;		/* of the message */
+	__u32 at;		/* what is read next */
+	__u32 strange;		/* the name has characters that no rule can name */
+	struct dns_address_key key;	/* the address in question */
+	__u32 expires;		/* of that address, ticks */
+};
+
+MAP(dns_work_rows, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct dns_work, 1, 0);
+
+static __always_inline struct dns_work *dns_row(void)
+{
+	__u32 key = 0;
+
+	return bpf_map_lookup_elem(&dns_work_rows, &key);
+}
+
+static __always_inline void dns_count(enum dns_counter which)
+{
+	__u32 key = which;
+	__u64 *value = bpf_map_lookup_elem(&dns_counters, &key);
+
+	if (value)
+		*value += 1;
+}
+
+static __always_inline enum drop_reason dns_unread(enum dns_counter which, enum drop_reason reason)
+{
+	dns_count(which);
+	return reason;
+}
+
+/* What stands behind the UDP header. A segment for the device to cut would carry messages behind the first. */
+static __noinline enum drop_reason dns_load(struct __sk_buff *skb, const struct packet *p, struct dns_work *d)
+{
+	struct { struct ports ports; __be16 length, checksum; } udp;
+	__u32 length;
+
+	if (p->fragment)
+		return dns_unread(DNS_COUNT_UNREAD, DROP_FRAGMENT_NOT_SUPPORTED);
+	if (skb->gso_size)
+		return dns_unread(DNS_COUNT_UNREAD, DROP_NOT_SUPPORTED_BY_PROXY);
+	if (bpf_skb_load_bytes(skb, p->l4, &udp, sizeof(udp)))
+		return dns_unread(DNS_COUNT_MALFORMED, DROP_INVALID_PACKET);
+	length = bpf_ntohs(udp.length);
+	if (length < sizeof(udp) + DNS_SHORTEST || p->l4 + length > skb->len)
+		return dns_unread(DNS_COUNT_MALFORMED, DROP_INVALID_PACKET);
+	length -= sizeof(udp);
+	if (length > DNS_MESSAGE)
+		return dns_unread(DNS_COUNT_UNREAD, DROP_NOT_SUPPORTED_BY_PROXY);
+	d->length = length;
+	/* The verifier follows the register, not the variable. */
+	asm volatile("" : "+r"(length));
+	length &= 2047;
+	if (length < DNS_SHORTEST || length > DNS_MESSAGE)
+		return DROP_INVALID_PACKET;
+	if (bpf_skb_load_bytes(skb, p->l4 + sizeof(udp), d->message, length))
+		return dns_unread(DNS_COUNT_MALFORMED, DROP_INVALID_PACKET);
+	return DROP_NONE;
+}
+
+/* What rules can name (agent/policy/formats.ts). A table, for each branch would be walked 255 times. */
+enum { LETTER = 1, LETTER_UPPER = 2 };
+static const __u8 letters[256] = { ['a' ... 'z'] = LETTER, ['0' ... '9'] = LETTER, ['-'] = LETTER, ['_'] = LETTER, ['A' ... 'Z'] = LETTER_UPPER };
+
+/* The name of the first question, in lower case (RFC 4343), into d->record. A first name has nothing before it that it could point to.
+ * Returns 0, or -1: there is none. */
+__noinline int dns_read_name(void)
+{
+	struct dns_work *d = dns_row();
+	__u32 i, left = 0, strange = 0;
+	__u64 hash;
+
+	if (!d)
+		return -1;
+	hash = d->salt;
+	for (i = 0; i < DNS_LONGEST; i++) {
+		__u8 c = d->message[DNS_HEAD + i];
+
+		if (!left) {
+			d->symbol[i] = '.';
+			if (!c) {
+				d->record.length = i;
+				d->hash = hash;
+				d->strange = strange;
+				return 0;
+			}
+			if (c > DNS_LABEL)
+				return -1;
+			left = c;
+		} else {
+			__u32 kind = letters[c];
+
+			c |= (kind & LETTER_UPPER) << 4;
+			d->symbol[i] = c;
+			strange |= (kind - 1) >> 31;
+			left--;
+		}
+		d->record.name.wire[i] = c;
+		hash = (hash ^ c) * 0x100000001b3ULL;	/* FNV-1a */
+	}
+	return -1;
+}
+
+/* The first question; d->at: behind it. Returns 0, or -1: there is none. */
+static __always_inline int dns_read_question(struct dns_work *d)
+{
+	__u32 end;
+
+	__builtin_memset(&d->record.name, 0, sizeof(d->record.name));
+	if (dns_read_name())
+		return -1;
+	end = DNS_HEAD + (d->record.length & 255) + 1;
+	if (end + 4 > d->length)
+		return -1;
+	d->record.type = d->message[end] << 8 | d->message[end + 1];
+	d->at = end + 4;
+	return 0;
+}
+
+static __always_inline void dns_begin(struct dns_work *d, const struct work *w, const struct endpoint *end, __u32 ifindex)
+{
+	struct dns_record *r = &d->record;
+	struct ipcache_value *from = ipcache_lookup(&w->packet.saddr), *to = ipcache_lookup(&w->packet.daddr);
+	__u32 generation = w->observation.generation;
+
+	r->time_ns = bpf_ktime_get_ns();
+	r->latency_ns = 0;
+	r->saddr = w->packet.saddr;
+	r->daddr = w->packet.daddr;
+	r->sport = w->packet.sport;
+	r->dport = w->packet.dport;
+	r->source_identity = from ? from->peer[(__s32)(generation - from->since) >= 0].identity : 0;
+	r->destination_identity = to ? to->peer[(__s32)(generation - to->since) >= 0].identity : 0;
+	r->ifindex = ifindex;
+	r->endpoint = end->id;
+	r->ttl = 0;
+	r->rcode = 0;
+	r->addresses = 0;
+	r->learned = 0;
+}
+
+static __always_inline void dns_tell(struct dns_work *d, enum dns_event event)
+{
+	__u32 size = d->record.addresses * sizeof(struct addr);
+
+	d->record.event = event;
+	if (size > sizeof(d->record.address))
+		size = sizeof(d->record.address);
+	if (bpf_ringbuf_output(&dns_records, &d->record, __builtin_offsetof(struct dns_record, address) + size, BPF_RB_NO_WAKEUP))
+		dns_count(DNS_COUNT_LOST);
+}
