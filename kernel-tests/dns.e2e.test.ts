@@ -79,6 +79,16 @@ test('observe tells of queries, answers, refusals and drops', async () => {
   expect(dropped).toMatch(/198\.18\.9\.9:8080 .*Policy denied DROPPED/i);
 });
 
+test('weir dns: what was learned, what was counted, which rules are about a name', () => {
+  const rows = cluster.json<{ endpoint: string; address: string; names: string[]; selectors: string[]; seconds: number }[]>('dns', 'cache', 'list');
+  expect(rows.find(({ address }) => address === '198.18.0.1')).toMatchObject({ endpoint: 'default/client', names: expect.arrayContaining(['www.example.test.']), selectors: ['*.example.test.', 'other.test.'] });
+  const { counters } = cluster.json<{ counters: Record<string, number> }>('dns', 'status');
+  expect(counters).toMatchObject({ refused: expect.any(Number), unread: 2, rebound: 1, lost: 0 });
+  expect(counters['refused']).toBeGreaterThanOrEqual(4);
+  expect(cluster.weir('dns', 'explain', 'www.example.test', '--from', 'client').out).toMatch(/default\/client may ask for www\.example\.test\.:\n.*names spec\.egress\[0\]\ndefault\/client may reach www\.example\.test\.:\n.*names spec\.egress\[1\]\nknown addresses: /);
+  expect(cluster.weir('dns', 'explain', 'nobody.test', '--from', 'client').out).toContain('may not ask for nobody.test.');
+});
+
 /** Runs in the workload beside the test. */
 function load(stop: string, most?: number): Promise<Counted> {
   const launcher = new URL('../weir', import.meta.url).pathname;

@@ -1,6 +1,7 @@
 // Everything that the command line may ask an agent.
 import type { Agent } from '../agent.ts';
 import { dropText } from '../../hubble/print/words.ts';
+import { cacheRows, dnsStatus, explainName } from '../dns/listing.ts';
 import { ConfigError } from '../errors.ts';
 import { prefixOfKey, textOf } from '../ipcache/address.ts';
 import { counter, ct_state, direction as directions, ipcache_flag } from '../../bpf/types.gen.ts';
@@ -29,6 +30,9 @@ export function verbsOf(agent: Agent): Readonly<Record<string, Verb>> {
     'policy list': () => listPolicies(agent),
     'policy get': ({ name }) => policyDetails(agent, name),
     'policy audit': ({ name }) => auditReport(agent, name),
+    'dns cache': () => cacheRows(agent),
+    'dns status': () => dnsStatus(agent),
+    'dns explain': (parameters) => explainName(agent, parameters),
     'bpf policy': () => bpfPolicy(agent),
     'bpf ct': () => datapath.conntrack.entries(maxRows).map(([key, entry]) => {
       const from = entry.origin & 1;
