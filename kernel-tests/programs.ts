@@ -13,7 +13,7 @@ def bind(kind, address, port):
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind((address, port))
     return s
 def tcp(address, port):
-    listener = bind(socket.SOCK_STREAM, address, port); listener.listen(100)
+    listener = bind(socket.SOCK_STREAM, address, port); listener.listen(4096)
     while True: threading.Thread(target=answer, args=listener.accept(), daemon=True).start()
 def udp(address, port):
     s = bind(socket.SOCK_DGRAM, address, port)
