@@ -90,7 +90,7 @@ int dns_query(struct __sk_buff *skb)
 	if (!may_ask(end->egress_policy[(__s32)(generation - end->since) >= 0], to->peer[(__s32)(generation - to->since) >= 0].class_id, policy_key(p))) {
 		dns_count(DNS_COUNT_REFUSED);
 		d->record.rcode = DNS_RCODE_REFUSED;
-		dns_tell(d, DNS_REFUSED);
+		dns_tell(d, DNS_REFUSED, generation);
 		return answer_refused(skb, w, end);
 	}
 	pending.time_ns = d->record.time_ns;
@@ -167,7 +167,7 @@ static __noinline enum drop_reason learn_answer(struct __sk_buff *skb, struct wo
 		if (dns_read_record())
 			return dns_unread(DNS_COUNT_MALFORMED, DROP_INVALID_PACKET);
 	}
-	dns_tell(d, DNS_ANSWERED);
+	dns_tell(d, DNS_ANSWERED, w->observation.generation);
 	return DROP_NONE;
 }
 

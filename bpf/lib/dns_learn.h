@@ -60,14 +60,33 @@ __noinline int dns_source(__u32 selector)
 	return 0;
 }
 
+/* A row of its own for d->key. 0: it is beyond the quota, or another CPU was faster. */
+static __always_inline int dns_first(struct dns_work *d, __u32 owner)
+{
+	struct dns_usage *usage = bpf_map_lookup_elem(&dns_usages, &owner);
+	int i;
+
+	if (!usage || (__s32)usage->addresses >= (__s32)usage->quota) {
+		if (usage)
+			__sync_fetch_and_add(&usage->refused, 1);
+		return 0;
+	}
+	for (i = 0; i < DNS_SOURCES; i++) {
+		d->fresh.source[i].selector = d->selectors[i];
+		d->fresh.source[i].expires = d->selectors[i] ? d->expires : 0;
+	}
+	if (bpf_map_update_elem(&dns_addresses, &d->key, &d->fresh, BPF_NOEXIST))
+		return 0;
+	__sync_fetch_and_add(&usage->addresses, 1);
+	return 1;
+}
+
 /* The address for the names in d->selectors. Returns whether it stands there for all of them. */
 __noinline int dns_learn(__u32 at, __u32 ipv4)
 {
 	struct dns_work *d = dns_row();
-	struct dns_address none = {};
-	struct dns_usage *usage;
+	int i, learned = 1, known;
 	__u32 owner;
-	int i, learned = 1;
 
 	if (!d)
 		return 0;
@@ -84,21 +103,15 @@ __noinline int dns_learn(__u32 at, __u32 ipv4)
 		dns_count(DNS_COUNT_REBOUND);
 		return 0;
 	}
-	if (!bpf_map_lookup_elem(&dns_addresses, &d->key)) {
-		usage = bpf_map_lookup_elem(&dns_usages, &owner);
-		if (!usage || (__s32)usage->addresses >= (__s32)usage->quota) {
-			if (usage)
-				__sync_fetch_and_add(&usage->refused, 1);
-			dns_count(DNS_COUNT_CROWDED);
-			return 0;
+	known = bpf_map_lookup_elem(&dns_addresses, &d->key) != 0;
+	if (!known && dns_first(d, owner)) {
+		learned = !d->selectors[DNS_SOURCES];
+	} else {
+		for (i = 0; i <= DNS_MATCHES; i++) {
+			if (!d->selectors[i])
+				break;
+			learned &= dns_source(d->selectors[i]);
 		}
-		if (!bpf_map_update_elem(&dns_addresses, &d->key, &none, BPF_NOEXIST))
-			__sync_fetch_and_add(&usage->addresses, 1);
-	}
-	for (i = 0; i <= DNS_MATCHES; i++) {
-		if (!d->selectors[i])
-			break;
-		learned &= dns_source(d->selectors[i]);
 	}
 	if (!learned)
 		dns_count(DNS_COUNT_CROWDED);

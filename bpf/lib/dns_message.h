@@ -29,6 +29,7 @@ struct dns_work {
 	__u32 at;		/* what is read next */
 	__u32 strange;		/* the name has characters that no rule can name */
 	struct dns_address_key key;	/* the address in question */
+	struct dns_address fresh;	/* its row, where it has none yet */
 	__u32 expires;		/* of that address, ticks */
 };
 
@@ -147,8 +148,6 @@ static __always_inline int dns_read_question(struct dns_work *d)
 static __always_inline void dns_begin(struct dns_work *d, const struct work *w, const struct endpoint *end, __u32 ifindex)
 {
 	struct dns_record *r = &d->record;
-	struct ipcache_value *from = ipcache_lookup(&w->packet.saddr), *to = ipcache_lookup(&w->packet.daddr);
-	__u32 generation = w->observation.generation;
 
 	r->time_ns = bpf_ktime_get_ns();
 	r->latency_ns = 0;
@@ -156,8 +155,6 @@ static __always_inline void dns_begin(struct dns_work *d, const struct work *w, 
 	r->daddr = w->packet.daddr;
 	r->sport = w->packet.sport;
 	r->dport = w->packet.dport;
-	r->source_identity = from ? from->peer[(__s32)(generation - from->since) >= 0].identity : 0;
-	r->destination_identity = to ? to->peer[(__s32)(generation - to->since) >= 0].identity : 0;
 	r->ifindex = ifindex;
 	r->endpoint = end->id;
 	r->ttl = 0;
@@ -166,13 +163,17 @@ static __always_inline void dns_begin(struct dns_work *d, const struct work *w, 
 	r->learned = 0;
 }
 
-static __always_inline void dns_tell(struct dns_work *d, enum dns_event event)
+static __noinline int dns_tell(struct dns_work *d, enum dns_event event, __u32 generation)
 {
+	struct ipcache_value *from = ipcache_lookup(&d->record.saddr), *to = ipcache_lookup(&d->record.daddr);
 	__u32 size = d->record.addresses * sizeof(struct addr);
 
+	d->record.source_identity = from ? from->peer[(__s32)(generation - from->since) >= 0].identity : 0;
+	d->record.destination_identity = to ? to->peer[(__s32)(generation - to->since) >= 0].identity : 0;
 	d->record.event = event;
 	if (size > sizeof(d->record.address))
 		size = sizeof(d->record.address);
 	if (bpf_ringbuf_output(&dns_records, &d->record, __builtin_offsetof(struct dns_record, address) + size, BPF_RB_NO_WAKEUP))
 		dns_count(DNS_COUNT_LOST);
+	return 0;
 }
