@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { PolicyReconciler } from '../agent/policy/reconciler.ts';
 import { textOf } from '../agent/ipcache/address.ts';
-import { Bench, ticksAgo } from './testing/bench.ts';
+import { Bench, here, ticksAgo } from './testing/bench.ts';
 import { egress, ends, families, imageOf, prefixes, type Family } from './testing/dns-world.ts';
 import { address, answer, dnsOf, dnsType, query, record, toQuestion, wireName, type Message } from './testing/dns.ts';
 import { checksumsHold, fieldsOf, frame } from './testing/packet.ts';
@@ -116,6 +116,21 @@ describe.each(families)('$family', (f) => {
     const asked = ask(f, { name: 'www.example.test' });
     forged(asked.port);
     expect(learned()).toEqual([]);
+  });
+
+  test('an answer of a workload on this node goes the same way', () => {
+    const { endpoints } = bench.datapath;
+    const asked = ask(f, { name: 'www.example.test' });
+    const row = endpoints.get(here)!;
+    // `here` is where frames come in, so the server takes the client's place.
+    endpoints.set(here, { ...endpoints.get(ends[1]!.ifindex)!, id: row.id });
+    try {
+      const run = (of: Message) => bench.run('from_workload', frame().mac(ends[1]!.mac).ip(f.dns, f.own).udp(53, asked.port, answer(of)).bytes()).verdict;
+      expect([run({ name: 'www.example.org' }), learned()]).toEqual(['drop', []]);
+      expect([run({ name: 'www.example.test', answers: [address(f.target)] }), learned()]).toEqual(['redirect', [`1 ${f.target}`]]);
+    } finally {
+      endpoints.set(here, row);
+    }
   });
 
   test('an answer twice is learned once and passes once', () => {

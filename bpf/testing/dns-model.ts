@@ -1,0 +1,62 @@
+// What the programs are to make of an answer, written a second time and plainly: for random messages (bpf/dns_fuzz.test.ts).
+import { isRefusedAddress } from './dns-addresses.ts';
+import { dnsType } from './dns.ts';
+
+export interface Verdict { readonly passes: boolean; /** Addresses as 32 hexadecimal digits, mapped. */ readonly learned: readonly string[] }
+
+interface Name { readonly text: string; readonly end: number }
+
+/** Of a question: labels alone. Undefined: none. */
+function questionName(message: Buffer): Name | undefined {
+  const labels: string[] = [];
+  let at = 12;
+  for (;;) {
+    const length = message[at];
+    if (length === undefined || length > 63) return undefined;
+    if (length === 0) break;
+    if (at + 1 + length > message.length) return undefined;
+    labels.push(`${length}:${message.toString('latin1', at + 1, at + 1 + length).replace(/[A-Z]/g, (letter) => letter.toLowerCase())}`);
+    at += 1 + length;
+  }
+  return at - 12 > 254 ? undefined : { text: labels.join('.'), end: at + 1 };
+}
+
+/** Where an owner ends: at a pointer or at the root. */
+function ownerEnd(message: Buffer, from: number): number | undefined {
+  let at = from;
+  for (let labels = 0; labels < 128; labels += 1) {
+    const length = message[at];
+    if (length === undefined) return undefined;
+    if (length >= 0xc0) return at + 2;
+    if (length === 0) return at + 1;
+    if (length > 63) return undefined;
+    at += 1 + length;
+  }
+  return undefined;
+}
+
+/** `query`: the one that waits; its name is allowed by a rule that also makes addresses peers. */
+export function modelOf(query: Buffer, message: Buffer): Verdict {
+  const dropped = { passes: false, learned: [] };
+  if (message.length < 17 || message.length > 1_536) return dropped;
+  if (!(message[2]! & 0x80) || message.readUInt16BE(4) !== 1) return dropped;
+  const [asked, told] = [questionName(query)!, questionName(message)];
+  if (message.readUInt16BE(0) !== query.readUInt16BE(0) || told === undefined || told.end + 4 > message.length) return dropped;
+  if (told.text !== asked.text || message.readUInt16BE(told.end) !== query.readUInt16BE(asked.end)) return dropped;
+  const count = message[2]! & 2 || message[3]! & 15 ? 0 : message.readUInt16BE(6);
+  if (count > 24) return dropped;
+  const learned: string[] = [];
+  let at = told.end + 4;
+  for (let left = count; left > 0; left -= 1) {
+    const head = ownerEnd(message, at);
+    if (head === undefined || head + 10 > message.length) return { passes: false, learned };
+    const [type, kind, size] = [message.readUInt16BE(head), message.readUInt16BE(head + 2), message.readUInt16BE(head + 8)];
+    const data = message.subarray(head + 10, head + 10 + size);
+    if (data.length < size) return { passes: false, learned };
+    at = head + 10 + size;
+    if (kind !== 1 || !((type === dnsType.a && size === 4) || (type === dnsType.aaaa && size === 16))) continue;
+    const word = size === 4 ? `00000000000000000000ffff${data.toString('hex')}` : data.toString('hex');
+    if (!isRefusedAddress(word)) learned.push(word);
+  }
+  return { passes: true, learned };
+}
