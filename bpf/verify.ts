@@ -1,7 +1,7 @@
 // What each program costs the verifier of the running kernel: `VERIFY {...}` lines for kernel-tests/vm/verify.ts, which shows them.
-import { dnsAttachTypes } from '../agent/dns/maps.ts';
+import { attachTypes } from '../agent/datapath/maps.ts';
 import { messageOf } from '../agent/errors.ts';
-import { attachType, programSize } from '../agent/kernel/bpf.ts';
+import { programSize } from '../agent/kernel/bpf.ts';
 import { VerifierError } from '../agent/kernel/errors.ts';
 import { loadObject } from '../agent/kernel/object.ts';
 
@@ -19,9 +19,6 @@ export interface VerifyRow {
   readonly machineBytes: number;
 }
 export interface Refusal { readonly refused: string }
-
-const attachTypes = { from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress, from_overlay: attachType.tcxIngress,
-  ...dnsAttachTypes(attachType.tcxIngress, attachType.tcxEgress) };
 
 const numberIn = (log: string, pattern: RegExp): number => Number(pattern.exec(log)?.[1] ?? NaN);
 

@@ -61,13 +61,18 @@ export interface DatapathOptions {
   readonly connections?: number;
 }
 
+/** expected_attach_type of every program: also where it is loaded only to try, for programs of one PROG_ARRAY must agree. */
+export const attachTypes: Readonly<Record<string, number>> = {
+  from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress, from_overlay: attachType.tcxIngress,
+  ...dnsAttachTypes(attachType.tcxIngress, attachType.tcxEgress),
+};
+
 /** Loads build/weir.o. */
 export function loadDatapath(objectPath: string, { pinDir, connections = limit.MAX_CONNECTIONS }: DatapathOptions = {}): Datapath {
   const object = loadObject(objectPath, {
     ...(pinDir === undefined ? {} : { pinDir }),
     maxEntries: { conntrack: connections, nat: 2 * connections },
-    attachTypes: { from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress, from_overlay: attachType.tcxIngress,
-      ...dnsAttachTypes(attachType.tcxIngress, attachType.tcxEgress) },
+    attachTypes,
   });
   const map = (name: string): LoadedMap => object.maps.get(name)!;
   const layout = <Row>(name: string): Codec<Row> => codecOf<Row>(object.btf.struct(name));

@@ -3,11 +3,11 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
+import { attachTypes } from '../datapath/maps.ts';
 import { ConfigError, messageOf } from '../errors.ts';
 import { mount } from '../kernel/libc.ts';
 import { loadObject } from '../kernel/object.ts';
 import { detectAttachMode } from '../kernel/attach.ts';
-import { attachType } from '../kernel/bpf.ts';
 
 export interface CheckRow { readonly name: string; readonly ok: boolean; readonly required: boolean; readonly found: string; readonly mend?: string }
 
@@ -65,7 +65,7 @@ export function checkMachine(objectPath: string): CheckRow[] {
 /** Loads the programs into the kernel for a moment: the one check that proves the rest. */
 export function checkPrograms(objectPath: string): CheckRow[] {
   try {
-    const object = loadObject(objectPath, { attachTypes: { from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress, from_overlay: attachType.tcxIngress } });
+    const object = loadObject(objectPath, { attachTypes });
     const mode = detectAttachMode(object.programs.get('from_workload')!);
     const count = object.programs.size;
     object.close();

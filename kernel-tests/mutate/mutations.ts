@@ -12,8 +12,8 @@ export interface Mutation {
 
 export const mutations: readonly Mutation[] = [
   { name: 'verdict: allow steps come before deny steps', file: 'agent/policy/intervals.ts', tests: 'agent/policy/conformance',
-    find: '[...stepsOf(masks.deny, \'deny\'), ...stepsOf(masks.allow, \'allow\')]',
-    plant: '[...stepsOf(masks.allow, \'allow\'), ...stepsOf(masks.deny, \'deny\')]' },
+    find: '([\'deny\', \'dns\', \'allow\'] as const).flatMap',
+    plant: '([\'allow\', \'dns\', \'deny\'] as const).flatMap' },
   { name: 'verdict: the kernel goes on after the step that decides', file: 'bpf/lib/verdict.h', tests: 'bpf/verdict',
     find: '\t\t\tout->action = step->action;\n\t\t\tbreak;',
     plant: '\t\t\tout->action = step->action;' },
