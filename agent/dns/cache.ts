@@ -15,8 +15,6 @@ export class DnsCache {
 
   constructor(maps: DnsMaps) { this.#maps = maps; }
 
-  get size(): number { return this.#known.size; }
-
   /** `name`: in lower case with its final dot. */
   add(record: DnsRecord, name: string, addresses: readonly Uint8Array[]): void {
     if (record.event !== dns_event.DNS_ANSWERED || addresses.length === 0) return;
