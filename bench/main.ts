@@ -1,6 +1,7 @@
 // npm run bench [-- NAME ... --json]: measures, never judges: a figure that is behind its target is said to be, and that is all.
 import { parseArgs } from 'node:util';
 import { buildAll } from './build.ts';
+import { dns } from './dns.ts';
 import { hubble } from './hubble.ts';
 import { change } from './change.ts';
 import { local, rules } from './local.ts';
@@ -18,6 +19,7 @@ const benches: Readonly<Record<string, readonly [title: string, run: () => Promi
   records: ['what reading the flow records costs', records],
   hubble: ['flows to clients, readers and a relay', hubble],
   verdict: ['the programs alone, by bpf_prog_test_run', verdict],
+  dns: ['DNS rules: a query, an answer, 500 patterns', dns],
   policy: ['the policy compiler, on one core', policy],
   change: ['a policy file changes among 1,000, for 5,000 endpoints', change],
   memory: ['what the agent takes', memory],
