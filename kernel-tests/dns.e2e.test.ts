@@ -120,11 +120,10 @@ test('lookups followed at once by a connection, while an agent is killed and sta
 }, 120_000);
 
 test('what was learned before a restart is known after it', async () => {
-  ask('client', [{ server: outside.ipv4, name: 'n61000.example.test', type: 1 }]);
+  expect(ask('client', [{ server: outside.ipv4, name: 'n61000.example.test', type: 1 }])).toEqual([{ rcode: 0, addresses: ['198.18.238.72'], reached: 'open' }]);
   await cluster.stop('SIGKILL');
-  const [before] = [cluster.probe('default/client', [{ kind: 'tcp', to: '198.18.238.72', port: door }])];
   await cluster.up();
-  expect([before, cluster.probe('default/client', [{ kind: 'tcp', to: '198.18.238.72', port: door }])]).toEqual([['open'], ['open']]);
+  expect(cluster.probe('default/client', [{ kind: 'tcp', to: '198.18.238.72', port: door }])).toEqual(['open']);
 }, 60_000);
 
 test('a pattern that comes later knows the addresses that were learned before', async () => {
