@@ -157,7 +157,8 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const hosts = reconcileHosts(tables.endpoints, tables['remote-endpoints'], instance);
   undo.push(hosts.stop);
   const workloads = new WorkloadReconciler({
-    instance, pods: tables.pods, workloads: tables.workloads, hostsFile: hosts.path, cgroupFolder: cgroupFolder(instance.cgroup), log,
+    instance, pods: tables.pods, workloads: tables.workloads, hostsFile: hosts.path, cgroupFolder: cgroupFolder(instance.cgroup),
+    address: (key) => tables.endpoints.get(key)?.ipv4, log,
   });
   const endpoints = new EndpointReconciler({
     instance, netlink, hooks, gateway, ranges, mtu: cluster === undefined ? underlayMtu : mtuBetween(underlayMtu, cluster),

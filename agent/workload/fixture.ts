@@ -31,6 +31,8 @@ export class Fixture {
   readonly cgroupFolder: string;
   readonly pods: Table<PodRow> = podTable();
   readonly lines: string[] = [];
+  /** Where probes go: there are no endpoints here. */
+  readonly addresses = new Map<string, string>();
   workloads: Table<WorkloadRow> = workloadTable();
   reconciler: WorkloadReconciler;
 
@@ -52,7 +54,7 @@ export class Fixture {
   #reconciler(): WorkloadReconciler {
     const { instance, cgroupFolder, pods, workloads } = this;
     return new WorkloadReconciler({
-      instance, pods, workloads, cgroupFolder, log: (line) => { this.lines.push(line); },
+      instance, pods, workloads, cgroupFolder, address: (key) => this.addresses.get(key), log: (line) => { this.lines.push(line); },
       hostsFile: (namespace) => {
         const path = join(instance.stateDir, `hosts-${namespace}`);
         writeHosts(path, hostsFile(namespace, [{ namespace, name: 'other', addresses: ['10.0.0.9'] }]));

@@ -8,6 +8,7 @@ import { messageOf } from '../errors.ts';
 import type { Instance } from '../instance.ts';
 import type { Change, Table } from '../store/table.ts';
 import { Backoff } from './backoff.ts';
+import { BoundedAsker } from './probes.ts';
 import { removeCgroup } from './process.ts';
 import { adoptRun, startRun } from './run.ts';
 import type { Run, RunFolders } from './run.ts';
@@ -25,6 +26,8 @@ export interface WorkloadOptions {
   readonly hostsFile: (namespace: string) => string;
   /** Absolute; a cgroup v2 folder of this instance. */
   readonly cgroupFolder: string;
+  /** Where probes reach it; undefined as long as it has no endpoint. */
+  readonly address: (key: string) => string | undefined;
   readonly log: (line: string) => void;
 }
 
@@ -38,6 +41,7 @@ export class WorkloadReconciler {
   readonly #runs = new Map<string, Run>();
   readonly #users: UserIds;
   readonly #backoff = new Backoff((key) => { this.#reconcile(key, false); });
+  readonly #asker = new BoundedAsker();
   readonly #work = new Set<Promise<void>>();
   readonly #poll: NodeJS.Timeout;
   readonly #unsubscribe: () => void;
@@ -130,14 +134,13 @@ export class WorkloadReconciler {
       });
       this.#backoff.started(pod.key);
       this.#runs.set(pod.key, run);
-      this.#publish(run);
-      run.follow(() => { this.#look(run); }, log);
+      this.#watch(run);
     } catch (error) {
       const message = `start ${pod.key}: ${messageOf(error)}`;
       log(message);
       this.#backoff.failed(pod.key);
       workloads.write([{
-        key: pod.key, namespace: pod.namespace, name: pod.name, uid, pod, shimPid: 0, phase: 'CrashLoopBackOff', containers: [], startedAtMs: Date.now(), message,
+        key: pod.key, namespace: pod.namespace, name: pod.name, uid, pod, shimPid: 0, phase: 'CrashLoopBackOff', containers: [], ready: false, startedAtMs: Date.now(), message,
       }]);
       this.#later(this.#remove(this.#foldersOf(uid)).then(() => { this.#users.free(user); }), message);
     }
@@ -160,10 +163,15 @@ export class WorkloadReconciler {
       if (older !== undefined) this.#end(older);
       this.#options.hostsFile(run.pod.namespace);
       this.#runs.set(run.key, run);
-      this.#publish(run);
       if (run.stopping) this.#end(run);
-      else run.follow(() => { this.#look(run); }, this.#options.log);
+      else this.#watch(run);
     }
+  }
+
+  #watch(run: Run): void {
+    const { address, log } = this.#options;
+    run.follow(() => { this.#look(run); }, { asker: this.#asker, address: () => address(run.key), changed: () => { this.#publish(run); }, log });
+    this.#publish(run);
   }
 
   /** Takes over what the shim says, and notices that it is gone. */
@@ -181,6 +189,7 @@ export class WorkloadReconciler {
   #lost(run: Run): void {
     run.message = run.lastWords();
     run.stopping = true;
+    run.unfollow();
     this.#options.log(`${run.key}: ${run.message}`);
     this.#backoff.failed(run.key);
     this.#options.workloads.write([{ ...run.row('CrashLoopBackOff'), shimPid: 0, containers: run.row().containers.map((one) => ({ ...one, state: 'waiting', pid: 0 })) }]);
@@ -189,6 +198,7 @@ export class WorkloadReconciler {
 
   #end(run: Run): void {
     run.stopping = true;
+    run.unfollow();
     this.#publish(run);
     this.#later(run.stop().then(() => this.#finish(run, false)), `end ${run.key}`);
   }

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { shimPath } from './build.ts';
 import { isAlive, makeCgroup, processOf, removeCgroup, signalProcess } from './process.ts';
+import { PodProbes, type ProbeOptions } from './probes.ts';
 import type { ProcessId } from './process.ts';
 import { encodeSpec } from './shim-spec.ts';
 import { readPod, readStatus, writePod } from './status.ts';
@@ -33,6 +34,7 @@ export class Run {
   #killAtMs = Infinity;
   #released = false;
   #watcher: FSWatcher | undefined;
+  #probes: PodProbes | undefined;
 
   constructor(folders: RunFolders, record: PodRecord, shim: ProcessId) {
     this.uid = basename(folders.folder);
@@ -47,7 +49,10 @@ export class Run {
   get alive(): boolean { return isAlive(this.process); }
 
   /** Calls back when the shim may have told something new, or has ended. */
-  follow(news: () => void, log: (line: string) => void): void {
+  follow(news: () => void, probing: Omit<ProbeOptions, 'folder'>): void {
+    const { log } = probing;
+    this.#probes = new PodProbes(this.pod, { folder: this.folders.folder, ...probing });
+    this.#probe();
     try {
       this.#watcher = watch(join(this.folders.folder, 'news'), { persistent: false }, news);
       this.#watcher.on('error', (error) => { log(`watch ${this.folders.folder}: ${error.message}`); });
@@ -63,9 +68,12 @@ export class Run {
     if (status === undefined || isDeepStrictEqual(status, this.status)) return false;
     const first = this.status === undefined;
     this.status = status;
+    this.#probe();
     if (first && this.#released) this.release();
     return true;
   }
+
+  #probe(): void { this.#probes?.follow(this.pod, this.status?.containers ?? []); }
 
   /** The shim opens the FIFO before it writes its first status; saying it twice is fine. */
   release(): void {
@@ -107,7 +115,10 @@ export class Run {
     rmSync(this.folders.folder, { recursive: true, force: true });
   }
 
-  unfollow(): void { this.#watcher?.close(); }
+  unfollow(): void {
+    this.#watcher?.close();
+    this.#probes?.close();
+  }
 
   /** What the shim said on its way out, when it could not even begin. */
   lastWords(): string {
@@ -117,12 +128,14 @@ export class Run {
   }
 
   row(phase?: WorkloadPhase): WorkloadRow {
-    const { pod, status } = this;
+    const { pod, status, message } = this;
+    const now = phase ?? (this.stopping ? 'Terminating' : status?.phase ?? 'Pending');
+    const containers = status?.containers ?? pod.containers.map(({ name }) => ({ name, state: 'waiting' as const, pid: 0, restarts: 0 }));
+    const runs = now === 'Running' && containers.every(({ state }) => state === 'running');
+    const unready = runs ? this.#probes?.missing(containers) : undefined;
     return {
-      key: pod.key, namespace: pod.namespace, name: pod.name, uid: this.uid, pod, shimPid: status?.shimPid ?? 0,
-      phase: phase ?? (this.stopping ? 'Terminating' : status?.phase ?? 'Pending'),
-      containers: status?.containers ?? pod.containers.map(({ name }) => ({ name, state: 'waiting', pid: 0, restarts: 0 })),
-      startedAtMs: this.startedAtMs, ...(this.message === undefined ? {} : { message: this.message }),
+      key: pod.key, namespace: pod.namespace, name: pod.name, uid: this.uid, pod, shimPid: status?.shimPid ?? 0, phase: now, containers,
+      ready: runs && unready === undefined, ...(unready === undefined ? {} : { unready }), startedAtMs: this.startedAtMs, ...(message === undefined ? {} : { message }),
     };
   }
 }
