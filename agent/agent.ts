@@ -30,6 +30,7 @@ import type { Instance } from './instance.ts';
 import { ipcacheTable } from './ipcache/tables.ts';
 import type { AttachMode } from './kernel/attach.ts';
 import { Netlink } from './kernel/netlink.ts';
+import { startNames } from './names/start.ts';
 import type { Ranges } from './node/addresses.ts';
 import { cgroupFolder, checkMachine, requireMachine } from './node/check.ts';
 import { identitiesFolder, type Membership } from './node/cluster.ts';
@@ -45,7 +46,7 @@ import { netdevTable, nodeAddressTable, nodeTable, remoteEndpointTable, type Net
 import type { PolicyReconciler } from './policy/reconciler.ts';
 import { PolicySet } from './policy/reflector.ts';
 import { policyTable } from './policy/tables.ts';
-import { reconcileHosts } from './workload/hosts-reconciler.ts';
+import { serviceTable, sliceTable } from './service/tables.ts';
 import { WorkloadReconciler } from './workload/reconciler.ts';
 import { reflectPods } from './workload/reflector.ts';
 import { podsByHand } from './workload/status.ts';
@@ -64,6 +65,8 @@ export interface AgentOptions {
   readonly hubble?: HubbleOptions;
   /** Rows of the conntrack table; MAX_CONNECTIONS unless it is given. */
   readonly connections?: number;
+  /** false: no name server runs, and workloads see the machine's resolv.conf. */
+  readonly names?: boolean;
   /** Absent: the only node. */
   readonly cluster?: Membership;
   readonly log: (line: string) => void;
@@ -72,7 +75,7 @@ export interface AgentOptions {
 export const makeTables = () => ({
   manifests: manifestTable(), problems: problemTable(), pods: podTable(), workloads: workloadTable(), endpoints: endpointTable(),
   identities: identityTable(), ipcache: ipcacheTable(), policies: policyTable(), 'node-addresses': nodeAddressTable(), netdevs: netdevTable(),
-  nodes: nodeTable(), 'remote-endpoints': remoteEndpointTable(),
+  services: serviceTable(), 'endpoint-slices': sliceTable(), nodes: nodeTable(), 'remote-endpoints': remoteEndpointTable(),
 });
 export type Tables = ReturnType<typeof makeTables>;
 
@@ -154,11 +157,16 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const ruleCounts = new RuleCounts(datapath, policy.numbers, (key) => tables.policies.get(key) !== undefined);
   const { observer, audits } = await openHubble(options, tables, datapath, policy, policies, undo);
   undo.push(followRules(ruleCounts, tables.policies, log));
-  const hosts = reconcileHosts(tables.endpoints, tables['remote-endpoints'], instance);
-  undo.push(hosts.stop);
+  const names = options.names === false ? undefined
+    : startNames({ instance, ranges, serviceRanges: [], ...(cluster === undefined ? {} : { node: cluster.node }), log }, tables);
+  undo.push(() => { names?.stop(); });
   const workloads = new WorkloadReconciler({
-    instance, pods: tables.pods, workloads: tables.workloads, hostsFile: hosts.path, cgroupFolder: cgroupFolder(instance.cgroup),
-    address: (key) => tables.endpoints.get(key)?.ipv4, log,
+    instance, pods: tables.pods, workloads: tables.workloads, resolvFile: (namespace) => names?.resolvFile(namespace), cgroupFolder: cgroupFolder(instance.cgroup),
+    addresses: (key) => {
+      const row = tables.endpoints.get(key);
+      return row === undefined ? [] : [row.ipv4, row.ipv6];
+    },
+    log,
   });
   const endpoints = new EndpointReconciler({
     instance, netlink, hooks, gateway, ranges, mtu: cluster === undefined ? underlayMtu : mtuBetween(underlayMtu, cluster),

@@ -54,6 +54,7 @@ export function verbsOf(agent: Agent): Readonly<Record<string, Verb>> {
       const pod = tables.pods.get(String(key));
       if (pod === undefined) throw new ConfigError(`no workload ${String(key)}`, 'see ./weir workload list');
       if (pod.source !== undefined) throw new ConfigError(`${pod.key} stands in ${pod.source.file}:${pod.source.line}`, 'remove it there');
+      if (pod.binds !== undefined) throw new ConfigError(`${pod.key} is weir's own`, 'start without it: ./weir up DIR --no-names');
       tables.pods.write([], [pod.key]);
       return { key: pod.key };
     },

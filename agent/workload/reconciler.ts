@@ -22,12 +22,12 @@ export interface WorkloadOptions {
   readonly instance: Instance;
   readonly pods: Table<PodRow>;
   readonly workloads: Table<WorkloadRow>;
-  /** Path of the hosts file of a namespace; it exists from then on. */
-  readonly hostsFile: (namespace: string) => string;
+  /** Path of the resolv.conf of a namespace, which exists from then on; undefined: workloads see the machine's. */
+  readonly resolvFile: (namespace: string) => string | undefined;
   /** Absolute; a cgroup v2 folder of this instance. */
   readonly cgroupFolder: string;
-  /** Where probes reach it; undefined as long as it has no endpoint. */
-  readonly address: (key: string) => string | undefined;
+  /** IPv4 first, where probes reach it; empty as long as it has no endpoint. */
+  readonly addresses: (key: string) => readonly string[];
   readonly log: (line: string) => void;
 }
 
@@ -63,6 +63,7 @@ export class WorkloadReconciler {
     const run = this.#runs.get(key);
     if (run === undefined || run.stopping) return;
     run.message = undefined;
+    run.writeHosts(this.#options.addresses(key));
     run.release();
     this.#publish(run);
   }
@@ -124,12 +125,12 @@ export class WorkloadReconciler {
   }
 
   #start(pod: PodRow): void {
-    const { instance, hostsFile, workloads, log } = this.#options;
+    const { instance, resolvFile, workloads, log } = this.#options;
     const uid = randomUUID();
     const user = this.#users.take();
     try {
       const run = startRun(this.#foldersOf(uid), pod, {
-        user, hosts: hostsFile(pod.namespace), hidden: [instance.stateDir, otherState],
+        user, resolv: pod.binds === undefined ? resolvFile(pod.namespace) : undefined, hidden: [instance.stateDir, otherState],
         ended: () => { const current = this.#runs.get(pod.key); if (current?.uid === uid) this.#look(current); },
       });
       this.#backoff.started(pod.key);
@@ -161,7 +162,7 @@ export class WorkloadReconciler {
         continue;
       }
       if (older !== undefined) this.#end(older);
-      this.#options.hostsFile(run.pod.namespace);
+      this.#options.resolvFile(run.pod.namespace);
       this.#runs.set(run.key, run);
       if (run.stopping) this.#end(run);
       else this.#watch(run);
@@ -169,8 +170,8 @@ export class WorkloadReconciler {
   }
 
   #watch(run: Run): void {
-    const { address, log } = this.#options;
-    run.follow(() => { this.#look(run); }, { asker: this.#asker, address: () => address(run.key), changed: () => { this.#publish(run); }, log });
+    const { addresses, log } = this.#options;
+    run.follow(() => { this.#look(run); }, { asker: this.#asker, address: () => addresses(run.key)[0], changed: () => { this.#publish(run); }, log });
     this.#publish(run);
   }
 

@@ -10,6 +10,7 @@ import { shimPath } from './build.ts';
 import { isAlive, makeCgroup, processOf, removeCgroup, signalProcess } from './process.ts';
 import { PodProbes, type ProbeOptions } from './probes.ts';
 import type { ProcessId } from './process.ts';
+import { hostsText, writeInPlace } from './hosts.ts';
 import { encodeSpec } from './shim-spec.ts';
 import { readPod, readStatus, writePod } from './status.ts';
 import type { PodRecord, ShimStatus } from './status.ts';
@@ -20,6 +21,8 @@ const killTimeoutMs = 2_000;
 const pollMs = 10;
 
 export interface RunFolders { readonly folder: string; readonly cgroup: string }
+
+const hostsPath = ({ folder }: RunFolders): string => join(folder, 'hosts');
 
 export class Run {
   readonly uid: string;
@@ -89,6 +92,9 @@ export class Run {
     }
   }
 
+  /** Its own name at its own addresses; everybody else's comes by DNS. */
+  writeHosts(addresses: readonly string[]): void { writeInPlace(hostsPath(this.folders), hostsText(this.pod.name, addresses)); }
+
   update(pod: PodRow): void {
     this.pod = pod;
     writePod(this.folders.folder, { pod, user: this.user, startedAtMs: this.startedAtMs });
@@ -140,7 +146,7 @@ export class Run {
   }
 }
 
-export interface StartOptions { readonly user: number; readonly hosts: string; readonly hidden: readonly string[]; readonly ended: () => void }
+export interface StartOptions { readonly user: number; readonly resolv: string | undefined; readonly hidden: readonly string[]; readonly ended: () => void }
 
 export function startRun(folders: RunFolders, pod: PodRow, options: StartOptions): Run {
   mkdirSync(folders.folder, { recursive: true, mode: 0o700 });
@@ -148,8 +154,9 @@ export function startRun(folders: RunFolders, pod: PodRow, options: StartOptions
   const spec = join(folders.folder, 'spec');
   writeFileSync(join(folders.folder, 'news'), '', { mode: 0o600 });
   const record = { pod, user: options.user, startedAtMs: Date.now() };
-  writeFileSync(spec, encodeSpec(pod, options.user, { ...folders, hosts: options.hosts, hidden: options.hidden }), { mode: 0o600 });
+  writeFileSync(spec, encodeSpec(pod, options.user, { ...folders, hosts: hostsPath(folders), hidden: options.hidden, ...(options.resolv === undefined ? {} : { resolv: options.resolv }) }), { mode: 0o600 });
   writePod(folders.folder, record);
+  writeInPlace(hostsPath(folders), hostsText(pod.name, []));
   const words = openSync(join(folders.folder, 'shim.log'), 'a', 0o600);
   const child = spawn(shimPath, ['run', spec], { cwd: '/', env: {}, detached: true, stdio: ['ignore', words, words] });
   closeSync(words);

@@ -17,6 +17,9 @@ export interface ContainerSpec {
   readonly probes?: Probes;
 }
 
+/** A folder or file of the machine that a pod sees read-only. */
+export interface Binding { readonly source: string; readonly target: string }
+
 /** A pod that shall run; written by the directory (Pods, Deployments) or by `weir workload run`. */
 export interface PodRow {
   /** `namespace/name` */
@@ -32,7 +35,9 @@ export interface PodRow {
   readonly namedPorts: readonly NamedPort[];
   /** The Deployment it was made from, if any. */
   readonly owner?: { readonly kind: string; readonly name: string };
-  /** Absent for `weir workload run`. */
+  /** Of weir's own pods only: no manifest can ask for it. */
+  readonly binds?: readonly Binding[];
+  /** Absent for `weir workload run` and for weir's own. */
   readonly source?: Source;
 }
 
