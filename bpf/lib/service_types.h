@@ -59,7 +59,7 @@ struct service_client {
 	__u32 ifindex;		/* host side of the workload's veth; 0: the node's own namespace */
 };
 
-/* One row: user space writes the cookie of a socket and binds it; post_bind answers. SO_NETNS_COOKIE came with 5.14 only. */
+/* One row: user space writes the cookie of a socket and binds it; netns_cookie.c answers. */
 struct netns_question {
 	__u64 socket;
 	__u64 netns;
