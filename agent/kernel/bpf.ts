@@ -113,8 +113,11 @@ export function readBtf(id: number, name: string): Uint8Array {
   }
 }
 
-export function mapCreate(type: number, keySize: number, valueSize: number, entries: number, innerFd = 0): number {
-  return bpf(command.mapCreate, attributes([[0, 4, type], [4, 4, keySize], [8, 4, valueSize], [12, 4, entries], [20, 4, innerFd]]), 'new map', 'BPF_MAP_CREATE');
+/** BPF_F_INNER_MAP: of an array, that its size may be another than that of the map it stands for. */
+export const innerMapFlag = 0x1000;
+
+export function mapCreate(type: number, keySize: number, valueSize: number, entries: number, innerFd = 0, flags = 0): number {
+  return bpf(command.mapCreate, attributes([[0, 4, type], [4, 4, keySize], [8, 4, valueSize], [12, 4, entries], [16, 4, flags], [20, 4, innerFd]]), 'new map', 'BPF_MAP_CREATE');
 }
 
 /**
