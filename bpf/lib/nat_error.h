@@ -65,5 +65,7 @@ static __noinline int unmasquerade_error(struct __sk_buff *skb, struct work *w)
 	if (rewrite_quote(skb, p, inner, 1, &w->nat_inside) || rewrite_address(skb, p, 0, &p->daddr, &w->nat_inside.addr))
 		return -1;
 	p->daddr = w->nat_inside.addr;
+	inner->saddr = w->nat_inside.addr;
+	inner->sport = w->nat_inside.port;
 	return 1;
 }
