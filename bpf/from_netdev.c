@@ -59,21 +59,17 @@ static __noinline int from_outside(struct __sk_buff *skb, struct work *w, __u32 
 	if (p->fragment == FRAGMENT_LATER && fragment_recall(w))
 		return TC_ACT_UNSPEC;
 	ours = for_service(skb, w);
-	if (ours < 0)
-		return drop_unjudged(w, DIRECTION_INGRESS, -ours);
-	if (ours)
-		return for_workload(w, ifindex);
-	if (is_port_of_host(p))
-		return TC_ACT_UNSPEC;
-	ours = p->icmp_error ? unmasquerade_error(skb, w) : has_ports(p->protocol) || is_echo(p) ? unmasquerade(skb, w) : 0;
+	if (!ours) {
+		if (is_port_of_host(p))
+			return TC_ACT_UNSPEC;
+		ours = p->icmp_error ? unmasquerade_error(skb, w) : has_ports(p->protocol) || is_echo(p) ? unmasquerade(skb, w) : 0;
+	}
 	if (!ours) {
 		if (p->fragment == FRAGMENT_FIRST)
 			fragment_forget(w);
 		return TC_ACT_UNSPEC;
 	}
-	if (ours < 0)
-		return drop_unjudged(w, DIRECTION_INGRESS, DROP_INVALID_PACKET);
-	return for_workload(w, ifindex);
+	return ours < 0 ? drop_unjudged(w, DIRECTION_INGRESS, -ours) : for_workload(w, ifindex);
 }
 
 SEC("tc")

@@ -171,11 +171,18 @@ static __noinline enum drop_reason ct_insert(struct work *w, __s32 held)
 	return DROP_CT_MAP_INSERTION_FAILED;
 }
 
-/* What goes from a workload to itself is no policy's business. */
-static __noinline enum drop_reason judge_ends(struct work *w, const struct addr *source, const struct addr *destination, __u32 key, int hairpin)
+/* From w->source to w->destination, into w->connection. What goes from a workload to itself is no policy's business.
+ * Global, so that the verifier walks it once. */
+__noinline int judge_ends(__u32 key, int hairpin)
 {
-	enum drop_reason reason = judge_connection(w->observation.generation, hairpin ? destination : source, destination, key, &w->connection);
+	struct work *w = this_work();
+	enum drop_reason reason;
 
+	if (!w)
+		return DROP_INVALID_PACKET;
+	if (hairpin)
+		w->source = w->destination;
+	reason = judge_connection(w->observation.generation, &w->source, &w->destination, key, &w->connection);
 	if (!hairpin || reason == DROP_EP_NOT_READY)
 		return reason;
 	__builtin_memset(&w->connection.egress, 0, sizeof(w->connection.egress));
@@ -189,7 +196,9 @@ static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from
 	struct observation *o = &w->observation;
 	struct ct_entry *entry = &w->ct_entry;
 
-	o->reason = judge_ends(w, &w->packet.saddr, &w->packet.daddr, policy_key(&w->packet), o->service & SERVICE_HAIRPIN);
+	w->source = w->packet.saddr;
+	w->destination = w->packet.daddr;
+	o->reason = judge_ends(policy_key(&w->packet), o->service & SERVICE_HAIRPIN);
 	o->event = FLOW_DROP;
 	if (o->reason) {
 		if (o->reason != DROP_EP_NOT_READY)
@@ -241,7 +250,7 @@ static __noinline enum drop_reason ct_judge_again(struct work *w, struct ct_entr
 	}
 	w->source = w->ct_key.addr[origin];
 	w->destination = w->ct_key.addr[!origin];
-	o->reason = judge_ends(w, &w->source, &w->destination, entry->policy_key, entry->service & CT_HAIRPIN);
+	o->reason = judge_ends(entry->policy_key, entry->service & CT_HAIRPIN);
 	judgement_to_entry(entry, &w->connection, o->generation, o->reason);
 	o->judged_again = 1;
 	if (o->reason != was)

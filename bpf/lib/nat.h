@@ -186,7 +186,7 @@ static __noinline enum drop_reason masquerade(struct __sk_buff *skb, struct work
 	return DROP_NONE;
 }
 
-/* What comes back for a masqueraded connection gets the workload's address again: 1; 0: not weir's; -1: failed. */
+/* What comes back for a masqueraded connection gets the workload's address again: 1; 0: not weir's; else minus the reason. */
 static __noinline int unmasquerade(struct __sk_buff *skb, struct work *w)
 {
 	struct packet *p = &w->packet;
@@ -199,7 +199,7 @@ static __noinline int unmasquerade(struct __sk_buff *skb, struct work *w)
 	if (p->fragment == FRAGMENT_FIRST)
 		fragment_remember(w);	/* under its name on the wire */
 	if (rewrite_address(skb, p, 0, &p->daddr, &value->addr) || rewrite_port(skb, p, 0, p->dport, value->port))
-		return -1;
+		return -DROP_INVALID_PACKET;
 	p->daddr = value->addr;
 	p->dport = value->port;
 	if (!has_ports(p->protocol))

@@ -45,7 +45,7 @@ static __always_inline int rewrite_quote(struct __sk_buff *skb, const struct pac
 	return follow_in_quote(skb, own, inner->l4 + at, difference, flags & BPF_F_MARK_MANGLED_0);
 }
 
-/* As unmasquerade, for the connection that the error is about: 1; 0: not weir's; -1: failed. */
+/* As unmasquerade, for the connection that the error is about: 1; 0: not weir's; else minus the reason. */
 static __noinline int unmasquerade_error(struct __sk_buff *skb, struct work *w)
 {
 	struct packet *p = &w->packet, *inner = &w->inner;
@@ -63,7 +63,7 @@ static __noinline int unmasquerade_error(struct __sk_buff *skb, struct work *w)
 		return 0;
 	w->nat_inside = *value;
 	if (rewrite_quote(skb, p, inner, 1, &w->nat_inside) || rewrite_address(skb, p, 0, &p->daddr, &w->nat_inside.addr))
-		return -1;
+		return -DROP_INVALID_PACKET;
 	p->daddr = w->nat_inside.addr;
 	inner->saddr = w->nat_inside.addr;
 	inner->sport = w->nat_inside.port;

@@ -10,13 +10,6 @@
 
 #define SERVICE_TRIES 4
 
-static __always_inline struct work *this_work(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&work_rows, &zero);
-}
-
 /* The same for a client's connection at every node; with affinity for the client, whatever it connects. */
 static __always_inline __u32 client_hash(const struct translation_key *key, const struct frontend *frontend)
 {

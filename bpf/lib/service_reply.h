@@ -17,7 +17,7 @@ __noinline int from_backend(struct __sk_buff *skb)
 }
 
 /* An error about what the frontend sent to a client, from the client or on its way there, is for the backend. 1: it was one; w->inner
- * is what the backend sent. */
+ * is what the backend sent. 0: not; else minus the reason. */
 __noinline int error_to_backend(struct __sk_buff *skb)
 {
 	struct work *w = this_work();
@@ -42,7 +42,7 @@ __noinline int error_to_backend(struct __sk_buff *skb)
 	w->nat_inside.addr = known->addr;
 	w->nat_inside.port = known->port;
 	if (rewrite_quote(skb, p, inner, 1, &w->nat_inside) || rewrite_address(skb, p, 0, &p->daddr, &w->nat_inside.addr))
-		return -1;
+		return -DROP_INVALID_PACKET;
 	p->daddr = w->nat_inside.addr;
 	inner->saddr = w->nat_inside.addr;
 	inner->sport = w->nat_inside.port;

@@ -88,11 +88,18 @@ struct work {
 
 MAP(work_rows, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct work, 1, 0);
 
+/* Of the packet under way: for functions that are global. */
+static __always_inline struct work *this_work(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&work_rows, &zero);
+}
+
 /* A clean slate for this packet, with its MAC addresses. 0: there is not even an Ethernet header. */
 static __always_inline struct work *begin(struct __sk_buff *skb, __be16 *ether_type)
 {
-	__u32 key = 0;
-	struct work *w = bpf_map_lookup_elem(&work_rows, &key);
+	struct work *w = this_work();
 	void *data = (void *)(long)skb->data;
 	struct ethhdr *eth = data;
 
