@@ -62,7 +62,7 @@ static __noinline int from_outside(struct __sk_buff *skb, struct work *w, __u32 
 	if (!ours) {
 		if (is_port_of_host(p))
 			return TC_ACT_UNSPEC;
-		ours = p->icmp_error ? unmasquerade_error(skb, w) : has_ports(p->protocol) || is_echo(p) ? unmasquerade(skb, w) : 0;
+		ours = from_masqueraded(skb);
 	}
 	if (!ours) {
 		if (p->fragment == FRAGMENT_FIRST)
@@ -70,6 +70,21 @@ static __noinline int from_outside(struct __sk_buff *skb, struct work *w, __u32 
 		return TC_ACT_UNSPEC;
 	}
 	return ours < 0 ? drop_unjudged(w, DIRECTION_INGRESS, -ours) : for_workload(w, ifindex);
+}
+
+/* From a client, which another node has sent here as it is (DSR). */
+static __always_inline int for_answer_here(struct __sk_buff *skb, struct work *w, __u32 ifindex)
+{
+	struct ipcache_value *from = ipcache_lookup(&w->packet.saddr);
+	int taken;
+
+	if (!from || from->ifindex || from->flags || overlay_ifindex())
+		return TC_ACT_UNSPEC;
+	w->observation.ifindex = ifindex;
+	w->observation.direction = DIRECTION_INGRESS;
+	w->observation.point = TO_ENDPOINT;
+	taken = take_dsr(skb);
+	return taken > 0 ? TC_ACT_OK : taken < 0 ? drop_unjudged(w, DIRECTION_INGRESS, -taken) : TC_ACT_UNSPEC;
 }
 
 SEC("tc")
@@ -91,7 +106,9 @@ int from_netdev(struct __sk_buff *skb)
 	to = ipcache_lookup(&p->daddr);
 	if (to && to->ifindex) {
 		ifindex = to->ifindex;
-		verdict = from_network(w, ifindex);
+		verdict = for_answer_here(skb, w, ifindex);
+		if (verdict == TC_ACT_UNSPEC)
+			verdict = from_network(w, ifindex);
 	} else {
 		verdict = from_outside(skb, w, &ifindex);
 	}

@@ -164,14 +164,18 @@ static __always_inline void nat_key_of(const struct packet *p, enum direction di
 	key->direction = direction;
 }
 
-/* Gives the packet the node's address of `device`. */
-static __noinline enum drop_reason masquerade(struct __sk_buff *skb, struct work *w, __u32 device)
+/* Gives the packet the node's address of `device`. Global, so that the verifier walks it once. */
+__noinline int masquerade(struct __sk_buff *skb, __u32 device)
 {
 	struct netdev *netdev = bpf_map_lookup_elem(&netdevs, &device);
-	struct packet *p = &w->packet;
+	struct work *w = this_work();
+	struct packet *p;
 
+	if (!w)
+		return DROP_INVALID_PACKET;
 	if (!netdev)
 		return DROP_NONE;
+	p = &w->packet;
 	__builtin_memset(&w->nat_value, 0, sizeof(w->nat_value));
 	w->nat_value.addr = p->ipv4 ? netdev->ipv4 : netdev->ipv6;
 	if (addr_is_zero(&w->nat_value.addr))

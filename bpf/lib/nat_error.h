@@ -46,7 +46,7 @@ static __always_inline int rewrite_quote(struct __sk_buff *skb, const struct pac
 }
 
 /* As unmasquerade, for the connection that the error is about: 1; 0: not weir's; else minus the reason. */
-static __noinline int unmasquerade_error(struct __sk_buff *skb, struct work *w)
+static __always_inline int unmasquerade_error(struct __sk_buff *skb, struct work *w)
 {
 	struct packet *p = &w->packet, *inner = &w->inner;
 	struct nat_value *value;
@@ -68,4 +68,17 @@ static __noinline int unmasquerade_error(struct __sk_buff *skb, struct work *w)
 	inner->saddr = w->nat_inside.addr;
 	inner->sport = w->nat_inside.port;
 	return 1;
+}
+
+/* What comes from outside for this node's address: an answer to what was masqueraded, or an error about it. As unmasquerade.
+ * Global, so that the verifier walks it once. */
+__noinline int from_masqueraded(struct __sk_buff *skb)
+{
+	struct work *w = this_work();
+
+	if (!w)
+		return 0;
+	if (w->packet.icmp_error)
+		return unmasquerade_error(skb, w);
+	return has_ports(w->packet.protocol) || is_echo(&w->packet) ? unmasquerade(skb, w) : 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Out of this node: what workloads send outside, what clients outside send to services whose backend is elsewhere, and their answers. */
 #pragma once
-#include "node.h"
+#include "dsr.h"
 
 /* By the host's own routes, under the node's address; what a service answers has the frontend's. */
 static __noinline int hand_to_network(struct __sk_buff *skb, struct work *w)
@@ -19,20 +19,23 @@ static __noinline int hand_to_network(struct __sk_buff *skb, struct work *w)
 		       drop_unjudged(w, DIRECTION_EGRESS, DROP_FIB_LOOKUP_FAILED);
 	reason = decrement_ttl(skb, p);
 	if (!reason && !(w->observation.service & (SERVICE_REPLY | SERVICE_ERROR)))
-		reason = masquerade(skb, w, fib.ifindex);
+		reason = masquerade(skb, fib.ifindex);
 	if (reason)
 		return drop_unjudged(w, DIRECTION_EGRESS, reason);
 	return redirect_to_hop(&fib);
 }
 
-/* A client's packet to a backend that is not here: under this node's address, by which the answer comes back. */
+/* A client's packet to a backend that is not here: under this node's address, by which the answer comes back, or (DSR) the client's own. */
 static __noinline int forward_for_client(struct __sk_buff *skb, struct work *w)
 {
 	enum drop_reason reason;
 
 	if (!w->to.remote)
 		return hand_to_network(skb, w);
-	reason = masquerade(skb, w, skb->ifindex);
+	if (w->observation.service & SERVICE_ONE_WAY)
+		reason = give_dsr(skb) ? DROP_INVALID_PACKET : DROP_NONE;
+	else
+		reason = masquerade(skb, skb->ifindex);
 	if (reason)
 		return drop_unjudged(w, DIRECTION_EGRESS, reason);
 	w->from_identity = IDENTITY_REMOTE_NODE;

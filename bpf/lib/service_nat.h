@@ -9,6 +9,7 @@
 #include "service.h"
 
 #define SERVICE_TRIES 4
+#define DSR_LONGEST 1408	/* of a frame: with the option it still fits through a tunnel in Ethernet */
 
 /* The same for a client's connection at every node; with affinity for the client, whatever it connects. */
 static __always_inline __u32 client_hash(const struct translation_key *key, const struct frontend *frontend)
@@ -71,7 +72,7 @@ static __always_inline int is_from_source_range(struct work *w, __u32 service)
 
 /* A backend for a connection that is new. One that the client talks to under the same ports by another way is not the one: its answers
  * could not be told apart. */
-static __noinline int choose(struct work *w, const struct frontend *frontend)
+static __noinline enum drop_reason choose(struct work *w, const struct frontend *frontend)
 {
 	struct translation *to = &w->translation;
 	__u32 hash = frontend->maglev || frontend->affinity_seconds ? client_hash(&w->translation_key, frontend) : bpf_get_prandom_u32();
@@ -86,14 +87,28 @@ static __noinline int choose(struct work *w, const struct frontend *frontend)
 		to->backend = choose_backend(frontend, &w->affinity_key, hash);
 		backend = backend_lookup(to->backend);
 		if (!backend || w->packet.ipv4 != addr_is_mapped(&backend->addr))
-			return -DROP_NO_SERVICE;
+			break;
 		to->addr = backend->addr;
 		to->port = backend->port;
 		if (!connection_to(w, &to->addr, to->port))
-			return 1;
+			return DROP_NONE;
 		hash = bpf_get_prandom_u32();
 	}
-	return -DROP_NO_MAPPING_FOR_NAT_MASQUERADE;
+	return i < SERVICE_TRIES ? DROP_NO_SERVICE : DROP_NO_MAPPING_FOR_NAT_MASQUERADE;
+}
+
+static __always_inline int may_carry_dsr(const struct work *w)
+{
+	const struct packet *p = &w->packet;
+
+	return !p->fragment && p->l4 == ETH_HLEN + (p->ipv4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) && w->observation.length <= DSR_LONGEST;
+}
+
+static __always_inline int is_on_other_node(const struct addr *addr)
+{
+	struct ipcache_value *at = ipcache_lookup(addr);
+
+	return at && at->flags & IPCACHE_REMOTE;
 }
 
 /* Fills w->translation. 1: there is a backend; 0: no such service; else minus the reason. */
@@ -102,6 +117,7 @@ static __noinline int find_backend(struct work *w, __u32 scope)
 	const struct packet *p = &w->packet;
 	struct translation *known;
 	struct frontend *frontend;
+	enum drop_reason reason;
 
 	translation_key_of(p, &w->translation_key);
 	known = bpf_map_lookup_elem(&translations, &w->translation_key);
@@ -121,9 +137,13 @@ static __noinline int find_backend(struct work *w, __u32 scope)
 	/* Another backend would not know what a TCP connection is about. */
 	if (known && p->protocol == IPPROTO_TCP && !is_opening(p))
 		return -DROP_NO_SERVICE;
-	if (frontend->flags & FRONTEND_DSR)
+	reason = choose(w, frontend);
+	if (reason)
+		return -(int)reason;
+	/* A workload's own packets are answered through here anyway. */
+	if (frontend->flags & FRONTEND_DSR && !(w->observation.service & SERVICE_ASK) && may_carry_dsr(w) && is_on_other_node(&w->translation.addr))
 		w->observation.service |= SERVICE_ONE_WAY;
-	return choose(w, frontend);
+	return 1;
 }
 
 static __noinline int rewrite_destination(struct __sk_buff *skb, struct work *w, const struct addr *addr, __be16 port)
