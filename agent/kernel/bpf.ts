@@ -9,7 +9,10 @@ const command = {
   progTestRun: 10, objectInfo: 15, progQuery: 16, btfById: 19, mapLookupBatch: 24, linkCreate: 28, linkUpdate: 29,
 } as const;
 
-export const attachType = { tcxIngress: 46, tcxEgress: 47 } as const;
+export const attachType = {
+  bind4: 8, connect4: 10, connect6: 11, postBind4: 12, postBind6: 13, sendmsg4: 14, sendmsg6: 15, recvmsg4: 19, recvmsg6: 20,
+  getpeername4: 29, getpeername6: 30, sockRelease: 34, tcxIngress: 46, tcxEgress: 47,
+} as const;
 export const mapType = { hash: 1, array: 2, arrayOfMaps: 12 } as const;
 
 /** A union bpf_attr being filled in; an array stands for its address. */
@@ -144,9 +147,9 @@ export function openPin(path: string): number {
   return bpf(command.objectGet, attributes([[0, 8, name]]), path, 'BPF_OBJ_GET');
 }
 
-/** Attaches a tc program by a TCX link (kernel 6.6); the attachment lives as long as the link's fd or pin. */
-export function linkCreateTcx(programFd: number, ifindex: number, type: number, object: string): number {
-  return bpf(command.linkCreate, attributes([[0, 4, programFd], [4, 4, ifindex], [8, 4, type]]), object, 'BPF_LINK_CREATE');
+/** Attaches a program to an interface (TCX, kernel 6.6) or to a cgroup, by its fd; the attachment lives as long as the link's fd or pin. */
+export function linkCreate(programFd: number, target: number, type: number, object: string): number {
+  return bpf(command.linkCreate, attributes([[0, 4, programFd], [4, 4, target], [8, 4, type]]), object, 'BPF_LINK_CREATE');
 }
 
 /** Replaces the program behind a link at one instant. */
