@@ -8,6 +8,7 @@ import type { HubbleOptions } from '../hubble/options.ts';
 import { endpointsFolder, forget, manifestsFolder, open, removeFolders, type Opened } from './adoption.ts';
 import { serveApi } from './api/server.ts';
 import { verbsOf } from './api/verbs.ts';
+import { ServiceClients } from './datapath/clients.ts';
 import { Enforcement } from './datapath/enforcement.ts';
 import { removePins } from './datapath/hooks.ts';
 import { sweepConnections, type Sweeper } from './datapath/sweeper.ts';
@@ -31,7 +32,7 @@ import { ipcacheTable } from './ipcache/tables.ts';
 import type { AttachMode } from './kernel/attach.ts';
 import { Netlink } from './kernel/netlink.ts';
 import type { Ranges } from './node/addresses.ts';
-import { cgroupFolder, checkMachine, requireMachine } from './node/check.ts';
+import { cgroupFolder, cgroupRoot, checkMachine, requireMachine } from './node/check.ts';
 import { identitiesFolder, type Membership } from './node/cluster.ts';
 import { ClusterReflector } from './node/cluster-reflector.ts';
 import { ensureGateway, removeGateway } from './node/gateway.ts';
@@ -141,6 +142,10 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   undo.push(() => { closeSync(netlink.fd); });
   const { datapath, hooks, attachMode, policy, adopted, applied } = await open(options, netlink, owns);
   undo.push(() => { datapath.object.close(); });
+  hooks.attachSockets(cgroupRoot()!);
+  const clients = new ServiceClients(datapath, cgroupRoot()!);
+  undo.push(() => { clients.close(); });
+  clients.addNode();
   const tables = makeTables();
   const allocator = new IdentityAllocator(tables.identities, cluster && new SharedNumbers(identitiesFolder(cluster.folder), cluster.node));
   // Nothing is pruned, relabelled or flipped before all files have been read.
@@ -167,7 +172,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     instance, pods: tables.pods, workloads: tables.workloads, hostsFile: hosts.path, cgroupFolder: cgroupFolder(instance.cgroup), log,
   });
   const endpoints = new EndpointReconciler({
-    instance, netlink, hooks, gateway, ranges, mtu: cluster === undefined ? underlayMtu : mtuBetween(underlayMtu, cluster),
+    instance, netlink, hooks, clients, gateway, ranges, mtu: cluster === undefined ? underlayMtu : mtuBetween(underlayMtu, cluster),
     workloads: tables.workloads, manifests: tables.manifests, endpoints: tables.endpoints, identities: allocator,
     release: (key) => { workloads.release(key); }, failed: (key, message) => { workloads.fail(key, message); },
   });

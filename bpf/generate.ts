@@ -10,7 +10,7 @@ export const generatedPath = join(dirname(fileURLToPath(import.meta.url)), 'type
 
 const structs = ['addr', 'judgement', 'flow_record', 'control', 'ipcache_key', 'peer', 'ipcache_value', 'endpoint', 'policy', 'bounds', 'step', 'class_line',
   'ct_key', 'ct_entry', 'usage', 'nat_key', 'nat_value', 'fragment_key', 'fragment_value', 'netdev', 'overlay', 'drop_count', 'rule_key', 'rule_count',
-  'frontend_key', 'frontend', 'backend', 'service_control', 'sock_peer_key', 'sock_peer', 'affinity_key', 'affinity', 'source_range_key'];
+  'frontend_key', 'frontend', 'backend', 'service_control', 'service_client', 'netns_question', 'sock_peer_key', 'sock_peer', 'affinity_key', 'affinity', 'source_range_key'];
 const enums = ['direction', 'action', 'drop_reason', 'flow_event', 'observation_point', 'counter', 'limit', 'ipcache_flag', 'ct_state', 'ct_timeout', 'ct_flag',
   'frontend_scope', 'frontend_flag', 'backend_state'];
 

@@ -218,22 +218,32 @@ export interface Backend {
 }
 
 export interface ServiceControl {
-  readonly node_netns: bigint;
   readonly maglev_size: number;
+}
+
+export interface ServiceClient {
+  readonly ifindex: number;
+}
+
+export interface NetnsQuestion {
+  readonly socket: bigint;
+  readonly netns: bigint;
 }
 
 export interface SockPeerKey {
   readonly cookie: bigint;
-  readonly addr: Addr;
-  readonly port: number;
-  readonly protocol: number;
+  readonly slot: number;
 }
 
 export interface SockPeer {
-  readonly addr: Addr;
-  readonly port: number;
+  readonly frontend: Addr;
+  readonly backend: Addr;
+  readonly frontend_port: number;
+  readonly backend_port: number;
+  readonly protocol: number;
   readonly service: number;
-  readonly backend: number;
+  readonly number: number;
+  readonly ifindex: number;
 }
 
 export interface AffinityKey {
@@ -316,7 +326,8 @@ export const counter = {
   COUNTER_FORWARDED: 1,
   COUNTER_CT_REFUSED: 2,
   COUNTER_RULES_UNCOUNTED: 3,
-  COUNTERS: 4,
+  COUNTER_SOCK_PEERS_FULL: 4,
+  COUNTERS: 5,
 } as const;
 
 export const limit = {
@@ -354,6 +365,7 @@ export const limit = {
   MAGLEV_SIZE: 16381,
   MAX_MAGLEV_SIZE: 131071,
   MAX_SOCK_PEERS: 131072,
+  SOCK_PEER_SLOTS: 8,
   MAX_AFFINITIES: 65536,
   MAX_SOURCE_RANGES: 65536,
 } as const;

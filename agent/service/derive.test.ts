@@ -63,8 +63,8 @@ describe('where it is reached', () => {
   test.each([
     ['a ClusterIP of both families', service({ clusterIps: ['10.218.0.1', 'fd77::1'] }), ['10.218.0.1:80/TCP cluster: 2', '[fd77::1]:80/TCP cluster: 2']],
     ['a ClusterIP for this node only', service({ internalLocal: true }), ['10.218.0.1:80/TCP cluster: 1 local']],
-    ['a node port, at addresses of its family', service(nodePort), ['10.218.0.1:80/TCP cluster: 2', '192.0.2.2:30080/TCP cluster: 2', '192.0.2.2:30080/TCP external: 2']],
-    ['a node port that stays on the node for those from outside', service({ ...nodePort, externalLocal: true }), ['10.218.0.1:80/TCP cluster: 2', '192.0.2.2:30080/TCP cluster: 2', '192.0.2.2:30080/TCP external: 1 local']],
+    ['a node port, at addresses of its family', service(nodePort), ['10.218.0.1:80/TCP cluster: 2', '192.0.2.2:30080/TCP cluster: 2', '192.0.2.2:30080/TCP external: 2', '0.0.0.0:30080/TCP cluster: 2']],
+    ['a node port that stays on the node for those from outside', service({ ...nodePort, externalLocal: true }), ['10.218.0.1:80/TCP cluster: 2', '192.0.2.2:30080/TCP cluster: 2', '192.0.2.2:30080/TCP external: 1 local', '0.0.0.0:30080/TCP cluster: 2']],
     ['external IPs', service({ externalIps: ['198.51.100.1'] }), ['10.218.0.1:80/TCP cluster: 2', '198.51.100.1:80/TCP cluster: 2', '198.51.100.1:80/TCP external: 2']],
     ['a load balancer, from some', service({ type: 'LoadBalancer', loadBalancerIps: ['10.219.0.1'], sourceRanges: ['10.0.0.0/8'] }), ['10.218.0.1:80/TCP cluster: 2', '10.219.0.1:80/TCP cluster: 2', '10.219.0.1:80/TCP external: 2 10.0.0.0/8']],
     ['Maglev and DSR for those from outside', service({ externalIps: ['198.51.100.1'], forwarding: { algorithm: 'maglev', mode: 'dsr' } }),

@@ -13,6 +13,9 @@ export interface NodeView {
 
 export interface Derived { readonly frontends: readonly FrontendRow[]; readonly backends: readonly BackendRow[] }
 
+/** By these nobody else on the node gets the port (bpf/socket_bind.c). */
+const anyAddress = ['0.0.0.0', '::'];
+
 const bracketed = (address: string): string => (address.includes(':') ? `[${address}]` : address);
 export const backendKey = (address: string, port: number, protocol: ServiceProtocol): string => `${bracketed(address)}:${port}/${protocol}`;
 export const frontendKey = (address: string, port: number, protocol: ServiceProtocol, scope: Scope): string => `${backendKey(address, port, protocol)} ${scope}`;
@@ -84,6 +87,6 @@ function frontendsOf(service: ServiceRow, port: ServicePort, isFamily: (address:
     ...clusterIps.filter(isFamily).map((address) => row('ClusterIP', address, port.port, 'cluster')),
     ...both('ExternalIP', externalIps, port.port),
     ...both('LoadBalancer', loadBalancerIps, port.port),
-    ...(port.nodePort === undefined ? [] : both('NodePort', view.addresses, port.nodePort)),
+    ...(port.nodePort === undefined ? [] : [...both('NodePort', view.addresses, port.nodePort), ...anyAddress.filter(isFamily).map((address) => row('NodePort', address, port.nodePort!, 'cluster'))]),
   ];
 }

@@ -96,7 +96,7 @@ export class ServiceReconciler {
     const inherited = this.#inherited;
     this.#inherited = undefined;
     if (inherited !== undefined) {
-      maps.control.set(0, { node_netns: 0n, ...maps.control.get(0), maglev_size: maglevSize });
+      maps.control.set(0, { maglev_size: maglevSize });
       this.#takeOver(inherited);
     }
     const gone = this.#numberBackends();

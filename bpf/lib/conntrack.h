@@ -5,20 +5,14 @@
 #include <linux/errno.h>
 #include "maps.h"
 #include "packet.h"
+#include "ticks.h"
 #include "verdict.h"
 #include "work.h"
 
-#define SECOND 1000000000ULL
-#define TICKS(seconds) ((__u32)((seconds) * SECOND >> TICK_SHIFT))
 #define RECORD_INTERVAL TICKS(5)
 #define RST_DOUBT TICKS(1)
 #define SHORT_EXCHANGE 4	/* packets: a resolver asks for A and AAAA at once */
 #define CT_FINS (CT_FIN << 0 | CT_FIN << 1)
-
-static __always_inline __u32 ticks(void)
-{
-	return bpf_ktime_get_ns() >> TICK_SHIFT;
-}
 
 static __always_inline __u32 tcp_timeout(__u8 state)
 {

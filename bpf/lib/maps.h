@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Every map. User space writes all but conntrack, nat, fragments, counters, drops, rule_counts and flows, and of usage the quota;
- * of services, the programs write sock_peers and affinities. */
+ * of services, the programs write sock_peers, affinities, connections of backends and answers to netns_questions. */
 #pragma once
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -33,6 +33,8 @@ MAP(frontends, BPF_MAP_TYPE_HASH, struct frontend_key, struct frontend, MAX_FRON
 MAP(service_slots, BPF_MAP_TYPE_ARRAY, __u32, __u32, MAX_SERVICE_SLOTS, BPF_F_MMAPABLE);
 MAP(backends, BPF_MAP_TYPE_HASH, __u32, struct backend, MAX_BACKENDS, BPF_F_NO_PREALLOC);
 MAP(services, BPF_MAP_TYPE_ARRAY, __u32, struct service_control, 1, 0);
+MAP(service_clients, BPF_MAP_TYPE_HASH, __u64, struct service_client, MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
+MAP(netns_questions, BPF_MAP_TYPE_ARRAY, __u32, struct netns_question, 1, 0);
 MAP(sock_peers, BPF_MAP_TYPE_HASH, struct sock_peer_key, struct sock_peer, MAX_SOCK_PEERS, BPF_F_NO_PREALLOC);
 MAP(affinities, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinity, MAX_AFFINITIES, 0);
 MAP(source_ranges, BPF_MAP_TYPE_LPM_TRIE, struct source_range_key, __u32, MAX_SOURCE_RANGES, BPF_F_NO_PREALLOC);

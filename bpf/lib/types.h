@@ -115,7 +115,8 @@ enum counter {
 	COUNTER_FORWARDED = 1,		/* packets */
 	COUNTER_CT_REFUSED = 2,		/* new connections beyond an endpoint's quota, or with the table full */
 	COUNTER_RULES_UNCOUNTED = 3,	/* judgements that rule_counts had no room for */
-	COUNTERS = 4,
+	COUNTER_SOCK_PEERS_FULL = 4,	/* sockets that sock_peers had no room for: their packets are translated instead */
+	COUNTERS = 5,
 };
 
 /* Key: reason << 2 | direction, of enum drop_reason and enum direction. */
@@ -176,6 +177,7 @@ enum limit {
 	MAGLEV_SIZE = 16381,	/* unless it is set */
 	MAX_MAGLEV_SIZE = 131071,
 	MAX_SOCK_PEERS = 131072,
+	SOCK_PEER_SLOTS = 8,	/* services that one UDP socket is told of at a time */
 	MAX_AFFINITIES = 65536,
 	MAX_SOURCE_RANGES = 65536,
 };
