@@ -44,6 +44,9 @@ import { reflectNode } from './node/reflector.ts';
 import { reconcileRoutes } from './node/routes.ts';
 import { netdevTable, nodeAddressTable, nodeTable, remoteEndpointTable, type NetdevRow } from './node/tables.ts';
 import type { PolicyReconciler } from './policy/reconciler.ts';
+import { startServices, type Services } from './service/start.ts';
+import type { ServiceRanges } from './service/ranges.ts';
+import { backendTable, frontendTable, serviceTable, sliceTable } from './service/tables.ts';
 import { PolicySet } from './policy/reflector.ts';
 import { policyTable } from './policy/tables.ts';
 import { reconcileHosts } from './workload/hosts-reconciler.ts';
@@ -56,6 +59,8 @@ import { version } from './version.ts';
 export interface AgentOptions {
   readonly instance: Instance;
   readonly ranges: Ranges;
+  /** Of the addresses of Services; by the instance's name unless it is given. */
+  readonly serviceRanges?: ServiceRanges;
   /** The manifest directory; absent: workloads come by hand only. */
   readonly dir?: string;
   /** Whether a workload may run as uid 0. */
@@ -74,6 +79,7 @@ export const makeTables = () => ({
   manifests: manifestTable(), problems: problemTable(), pods: podTable(), workloads: workloadTable(), endpoints: endpointTable(),
   identities: identityTable(), ipcache: ipcacheTable(), policies: policyTable(), 'node-addresses': nodeAddressTable(), netdevs: netdevTable(),
   nodes: nodeTable(), 'remote-endpoints': remoteEndpointTable(),
+  services: serviceTable(), 'endpoint-slices': sliceTable(), frontends: frontendTable(), backends: backendTable(),
 });
 export type Tables = ReturnType<typeof makeTables>;
 
@@ -87,6 +93,7 @@ export interface Agent {
   readonly datapath: Datapath;
   readonly policies: PolicySet;
   readonly policy: PolicyReconciler;
+  readonly services: Services;
   readonly enforcement: Enforcement;
   readonly attachMode: AttachMode;
   readonly sweeper: Sweeper;
@@ -170,11 +177,14 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     release: (key) => { workloads.release(key); }, failed: (key, message) => { workloads.fail(key, message); },
   });
   undo.push(() => { endpoints.stop(); });
+  const services = startServices(options, tables, datapath);
+  undo.push(services.stop);
   const enforcement = new Enforcement({
     policies, endpoints: tables.endpoints, identities: tables.identities, allocator, nodeAddresses: tables['node-addresses'], ipcache: tables.ipcache,
     nodes: tables.nodes, remoteEndpoints: tables['remote-endpoints'],
     reconciler: policy, ...(adopted === undefined ? {} : { adopted: [...adopted.identities.keys()] }),
     applied: async () => {
+      services.flush();
       await applied();
       sweeper.begin();
     },
@@ -186,7 +196,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     workloads.close();
   });
 
-  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, enforcement, attachMode, sweeper, startedAt: new Date(), stop };
+  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, services, enforcement, attachMode, sweeper, startedAt: new Date(), stop };
   undo.push(await serveApi(instance.apiSocket, verbsOf(agent)));
   undo.push(reflectPods(tables.manifests, tables.pods, tables.problems,
     { allowRoot: options.allowRoot, ...(cluster === undefined ? {} : { placement: cluster }) }));
@@ -208,11 +218,11 @@ function takeOver({ endpoints, identities }: NonNullable<Opened['adopted']>, { i
 
 /** What the other nodes told stands before anything is judged. */
 function joinCluster(member: Membership, { ranges, log }: AgentOptions, netlink: Netlink, tables: Tables, identities: IdentityAllocator, undo: Undo): void {
-  const { nodes, netdevs, endpoints, 'remote-endpoints': remote } = tables;
+  const { nodes, netdevs, endpoints, workloads, 'remote-endpoints': remote } = tables;
   const reflector = new ClusterReflector(member, { nodes, endpoints: remote, identities }, log);
   undo.push(() => { reflector.stop(); });
   undo.push(reconcileRoutes(nodes, netdevs, netlink, log));
-  undo.push(publishNode(member, ranges, netdevs, endpoints));
+  undo.push(publishNode(member, ranges, netdevs, endpoints, workloads));
 }
 
 async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits'>> {
