@@ -12,6 +12,7 @@ import { explainFlow } from './explain.ts';
 import { auditReport } from './policy-audit.ts';
 import { listPolicies, policyDetails } from './policy-rules.ts';
 import type { Verb } from './server.ts';
+import { explainAddress, listFrontends, listServices, serviceDetails, serviceStatus } from './services.ts';
 
 /** Rows that one answer may have. */
 const maxRows = 10_000;
@@ -29,6 +30,10 @@ export function verbsOf(agent: Agent): Readonly<Record<string, Verb>> {
     'policy list': () => listPolicies(agent),
     'policy get': ({ name }) => policyDetails(agent, name),
     'policy audit': ({ name }) => auditReport(agent, name),
+    'service list': () => listServices(agent),
+    'service get': ({ name }) => serviceDetails(agent, name),
+    'service explain': ({ address }) => explainAddress(agent, address),
+    'bpf lb': () => listFrontends(agent).slice(0, maxRows),
     'bpf policy': () => bpfPolicy(agent),
     'bpf ct': () => datapath.conntrack.entries(maxRows).map(([key, entry]) => {
       const from = entry.origin & 1;
@@ -95,6 +100,7 @@ function statusOf(agent: Agent): Record<string, unknown> {
     workloads: countBy(tables.workloads.rows(), ({ phase }) => phase, {}), ready: tables.workloads.rows().filter((row) => row.ready).length, endpoints: { ready: tables.endpoints.rows().filter((row) => row.state === 'ready').length, all: tables.endpoints.size },
     policies: countBy(tables.policies.rows(), ({ state }) => state, { enforced: 0, audited: 0, off: 0, refused: 0 }),
     identities: tables.identities.size,
+    services: serviceStatus(agent),
     nodes: tables.nodes.rows().map(({ name, health, local, tunnel }) => ({ name, health, local, tunnel })),
     problems: tables.problems.rows().map(({ source, field, message, mend, severity }) => ({ severity, at: `${source.file}:${source.line}:${source.column}`, field, message, mend })),
     packets: { forwarded: datapath.counter(counter.COUNTER_FORWARDED), dropped: drops.reduce((sum, { packets }) => sum + packets, 0) },
