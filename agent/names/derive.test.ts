@@ -10,7 +10,7 @@ import { readResolv, ResolvFiles, resolvText } from './resolv.ts';
 
 const service: ServiceRow = {
   key: 'shop/web', namespace: 'shop', name: 'web', type: 'ClusterIP', labels: {}, annotations: {}, headless: false, clusterIps: ['10.96.0.2'], externalIps: [], loadBalancerIps: [],
-  ports: [{ name: 'http', protocol: 'TCP', port: 80, targetPort: 'http' }], internalLocal: false, externalLocal: false, sourceRanges: [], publishNotReady: false,
+  ports: [{ name: 'http', protocol: 'TCP', port: 80, targetPort: 'http' }], internalLocal: false, externalLocal: false, sourceRanges: [], publishNotReady: false, forwarding: {},
 };
 const headless: ServiceRow = { ...service, headless: true, clusterIps: [] };
 const slice: SliceRow = {

@@ -109,8 +109,8 @@ export class PodProbes {
     if (probe === undefined || !watched.state.due(kind)) return;
     const begunMs = performance.now();
     const address = this.#options.address();
-    const answer = address === undefined ? { ok: false, why: 'it has no address yet' }
-      : await this.#options.asker.ask({ folder: this.#options.folder, container: name, address }, probe);
+    const answer = address === undefined && probe.action.kind !== 'exec' ? { ok: false, why: 'it has no address yet' }
+      : await this.#options.asker.ask({ folder: this.#options.folder, container: name, address: address ?? '' }, probe);
     if (this.#watched.get(name) !== watched || watched.ending) return;
     this.#take(name, watched, kind, probe, answer);
     if (!watched.ending && watched.state.due(kind)) this.#later(name, watched, kind, Math.max(0, probe.periodMs - (performance.now() - begunMs)));
