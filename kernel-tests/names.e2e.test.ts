@@ -17,7 +17,7 @@ const files = {
   'web.yaml': deployment(2),
   'pods.yaml': [
     pod('client', idle), pod('strict', idle), pod('mute', idle), pod('outer', idle, { app: 'outer' }, 'other'),
-    { ...back, spec: { containers: [{ ...back.spec.containers[0], readinessProbe: { tcpSocket: { port: 8080 }, periodSeconds: 1 } }] } },
+    { ...back, spec: { containers: [{ ...back.spec.containers[0], readinessProbe: { exec: { command: ['sh', '-c', 'test ! -e $TMPDIR/away'] }, periodSeconds: 1, failureThreshold: 1 } }] } },
   ],
   'services.yaml': [service('shop', {}), service('pods', { clusterIP: 'None' }), service('far', { type: 'ExternalName', externalName: 'shop.default.svc.cluster.local', selector: undefined, ports: undefined })],
   'policies.yaml': [policy('strict', { ...subject('strict'), egress: [dns] }), policy('mute', { ...subject('mute'), egress: [{}] })],
@@ -76,10 +76,10 @@ test('the usual rule for kube-dns lets names through; without it there are none'
 });
 
 test('a pod that is not ready leaves its headless Service', async () => {
-  cluster.exec('default/back', 'sh', '-c', 'kill -STOP $(pgrep python3)');
+  cluster.exec('default/back', 'sh', '-c', 'touch $TMPDIR/away');
   await cluster.until('it is not ready', () => !workloads().find(({ key }) => key === 'default/back')!.ready, 20_000);
   await cluster.until('it has left', () => addresses('default/client', 'pods').length === 0);
-  cluster.exec('default/back', 'sh', '-c', 'kill -CONT $(pgrep python3)');
+  cluster.exec('default/back', 'sh', '-c', 'rm $TMPDIR/away');
   await cluster.until('it is back', () => addresses('default/client', 'pods').length > 0, 20_000);
 });
 
@@ -118,12 +118,13 @@ test('without an agent names go on, and the next one leaves the name server as i
     .split('\n').map((line) => line.split(' ')[0]!).filter((word) => word !== ''))].sort();
   await cluster.stop('SIGKILL');
   for (let round = 0; round < 20; round += 1) expect(resolve()).toEqual(expected);
-  const rising = cluster.up();
-  for (let risen = false; !risen;) {
-    risen = await Promise.race([rising.then(() => true), Promise.resolve(false)]);
+  let risen = false;
+  const rising = cluster.up().finally(() => { risen = true; });
+  while (!risen) {
     expect(resolve()).toEqual(expected);
     await new Promise((turn) => { setTimeout(turn, 20); });
   }
+  await rising;
   expect(dnsPod()).toMatchObject({ uid: before.uid, shimPid: before.shimPid, ready: true });
   expect(addresses('default/client', 'web')).toEqual(expected);
 });
