@@ -1,5 +1,5 @@
 // Services as the command line asks for them: what they are, where they are reached, who answers and how often, and what the kernel has.
-import { frontend_flag, frontend_scope, type Frontend } from '../../bpf/types.gen.ts';
+import { counter, frontend_flag, frontend_scope, type Frontend } from '../../bpf/types.gen.ts';
 import type { Agent } from '../agent.ts';
 import { ConfigError } from '../errors.ts';
 import { textOf } from '../ipcache/address.ts';
@@ -140,4 +140,5 @@ function frontendLines(agent: Agent, row: FrontendRow): string[] {
 
 const servicesWith = ({ tables }: Agent, backend: string): string[] => [...new Set(tables.frontends.rows().filter(({ backends }) => backends.includes(backend)).map(({ service }) => service))];
 
-export const serviceStatus = ({ tables, services }: Agent) => ({ all: tables.services.size, ...services.reconciler.usage });
+export const serviceStatus = ({ tables, services, resets, datapath }: Agent) =>
+  ({ all: tables.services.size, ...services.reconciler.usage, reset: resets.counts, unkept: datapath.counter(counter.COUNTER_SOCK_PEERS_FULL) });

@@ -8,6 +8,7 @@ import type { Table } from '../store/table.ts';
 import { Inherited } from './inherited.ts';
 import { defaultSeed, maglevTable, seedOf } from './maglev.ts';
 import { backendValue, flagsOf, frontendKeyOf, sourceRangeKey, type ServiceMaps } from './maps.ts';
+import type { GoneBackend } from './resets.ts';
 import { Spreads, type Spread } from './spreads.ts';
 import type { BackendRow, FrontendRow } from './tables.ts';
 import { Writes } from './writes.ts';
@@ -18,6 +19,8 @@ export interface ReconcilerOptions {
   readonly backends: Table<BackendRow>;
   readonly maglevSize: number;
   readonly log: (line: string) => void;
+  /** Told of backends that nobody is sent to any more, once no program knows them. */
+  readonly gone?: (backends: readonly GoneBackend[]) => void;
   /** Waits until no program that runs now runs any more. */
   readonly grace?: () => Promise<void>;
 }
@@ -119,8 +122,11 @@ export class ServiceReconciler {
     this.#writes.backends.delete(number);
     this.#writes.ending.delete(number);
     this.#retire(() => {
-      this.#options.maps.backends.delete(number);
+      const { maps, gone } = this.#options;
+      const value = maps.backends.get(number);
+      maps.backends.delete(number);
       this.#backendNumbers.giveBack(number);
+      if (value !== undefined) gone?.([{ number, address: value.addr.word, port: value.port }]);
     });
   }
 

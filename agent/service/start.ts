@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { limit } from '../../bpf/types.gen.ts';
 import type { AgentOptions, Tables } from '../agent.ts';
+import { ofNode, ownNetns } from '../datapath/clients.ts';
 import type { Datapath } from '../datapath/maps.ts';
 import { Allocations } from './allocations.ts';
 import { ServiceFollower } from './follow.ts';
@@ -10,6 +11,7 @@ import { serviceMaps, type ServiceMaps } from './maps.ts';
 import { defaultServiceRanges, type ServiceRanges } from './ranges.ts';
 import { ServiceReconciler } from './reconciler.ts';
 import { ServiceReflector } from './reflector.ts';
+import { Resets } from './resets.ts';
 
 export interface Services {
   readonly maps: ServiceMaps;
@@ -23,11 +25,22 @@ const fileName = 'services.json';
 
 export const serviceRangesIn = ({ instance, serviceRanges }: AgentOptions): ServiceRanges => serviceRanges ?? defaultServiceRanges(instance.name);
 
-export function startServices(options: AgentOptions, tables: Tables, datapath: Datapath): Services {
+/** Sockets of the node's own processes and of workloads. */
+export const startResets = ({ endpoints, workloads }: Tables, datapath: Datapath, log: AgentOptions['log']): Resets => new Resets({
+  datapath, log,
+  netnsOf: (ifindex) => {
+    if (ifindex === ofNode) return ownNetns;
+    const row = endpoints.by('ifindex', String(ifindex))[0];
+    const shim = row === undefined ? 0 : workloads.get(row.key)?.shimPid ?? 0;
+    return shim === 0 ? undefined : `/proc/${shim}/ns/net`;
+  },
+});
+
+export function startServices(options: AgentOptions, tables: Tables, datapath: Datapath, resets: Resets): Services {
   const { services, 'endpoint-slices': slices, frontends, backends, endpoints, workloads, manifests, problems, 'remote-endpoints': remoteEndpoints, 'node-addresses': nodeAddresses } = tables;
   const { instance, cluster, log } = options;
   const maps = serviceMaps(datapath.object);
-  const reconciler = new ServiceReconciler({ maps, frontends, backends, maglevSize: limit.MAGLEV_SIZE, log });
+  const reconciler = new ServiceReconciler({ maps, frontends, backends, maglevSize: limit.MAGLEV_SIZE, log, gone: (list) => { resets.gone(list); } });
   const reflector = new ServiceReflector({ manifests, problems, services, slices }, new Allocations(join(cluster?.folder ?? instance.stateDir, fileName), serviceRangesIn(options)));
   const follower = new ServiceFollower({ services, slices, frontends, backends, endpoints, workloads, remoteEndpoints, nodeAddresses },
     { node: cluster?.node ?? hostname(), maglev: false, dsr: false }, () => { reconciler.apply(); });
