@@ -16,7 +16,7 @@ export interface Services {
   readonly reconciler: ServiceReconciler;
   /** What the tables say now is in the kernel on return. */
   readonly flush: () => void;
-  readonly stop: () => void;
+  readonly stop: () => Promise<void>;
 }
 
 const fileName = 'services.json';
@@ -33,10 +33,10 @@ export function startServices(options: AgentOptions, tables: Tables, datapath: D
     { node: cluster?.node ?? hostname(), maglev: false, dsr: false }, () => { reconciler.apply(); });
   return {
     maps, reconciler, flush: () => { follower.flush(); },
-    stop: () => {
+    stop: async () => {
       follower.stop();
       reflector.stop();
-      reconciler.stop();
+      await reconciler.stop();
     },
   };
 }
