@@ -124,6 +124,9 @@ export interface CtEntry {
   readonly owner: number;
   readonly counted_packets: bigint;
   readonly counted_bytes: bigint;
+  readonly frontend: Addr;
+  readonly frontend_port: number;
+  readonly service: number;
 }
 
 export interface Usage {
@@ -144,6 +147,20 @@ export interface NatKey {
 export interface NatValue {
   readonly addr: Addr;
   readonly port: number;
+}
+
+export interface TranslationKey {
+  readonly client: Addr;
+  readonly frontend: Addr;
+  readonly client_port: number;
+  readonly frontend_port: number;
+  readonly protocol: number;
+}
+
+export interface Translation {
+  readonly addr: Addr;
+  readonly port: number;
+  readonly backend: number;
 }
 
 export interface FragmentKey {
@@ -288,6 +305,7 @@ export const drop_reason = {
   DROP_NO_WORKLOAD_HERE: 150,
   DROP_CT_MAP_INSERTION_FAILED: 155,
   DROP_INVALID_IPV6_EXTENSION_HEADER: 156,
+  DROP_NO_SERVICE: 158,
   DROP_NO_TUNNEL: 160,
   DROP_UNSUPPORTED_L2_PROTOCOL: 166,
   DROP_NO_MAPPING_FOR_NAT_MASQUERADE: 167,
@@ -298,6 +316,7 @@ export const drop_reason = {
   DROP_UNKNOWN_SENDER: 172,
   DROP_FRAGMENT_WITHOUT_FIRST: 175,
   DROP_FORBIDDEN_ICMPV6_MESSAGE: 176,
+  DROP_NOT_IN_SRC_RANGE: 177,
   DROP_POLICY_DENY: 181,
   DROP_VLAN_FILTERED: 182,
   DROP_TTL_EXCEEDED: 196,
@@ -373,6 +392,7 @@ export const limit = {
 export const ipcache_flag = {
   IPCACHE_HOST: 1,
   IPCACHE_REMOTE: 2,
+  IPCACHE_NODE: 4,
 } as const;
 
 export const ct_state = {
@@ -400,6 +420,14 @@ export const ct_flag = {
   CT_HOST: 1,
   CT_FIN: 4,
   CT_REMOTE: 16,
+  CT_SERVICE: 64,
+} as const;
+
+export const ct_service = {
+  CT_TRANSLATED: 1,
+  CT_HAIRPIN: 2,
+  CT_FROM_NODE: 4,
+  CT_ONE_WAY: 8,
 } as const;
 
 export const frontend_scope = {

@@ -72,7 +72,7 @@ export interface DatapathOptions {
 export function loadDatapath(objectPath: string, { pinDir, connections = limit.MAX_CONNECTIONS }: DatapathOptions = {}): Datapath {
   const object = loadObject(objectPath, {
     ...(pinDir === undefined ? {} : { pinDir }),
-    maxEntries: { conntrack: connections, nat: 2 * connections },
+    maxEntries: { conntrack: connections, nat: 2 * connections, translations: connections },
     unpinned: ['work_rows'],
     attachTypes: { from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress, from_overlay: attachType.tcxIngress },
   });

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Every map. User space writes all but conntrack, nat, fragments, counters, drops, rule_counts and flows, and of usage the quota;
+/* Every map. User space writes all but conntrack, nat, translations, fragments, counters, drops, rule_counts and flows, and of usage the quota;
  * of services, the programs write sock_peers, affinities, connections of backends and answers to netns_questions. */
 #pragma once
 #include <linux/bpf.h>
@@ -25,6 +25,7 @@ MAP(steps, BPF_MAP_TYPE_ARRAY, __u32, struct step, MAX_STEPS, BPF_F_MMAPABLE);
 MAP(class_rows, BPF_MAP_TYPE_ARRAY, __u32, struct class_line, MAX_CLASSES * (ROW_WORDS / LINE_WORDS), BPF_F_MMAPABLE);
 MAP(conntrack, BPF_MAP_TYPE_HASH, struct ct_key, struct ct_entry, MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
 MAP(nat, BPF_MAP_TYPE_HASH, struct nat_key, struct nat_value, MAX_NAT, BPF_F_NO_PREALLOC);
+MAP(translations, BPF_MAP_TYPE_HASH, struct translation_key, struct translation, MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
 MAP(usage, BPF_MAP_TYPE_ARRAY, __u32, struct usage, MAX_ENDPOINTS, BPF_F_MMAPABLE);
 MAP(fragments, BPF_MAP_TYPE_HASH, struct fragment_key, struct fragment_value, MAX_FRAGMENTS, BPF_F_NO_PREALLOC);
 MAP(netdevs, BPF_MAP_TYPE_HASH, __u32, struct netdev, MAX_NETDEVS, BPF_F_NO_PREALLOC);
@@ -77,6 +78,7 @@ struct anchor {
 	enum ct_state ct_state;
 	enum ct_timeout ct_timeout;
 	enum ct_flag ct_flag;
+	enum ct_service ct_service;
 	enum ipcache_flag ipcache_flag;
 	enum frontend_scope frontend_scope;
 	enum frontend_flag frontend_flag;
