@@ -81,6 +81,9 @@ export class ServiceFollower {
     }
   }
 
+  /** Whether a pod of this node stands behind a service. */
+  isBackend(pod: string): boolean { return this.#selection.isSelected(`local/${pod}`); }
+
   /** What is known now is in the tables of frontends and backends, and in the kernel, on return. */
   flush(): void {
     const { services, slices } = this.#tables;
