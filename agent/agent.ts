@@ -181,7 +181,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
       const row = tables.endpoints.get(key);
       return row === undefined ? [] : [row.ipv4, row.ipv6];
     },
-    log,
+    drained: async (row) => services.drained(row), log,
   });
   const endpoints = new EndpointReconciler({
     instance, netlink, hooks, clients, gateway, ranges, mtu: cluster === undefined ? underlayMtu : mtuBetween(underlayMtu, cluster),
@@ -211,7 +211,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, services, resets, enforcement, attachMode, sweeper, startedAt: new Date(), stop };
   undo.push(await serveApi(instance.apiSocket, verbsOf(agent)));
   undo.push(reflectPods(tables.manifests, tables.pods, tables.problems,
-    { allowRoot: options.allowRoot, ...(cluster === undefined ? {} : { placement: cluster }) }));
+    { allowRoot: options.allowRoot, ...(cluster === undefined ? {} : { placement: cluster }) }, services.standing));
   if (options.dir !== undefined) {
     const directory = await reflectDirectory({ dir: options.dir, display: options.dir, manifests: tables.manifests, problems: tables.problems, keep: manifestsFolder(instance) });
     undo.push(() => { directory.stop(); });

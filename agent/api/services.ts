@@ -98,7 +98,7 @@ export function listFrontends(agent: Agent) {
   return maps.frontends.entries().map(([key, value]) => ({
     frontend: keyOfFrontend(key)?.split(' ')[0] ?? `${textOf(key.addr.word)} ${key.port}`, scope: key.scope === frontend_scope.SCOPE_EXTERNAL ? 'external' : 'cluster',
     service: agent.tables.frontends.get(keyOfFrontend(key) ?? '')?.service ?? String(value.service),
-    backends: [...maps.slots.subarray(value.first, value.first + value.count)].map((number) => {
+    backends: maps.slots.range(value.first, value.count).map((number) => {
       const backend = maps.backends.get(number);
       return backend === undefined ? `${number} is gone` : `${keyOfBackend(backend)}${stateOfBackend(backend) === 'active' ? '' : ' terminating'}`;
     }),

@@ -7,7 +7,7 @@ import { NumberAllocator } from '../store/allocator.ts';
 import type { Table } from '../store/table.ts';
 import { Inherited } from './inherited.ts';
 import { defaultSeed, maglevTable, seedOf } from './maglev.ts';
-import { backendValue, flagsOf, frontendKeyOf, sourceRangeKey, type ServiceMaps } from './maps.ts';
+import { flagsOf, frontendKeyOf, stateOfBackend, sourceRangeKey, type ServiceMaps } from './maps.ts';
 import type { GoneBackend } from './resets.ts';
 import { Spreads, type Spread } from './spreads.ts';
 import type { BackendRow, FrontendRow } from './tables.ts';
@@ -55,6 +55,7 @@ export class ServiceReconciler {
   #waiting: Promise<void> | undefined;
   #retry: NodeJS.Timeout | undefined;
   #sourceRanges = 0;
+  #stopped = false;
 
   constructor(options: ReconcilerOptions) {
     const { maps, frontends, backends } = options;
@@ -84,9 +85,11 @@ export class ServiceReconciler {
     return { frontends: this.#standing.size, backends: this.#backends.size, slotsFree: this.#spreads.slotsFree, maglevFree: this.#spreads.tablesFree, refused: this.#refused.size };
   }
 
-  stop(): void {
+  async stop(): Promise<void> {
     for (const stop of this.#stops) stop();
     clearTimeout(this.#retry);
+    this.#stopped = true;
+    await this.#waiting;
   }
 
   /** Resolves when nothing waits for a grace period. */
@@ -145,10 +148,10 @@ export class ServiceReconciler {
       const own = number ?? this.#backendNumbers.take();
       if (own === undefined) continue; // who uses it is refused
       this.#backends.set(key, own);
-      const next = backendValue(row, value?.connections ?? 0);
-      if (value?.state !== next.state) (row.state === 'active' ? this.#writes.backends : this.#writes.ending).set(own, next);
-      // New, and nobody is sent to it: there it is all the same, for those who had been.
-      if (value === undefined) this.#writes.backends.set(own, next);
+      const pending = { row, connections: value?.connections ?? 0 };
+      // A new one is there before anybody is sent to it; one that gets no new connections stops after nobody is.
+      if (value === undefined || (stateOfBackend(value) !== row.state && row.state === 'active')) this.#writes.backends.set(own, pending);
+      else if (stateOfBackend(value) !== row.state) this.#writes.ending.set(own, pending);
     }
     this.#changedBackends.clear();
     return gone;
@@ -203,7 +206,7 @@ export class ServiceReconciler {
     if (old !== undefined) this.#spreads.drop(old.service, old.spread);
     if (sameValue(old?.value ?? inherited?.frontends.get(row.key)?.value, value)) return;
     this.#writes.goneFrontends.delete(row.key);
-    this.#writes.frontends.set(row.key, [frontendKeyOf(row), value]);
+    this.#writes.frontends.set(row.key, { row, value });
   }
 
   #removeFrontend(key: string, service: string): void {
@@ -277,6 +280,7 @@ export class ServiceReconciler {
     while (this.#retiring.length > 0) {
       const batch = this.#retiring.splice(0);
       await this.#grace();
+      if (this.#stopped) return; // what is left is the next agent's
       for (const free of batch) free();
     }
   }
