@@ -45,7 +45,8 @@ import { reflectNode } from './node/reflector.ts';
 import { reconcileRoutes } from './node/routes.ts';
 import { netdevTable, nodeAddressTable, nodeTable, remoteEndpointTable, type NetdevRow } from './node/tables.ts';
 import type { PolicyReconciler } from './policy/reconciler.ts';
-import { serviceRangesIn, startServices, type Services } from './service/start.ts';
+import type { Resets } from './service/resets.ts';
+import { serviceRangesIn, startResets, startServices, type Services } from './service/start.ts';
 import type { ServiceRanges } from './service/ranges.ts';
 import { backendTable, frontendTable, serviceTable, sliceTable } from './service/tables.ts';
 import { PolicySet } from './policy/reflector.ts';
@@ -96,6 +97,7 @@ export interface Agent {
   readonly policies: PolicySet;
   readonly policy: PolicyReconciler;
   readonly services: Services;
+  readonly resets: Resets;
   readonly enforcement: Enforcement;
   readonly attachMode: AttachMode;
   readonly sweeper: Sweeper;
@@ -164,9 +166,11 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   ensureOverlay(netlink, instance, cluster, underlayMtu, datapath, hooks);
   if (cluster !== undefined) joinCluster(cluster, options, netlink, tables, allocator, undo);
 
+  const resets = startResets(tables, datapath, log);
+  undo.push(() => resets.stop());
   const policies = new PolicySet(tables.manifests, tables.policies, tables.problems);
   const ruleCounts = new RuleCounts(datapath, policy.numbers, (key) => tables.policies.get(key) !== undefined);
-  const { observer, audits } = await openHubble(options, tables, datapath, policy, policies, undo);
+  const { observer, audits } = await openHubble(options, tables, datapath, policy, policies, resets, undo);
   undo.push(followRules(ruleCounts, tables.policies, log));
   const names = options.names === false ? undefined
     : startNames({ instance, ranges, serviceRanges: Object.values(serviceRangesIn(options).clusterIps), ...(cluster === undefined ? {} : { node: cluster.node }), log }, tables);
@@ -177,7 +181,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
       const row = tables.endpoints.get(key);
       return row === undefined ? [] : [row.ipv4, row.ipv6];
     },
-    log,
+    drained: async (row) => services.drained(row), log,
   });
   const endpoints = new EndpointReconciler({
     instance, netlink, hooks, clients, gateway, ranges, mtu: cluster === undefined ? underlayMtu : mtuBetween(underlayMtu, cluster),
@@ -185,7 +189,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     release: (key) => { workloads.release(key); }, failed: (key, message) => { workloads.fail(key, message); },
   });
   undo.push(() => { endpoints.stop(); });
-  const services = startServices(options, tables, datapath);
+  const services = startServices(options, tables, datapath, resets);
   undo.push(services.stop);
   const enforcement = new Enforcement({
     policies, endpoints: tables.endpoints, identities: tables.identities, allocator, nodeAddresses: tables['node-addresses'], ipcache: tables.ipcache,
@@ -204,10 +208,10 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     workloads.close();
   });
 
-  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, services, enforcement, attachMode, sweeper, startedAt: new Date(), stop };
+  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, services, resets, enforcement, attachMode, sweeper, startedAt: new Date(), stop };
   undo.push(await serveApi(instance.apiSocket, verbsOf(agent)));
   undo.push(reflectPods(tables.manifests, tables.pods, tables.problems,
-    { allowRoot: options.allowRoot, ...(cluster === undefined ? {} : { placement: cluster }) }));
+    { allowRoot: options.allowRoot, ...(cluster === undefined ? {} : { placement: cluster }) }, services.standing));
   if (options.dir !== undefined) {
     const directory = await reflectDirectory({ dir: options.dir, display: options.dir, manifests: tables.manifests, problems: tables.problems, keep: manifestsFolder(instance) });
     undo.push(() => { directory.stop(); });
@@ -233,7 +237,7 @@ function joinCluster(member: Membership, { ranges, log }: AgentOptions, netlink:
   undo.push(publishNode(member, ranges, netdevs, endpoints, workloads));
 }
 
-async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits'>> {
+async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, resets: Resets, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits'>> {
   const nodeName = cluster?.node ?? hostname();
   const names = new Names(tables.endpoints, tables['remote-endpoints'], tables.identities, policy.numbers, nodeName);
   undo.push(() => { names.close(); });
@@ -248,6 +252,6 @@ async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions,
     lost: (count) => { observer.lost('PERF_EVENT_RING_BUFFER', count); },
     upkeep: () => { names.upkeep((nowNs) => observer.oldestNs(nowNs)); },
   }));
-  undo.push(await serveFlows({ observer, audits, instance, cluster, tables, datapath, log }, hubble));
+  undo.push(await serveFlows({ observer, audits, instance, cluster, tables, datapath, resets, log }, hubble));
   return { observer, audits };
 }

@@ -8,6 +8,8 @@ import { memory } from './memory.ts';
 import { nodes } from './nodes.ts';
 import { policy } from './policy.ts';
 import { records } from './records.ts';
+import { services } from './services.ts';
+import { servicesControl } from './services-control.ts';
 import { print, type Figure } from './table.ts';
 import { verdict } from './verdict.ts';
 
@@ -20,6 +22,7 @@ const benches: Readonly<Record<string, readonly [title: string, run: () => Promi
   verdict: ['the programs alone, by bpf_prog_test_run', verdict],
   policy: ['the policy compiler, on one core', policy],
   change: ['a policy file changes among 1,000, for 5,000 endpoints', change],
+  services: ['Services on their way into the kernel; a ClusterIP against its backend, and against other ways there', async () => [...await servicesControl(), ...await services()]],
   memory: ['what the agent takes', memory],
 };
 

@@ -8,6 +8,7 @@ import { counter, limit } from '../../bpf/types.gen.ts';
 import type { Tables } from '../agent.ts';
 import { droppedIn, type Datapath } from '../datapath/maps.ts';
 import { heldOf } from '../datapath/usage.ts';
+import type { Resets } from '../service/resets.ts';
 import { version } from '../version.ts';
 import type { Audits } from './audits.ts';
 
@@ -18,6 +19,7 @@ export interface Measured {
   readonly audits: Audits;
   readonly datapath: Datapath;
   readonly tables: Tables;
+  readonly resets: Resets;
 }
 
 const one = (value: number | bigint): Sample[] => [{ value: Number(value) }];
@@ -30,7 +32,7 @@ function countBy<Row>(rows: readonly Row[], key: (row: Row) => string): Record<s
 }
 
 /** The result collects; `stop` ends what it measures meanwhile. */
-export function agentMetrics({ observer, events, exporter, audits, datapath, tables }: Measured): { readonly collect: () => Collected[]; readonly stop: () => void } {
+export function agentMetrics({ observer, events, exporter, audits, datapath, tables, resets }: Measured): { readonly collect: () => Collected[]; readonly stop: () => void } {
   const delay = monitorEventLoopDelay({ resolution: 10 });
   delay.enable();
   const gauge = (name: string, help: string, samples: readonly Sample[]): Collected => ({ name: `weir_${name}`, help, type: 'gauge', samples });
@@ -53,6 +55,8 @@ export function agentMetrics({ observer, events, exporter, audits, datapath, tab
       total('packets_dropped', 'Packets that the datapath dropped', one(droppedIn(datapath.drops()))),
       total('connections_refused', 'Connections that found no place in their quota', one(datapath.counter(counter.COUNTER_CT_REFUSED))),
       total('flow_records_lost', 'Flow records that found no place in the ring of the kernel', one(datapath.counter(counter.COUNTER_RECORDS_LOST))),
+      total('service_connections_reset', 'Sockets that were connected to a backend of a service when it went', by('protocol', resets.counts)),
+      total('service_sockets_unkept', 'Requests of sockets for a service that found no place in the table, and were left to packets', one(datapath.counter(counter.COUNTER_SOCK_PEERS_FULL))),
       total('rules_uncounted', 'Judgements that found no place among the counts by rule', one(datapath.counter(counter.COUNTER_RULES_UNCOUNTED))),
       total('audits_uncounted', 'Audit records that found no place in their report', one(audits.uncounted)),
       total('flows_seen', 'Flows that the observer took', one(seen)),

@@ -17,6 +17,7 @@ import { nodeInstance, type Membership } from '../node/cluster.ts';
 import type { NodeRow } from '../node/tables.ts';
 import { reportChanges } from './agent-events.ts';
 import type { Audits } from './audits.ts';
+import type { Resets } from '../service/resets.ts';
 import { agentMetrics } from './metrics.ts';
 
 export interface Parts {
@@ -27,6 +28,7 @@ export interface Parts {
   readonly tables: Tables;
   readonly audits: Audits;
   readonly datapath: Datapath;
+  readonly resets: Resets;
   readonly log: (line: string) => void;
 }
 
@@ -43,7 +45,7 @@ export async function serveFlows(parts: Parts, options: HubbleOptions): Promise<
   }
 }
 
-async function start({ observer, audits, instance, cluster, tables, datapath, log }: Parts, { listen, exportFile, metrics }: HubbleOptions, undo: (() => void | Promise<void>)[]): Promise<void> {
+async function start({ observer, audits, instance, cluster, tables, datapath, resets, log }: Parts, { listen, exportFile, metrics }: HubbleOptions, undo: (() => void | Promise<void>)[]): Promise<void> {
   const events = new AgentEvents(observer.nodeName);
   const peers = new Peers();
   undo.push(reportChanges(tables, events));
@@ -60,7 +62,7 @@ async function start({ observer, audits, instance, cluster, tables, datapath, lo
   if (metrics === undefined) return;
   const registry = new Registry();
   undo.push(countFlows(observer, metrics.wanted ?? defaultMetrics, registry));
-  const own = agentMetrics({ observer, events, exporter, audits, datapath, tables });
+  const own = agentMetrics({ observer, events, exporter, audits, datapath, tables, resets });
   registry.collect(own.collect);
   undo.push(own.stop, (await serveMetrics(registry, metrics.address)).close);
 }
