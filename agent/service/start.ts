@@ -18,6 +18,8 @@ import type { WorkloadRow } from '../workload/tables.ts';
 export interface Services {
   readonly maps: ServiceMaps;
   readonly reconciler: ServiceReconciler;
+  /** Services that have this backend, by its key. */
+  readonly usersOf: (backend: string) => readonly string[];
   /** What the tables say now is in the kernel on return. */
   readonly flush: () => void;
   /** Resolves when a pod that ends gets no new connections, here or on other nodes, and had time to answer those under way. */
@@ -54,7 +56,7 @@ export function startServices(options: AgentOptions, tables: Tables, datapath: D
   const follower = new ServiceFollower({ services, slices, frontends, backends, endpoints, workloads, remoteEndpoints, nodeAddresses },
     { node: cluster?.node ?? hostname(), maglev: false, dsr: false }, () => { reconciler.apply(); });
   return {
-    maps, reconciler, flush: () => { follower.flush(); },
+    maps, reconciler, usersOf: (backend) => follower.usersOf(backend), flush: () => { follower.flush(); },
     drained: async (row) => {
       if (!follower.isBackend(row.key)) return;
       follower.flush();
