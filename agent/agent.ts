@@ -49,6 +49,7 @@ import type { PolicyReconciler } from './policy/reconciler.ts';
 import { serviceRangesIn, startServices, type Services } from './service/start.ts';
 import type { ServiceRanges } from './service/ranges.ts';
 import { backendTable, frontendTable, serviceTable, sliceTable } from './service/tables.ts';
+import { policyServices } from './policy/services.ts';
 import { PolicySet } from './policy/reflector.ts';
 import { policyTable } from './policy/tables.ts';
 import { WorkloadReconciler } from './workload/reconciler.ts';
@@ -165,7 +166,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   ensureOverlay(netlink, instance, cluster, underlayMtu, datapath, hooks);
   if (cluster !== undefined) joinCluster(cluster, options, netlink, tables, allocator, undo);
 
-  const policies = new PolicySet(tables.manifests, tables.policies, tables.problems);
+  const policies = new PolicySet(tables.manifests, tables.policies, tables.problems, undefined, policyServices(tables.services, tables['endpoint-slices']));
   const ruleCounts = new RuleCounts(datapath, policy.numbers, (key) => tables.policies.get(key) !== undefined);
   const serviceNames = new ServiceNames(tables.frontends, tables.backends);
   undo.push(() => { serviceNames.close(); });
