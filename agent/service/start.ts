@@ -7,6 +7,7 @@ import type { AgentOptions, Tables } from '../agent.ts';
 import type { Datapath } from '../datapath/maps.ts';
 import { Allocations } from './allocations.ts';
 import { ServiceFollower } from './follow.ts';
+import { HealthChecks } from './health.ts';
 import { localPod } from './pods.ts';
 import { serviceMaps, type ServiceMaps } from './maps.ts';
 import { defaultServiceRanges, type ServiceRanges } from './ranges.ts';
@@ -50,11 +51,13 @@ export const serviceRangesIn = ({ instance, serviceRanges }: AgentOptions): Serv
 export function startServices(options: AgentOptions, tables: Tables, datapath: Datapath): Services {
   const { services, 'endpoint-slices': slices, frontends, backends, endpoints, workloads, manifests, problems, 'remote-endpoints': remoteEndpoints, 'node-addresses': nodeAddresses } = tables;
   const { instance, cluster, log } = options;
+  const node = cluster?.node ?? hostname();
   const maps = serviceMaps(datapath.object);
   const reconciler = new ServiceReconciler({ maps, frontends, backends, maglevSize: limit.MAGLEV_SIZE, log });
   const reflector = new ServiceReflector({ manifests, problems, services, slices }, new Allocations(join(cluster?.folder ?? instance.stateDir, fileName), serviceRangesIn(options)));
   const follower = new ServiceFollower({ services, slices, frontends, backends, endpoints, workloads, remoteEndpoints, nodeAddresses },
-    { node: cluster?.node ?? hostname(), maglev: false, dsr: false }, () => { reconciler.apply(); });
+    { node, maglev: false, dsr: false }, () => { reconciler.apply(); });
+  const health = new HealthChecks(services, slices, node, log);
   return {
     maps, reconciler, usersOf: (backend) => follower.usersOf(backend), flush: () => { follower.flush(); },
     drained: async (row) => {
@@ -64,6 +67,7 @@ export function startServices(options: AgentOptions, tables: Tables, datapath: D
     },
     standing: standingOf(tables),
     stop: async () => {
+      health.stop();
       follower.stop();
       reflector.stop();
       await reconciler.stop();
