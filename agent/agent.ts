@@ -22,6 +22,7 @@ import { Audits } from './flow/audits.ts';
 import { Names } from './flow/lookups.ts';
 import { followRules, RuleCounts } from './flow/rule-counts.ts';
 import { serveFlows } from './flow/serve.ts';
+import { ServiceNames } from './flow/service-names.ts';
 import { readFlows } from './flow/source.ts';
 import { IdentityAllocator, isLocalIdentity } from './identity/allocator.ts';
 import { cidrLabels } from './identity/labels.ts';
@@ -49,6 +50,7 @@ import type { Resets } from './service/resets.ts';
 import { serviceRangesIn, startResets, startServices, type Services } from './service/start.ts';
 import type { ServiceRanges } from './service/ranges.ts';
 import { backendTable, frontendTable, serviceTable, sliceTable } from './service/tables.ts';
+import { policyServices } from './policy/services.ts';
 import { PolicySet } from './policy/reflector.ts';
 import { policyTable } from './policy/tables.ts';
 import { WorkloadReconciler } from './workload/reconciler.ts';
@@ -168,9 +170,11 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
 
   const resets = startResets(tables, datapath, log);
   undo.push(() => resets.stop());
-  const policies = new PolicySet(tables.manifests, tables.policies, tables.problems);
+  const policies = new PolicySet(tables.manifests, tables.policies, tables.problems, undefined, policyServices(tables.services, tables['endpoint-slices']));
   const ruleCounts = new RuleCounts(datapath, policy.numbers, (key) => tables.policies.get(key) !== undefined);
-  const { observer, audits } = await openHubble(options, tables, datapath, policy, policies, resets, undo);
+  const serviceNames = new ServiceNames(tables.frontends, tables.backends);
+  undo.push(() => { serviceNames.close(); });
+  const { observer, audits } = await openHubble(options, tables, datapath, policy, policies, { resets, services: serviceNames }, undo);
   undo.push(followRules(ruleCounts, tables.policies, log));
   const names = options.names === false ? undefined
     : startNames({ instance, ranges, serviceRanges: Object.values(serviceRangesIn(options).clusterIps), ...(cluster === undefined ? {} : { node: cluster.node }), log }, tables);
@@ -191,6 +195,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   undo.push(() => { endpoints.stop(); });
   const services = startServices(options, tables, datapath, resets);
   undo.push(services.stop);
+  serviceNames.follow(services.usersOf);
   const enforcement = new Enforcement({
     policies, endpoints: tables.endpoints, identities: tables.identities, allocator, nodeAddresses: tables['node-addresses'], ipcache: tables.ipcache,
     nodes: tables.nodes, remoteEndpoints: tables['remote-endpoints'],
@@ -237,9 +242,9 @@ function joinCluster(member: Membership, { ranges, log }: AgentOptions, netlink:
   undo.push(publishNode(member, ranges, netdevs, endpoints, workloads));
 }
 
-async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, resets: Resets, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits'>> {
+async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, { resets, services }: { readonly resets: Resets; readonly services: ServiceNames }, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits'>> {
   const nodeName = cluster?.node ?? hostname();
-  const names = new Names(tables.endpoints, tables['remote-endpoints'], tables.identities, policy.numbers, nodeName);
+  const names = new Names(tables.endpoints, tables['remote-endpoints'], tables.identities, policy.numbers, nodeName, services);
   undo.push(() => { names.close(); });
   const observer = new Observer({ nodeName, version, lookups: names.lookups });
   const audits = new Audits(names.lookups, (key) => policies.auditedSince(key));
