@@ -178,6 +178,15 @@ export interface TestRun { readonly result: number; readonly packet: Uint8Array;
 const skbIfindex = 40;
 const skbLength = 192;
 
+/** What an XDP program does with a frame that comes in on `lo`. */
+export function testRunXdp(programFd: number, frame: Uint8Array, repeat = 1): TestRun {
+  const packet = new Uint8Array(frame.length + 256);
+  const run = attributes([[0, 4, programFd], [8, 4, frame.length], [12, 4, packet.length], [16, 8, frame], [24, 8, packet], [32, 4, repeat]], 80);
+  bpf(command.progTestRun, run, 'test run', 'BPF_PROG_TEST_RUN');
+  const view = new DataView(run.buffer);
+  return { result: view.getInt32(4, true), packet: packet.subarray(0, view.getUint32(12, true)), durationNs: view.getUint32(36, true) };
+}
+
 /** Runs a tc program on one frame, as if it came in (or went out) on `ifindex`; `repeat` for timing. */
 export function testRun(programFd: number, frame: Uint8Array, ifindex: number, repeat = 1): TestRun {
   const packet = new Uint8Array(frame.length + 256);
