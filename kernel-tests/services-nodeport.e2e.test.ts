@@ -52,9 +52,13 @@ describe('one node', () => {
 });
 
 const at: Readonly<Record<string, Node>> = { 'default/web': 'node2' };
-const modes = [{ mode: 'plain routes', name: 'nodeport2', args: ['--tunnel', 'disabled'] }, { mode: 'VXLAN', name: 'nodeport2v', args: ['--tunnel', 'vxlan'] }] as const;
+const modes = [
+  { mode: 'plain routes', name: 'nodeport2', args: ['--tunnel', 'disabled'] },
+  { mode: 'VXLAN', name: 'nodeport2v', args: ['--tunnel', 'vxlan'] },
+  { mode: 'plain routes and XDP', name: 'nodeport2x', args: ['--tunnel', 'disabled', '--xdp', 'auto'] },
+] as const;
 
-describe.each(modes)('two nodes, $mode', ({ name, args }) => {
+describe.each(modes)('two nodes, $mode', ({ mode, name, args }) => {
   let cluster: NodesCluster;
   const own: Record<string, { ipv4: string; ipv6: string }> = {};
   /** The machine on the network between the nodes, which is none of them. */
@@ -78,6 +82,10 @@ describe.each(modes)('two nodes, $mode', ({ name, args }) => {
     ['local backends alone, at their node', 'node2', 30_082, 'open'], ['local backends alone, elsewhere', 'node1', 30_082, 'silent'],
   ];
   test.each(rows)('%s: %s, %d: %s', (_, node, port, answer) => { expect(cluster.probe('node', both(own[node]!, port))).toEqual(four(answer)); });
+
+  test('status says how XDP runs', () => {
+    expect(cluster.json<{ xdp: object }>('--node', 'node1', 'status').xdp).toEqual(mode === 'plain routes and XDP' ? { eth0: 'generic' } : {});
+  });
 
   const seen: readonly (readonly [name: string, port: number, as: 'node1' | 'client'])[] = [['SNAT', 30_080, 'node1'], ['DSR', 30_081, 'client']];
   test.each(seen)('%s, %d: the server sees %s', (_, port, as) => {

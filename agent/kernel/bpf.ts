@@ -11,7 +11,7 @@ const command = {
 
 export const attachType = {
   bind4: 8, connect4: 10, connect6: 11, postBind4: 12, postBind6: 13, sendmsg4: 14, sendmsg6: 15, recvmsg4: 19, recvmsg6: 20,
-  getpeername4: 29, getpeername6: 30, sockRelease: 34, tcxIngress: 46, tcxEgress: 47,
+  getpeername4: 29, getpeername6: 30, sockRelease: 34, xdp: 37, tcxIngress: 46, tcxEgress: 47,
 } as const;
 export const mapType = { hash: 1, array: 2, arrayOfMaps: 12 } as const;
 
@@ -153,8 +153,8 @@ export function openPin(path: string): number {
 }
 
 /** Attaches a program to an interface (TCX, kernel 6.6) or to a cgroup, by its fd; the attachment lives as long as the link's fd or pin. */
-export function linkCreate(programFd: number, target: number, type: number, object: string): number {
-  return bpf(command.linkCreate, attributes([[0, 4, programFd], [4, 4, target], [8, 4, type]]), object, 'BPF_LINK_CREATE');
+export function linkCreate(programFd: number, target: number, type: number, object: string, flags = 0): number {
+  return bpf(command.linkCreate, attributes([[0, 4, programFd], [4, 4, target], [8, 4, type], [12, 4, flags]]), object, 'BPF_LINK_CREATE');
 }
 
 /** Replaces the program behind a link at one instant. */
