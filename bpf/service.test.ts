@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { mappedBytes, textOf } from '../agent/ipcache/address.ts';
 import { sweepOnce } from '../agent/datapath/sweeper.ts';
-import { ct_service, drop_reason, flow_event, frontend_scope } from './types.gen.ts';
+import { counter, ct_service, drop_reason, flow_event, frontend_scope } from './types.gen.ts';
 import { Bench, here, type Outcome } from './testing/bench.ts';
 import { cut, join } from './testing/fragments.ts';
 import { checksumsHold, fieldsOf, frame, protocol, type Frame } from './testing/packet.ts';
@@ -151,12 +151,20 @@ describe('a backend that goes', () => {
     expect(fieldsOf(send(a, from(a, f, f.vip).udp(port, 80).bytes()).packet).destination).toBe(c[f.key]);
   });
 
-  test.each(families)('$family TCP: the connection cannot go on, a new one can', (f) => {
+  test.each(families)('$family TCP: the connection is reset, a new one finds another', (f) => {
     const [first] = services.put(at(f, kinds[0]));
     send(a, from(a, f, f.vip).tcp(port, 80, 'S').bytes());
     services.put(at(f, kinds[0], { backends: [{ address: c[f.key], port: 8080 }] }));
     services.lose(first!);
-    expect(fate(send(a, from(a, f, f.vip).tcp(port, 80, 'A').bytes()))).toEqual(['drop', drop_reason.DROP_NO_SERVICE]);
+    const resets = bench.datapath.counter(counter.COUNTER_SERVICE_RESETS);
+    const late = from(a, f, f.vip).tcp(port, 80, 'PA', 'what is said has to go').bytes();
+    new DataView(late.buffer).setUint32((f.key === 'ipv4' ? 34 : 54) + 8, 0xcafe);
+    const reset = send(a, late);
+    expect([reset.verdict, reset.records.at(-1)?.reason, seen(reset), checksumsHold(reset.packet)]).toEqual(['redirect', drop_reason.DROP_NO_SERVICE, [f.vip, 80, a[f.key], port], true]);
+    const tcp = new DataView(reset.packet.slice(f.key === 'ipv4' ? 34 : 54).buffer);
+    expect([tcp.byteLength, tcp.getUint32(4), tcp.getUint8(13), fieldsOf(reset.packet).dmac]).toEqual([20, 0xcafe, 4, '020000000001']);
+    expect(bench.datapath.counter(counter.COUNTER_SERVICE_RESETS) - resets).toBe(1n);
+    expect(fate(send(a, from(a, f, f.vip).tcp(port, 80, 'RA').bytes()))).toEqual(['drop', drop_reason.DROP_NO_SERVICE]);
     expect(fieldsOf(send(a, from(a, f, f.vip).tcp(port + 5000, 80, 'S').bytes()).packet).destination).toBe(c[f.key]);
   });
 });

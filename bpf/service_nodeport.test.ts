@@ -111,6 +111,16 @@ describe('a client outside asks a NodePort, the backend is here', () => {
   });
 });
 
+describe('a backend that goes', () => {
+  test.each(families)('$family TCP: its client is told by a reset, out of the same device', (f) => {
+    const [number] = services.put(at(f, kinds[0]));
+    come(ask(f, kinds[0]));
+    services.lose(number!);
+    const reset = come(frame().mac(router).ip(f.client, node[f.key]).tcp(port, nodePort, 'PA', 'hello').bytes());
+    expect([...fate(reset), seen(reset), checksumsHold(reset.packet), fieldsOf(reset.packet).dmac]).toEqual(['redirect', drop_reason.DROP_NO_SERVICE, [node[f.key], nodePort, f.client, port], true, '020000000099']);
+  });
+});
+
 describe('refused', () => {
   const rows: readonly { name: string; service: (f: Family, k: Kind) => TestService; reason: keyof typeof drop_reason; ingress?: number }[] = [
     { name: 'no backends', service: (f, k) => at(f, k, { backends: [] }), reason: 'DROP_NO_SERVICE' },

@@ -111,6 +111,17 @@ static __always_inline int is_on_other_node(const struct addr *addr)
 	return at && at->flags & IPCACHE_REMOTE;
 }
 
+/* The client's connection is over. */
+static __always_inline void vanish(struct work *w, const struct translation *known)
+{
+	struct ct_entry *entry;
+
+	w->observation.service |= SERVICE_VANISHED;
+	entry = connection_to(w, &known->addr, known->port);
+	if (entry)
+		entry->state = CT_CLOSING;
+}
+
 /* Fills w->translation. 1: there is a backend; 0: no such service; else minus the reason. */
 static __noinline int find_backend(struct work *w, __u32 scope)
 {
@@ -125,6 +136,11 @@ static __noinline int find_backend(struct work *w, __u32 scope)
 		w->translation = *known;
 		return 1;
 	}
+	/* Another backend would not know what a TCP connection is about. */
+	if (known && p->protocol == IPPROTO_TCP && !is_opening(p)) {
+		vanish(w, known);
+		return -DROP_NO_SERVICE;
+	}
 	w->frontend_key.addr = p->daddr;
 	w->frontend_key.port = p->dport;
 	w->frontend_key.protocol = p->protocol;
@@ -134,9 +150,6 @@ static __noinline int find_backend(struct work *w, __u32 scope)
 		return known ? -DROP_NO_SERVICE : 0;
 	if (frontend->flags & FRONTEND_SOURCE_RANGES && !is_from_source_range(w, frontend->service))
 		return -DROP_NOT_IN_SRC_RANGE;
-	/* Another backend would not know what a TCP connection is about. */
-	if (known && p->protocol == IPPROTO_TCP && !is_opening(p))
-		return -DROP_NO_SERVICE;
 	reason = choose(w, frontend);
 	if (reason)
 		return -(int)reason;

@@ -118,7 +118,8 @@ enum counter {
 	COUNTER_CT_REFUSED = 2,		/* new connections beyond an endpoint's quota, or with the table full */
 	COUNTER_RULES_UNCOUNTED = 3,	/* judgements that rule_counts had no room for */
 	COUNTER_SOCK_PEERS_FULL = 4,	/* sockets that sock_peers had no room for: their packets are translated instead */
-	COUNTERS = 5,
+	COUNTER_SERVICE_RESETS = 5,	/* of TCP connections whose backend is gone */
+	COUNTERS = 6,
 };
 
 /* Key: reason << 2 | direction, of enum drop_reason and enum direction. */
