@@ -10,6 +10,7 @@ import { policy } from './policy.ts';
 import { records } from './records.ts';
 import { print, type Figure } from './table.ts';
 import { verdict } from './verdict.ts';
+import { xdp } from './xdp.ts';
 
 const benches: Readonly<Record<string, readonly [title: string, run: () => Promise<Figure[]>]>> = {
   local: ['two local workloads under policy, against plain veth and host routing', local],
@@ -18,6 +19,7 @@ const benches: Readonly<Record<string, readonly [title: string, run: () => Promi
   records: ['what reading the flow records costs', records],
   hubble: ['flows to clients, readers and a relay', hubble],
   verdict: ['the programs alone, by bpf_prog_test_run', verdict],
+  xdp: ['a NodePort whose backend is on another node: XDP against tc, live frames', xdp],
   policy: ['the policy compiler, on one core', policy],
   change: ['a policy file changes among 1,000, for 5,000 endpoints', change],
   memory: ['what the agent takes', memory],

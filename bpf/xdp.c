@@ -224,8 +224,7 @@ static __always_inline int hop_of(struct xdp_md *ctx, struct work *w, struct bpf
 	return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0) == BPF_FIB_LKUP_RET_SUCCESS;
 }
 
-SEC("xdp")
-int xdp_netdev(struct xdp_md *ctx)
+static __always_inline int forward_xdp(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct work *w = this_work();
@@ -251,4 +250,10 @@ int xdp_netdev(struct xdp_md *ctx)
 	__sync_fetch_and_add(&entry->bytes, end - data);
 	count(COUNTER_FORWARDED);
 	return fib.ifindex == ctx->ingress_ifindex ? XDP_TX : (int)bpf_redirect(fib.ifindex, 0);
+}
+
+SEC("xdp")
+int xdp_netdev(struct xdp_md *ctx)
+{
+	return forward_xdp(ctx);
 }

@@ -187,6 +187,22 @@ export function testRunXdp(programFd: number, frame: Uint8Array, repeat = 1): Te
   return { result: view.getInt32(4, true), packet: packet.subarray(0, view.getUint32(12, true)), durationNs: view.getUint32(36, true) };
 }
 
+/** BPF_F_TEST_XDP_LIVE_FRAMES. */
+const liveFrames = 2;
+const liveBatch = 64;
+
+/** As if `count` such frames came in on `ifindex`: what the program sends on, or passes, goes its way. Kernel 5.18; returns when all are on it, or throws EINTR at a signal. */
+export function runXdpLive(programFd: number, frame: Uint8Array, ifindex: number, count: number): void {
+  const context = new Uint8Array(24);
+  const view = new DataView(context.buffer);
+  view.setUint32(4, frame.length, true); // data_end
+  view.setUint32(12, ifindex, true); // ingress_ifindex
+  const run = attributes([
+    [0, 4, programFd], [8, 4, frame.length], [16, 8, frame], [32, 4, count], [40, 4, context.length], [48, 8, context], [64, 4, liveFrames], [72, 4, liveBatch],
+  ], 80);
+  bpf(command.progTestRun, run, 'live frames', 'BPF_PROG_TEST_RUN');
+}
+
 /** Runs a tc program on one frame, as if it came in (or went out) on `ifindex`; `repeat` for timing. */
 export function testRun(programFd: number, frame: Uint8Array, ifindex: number, repeat = 1): TestRun {
   const packet = new Uint8Array(frame.length + 256);
