@@ -20,7 +20,7 @@ type Family = (typeof families)[number];
 const kinds = [
   { kind: 'TCP', number: protocol.tcp, port: 8080, open: (base: Frame, from: number, to: number) => base.tcp(from, to, 'S'), talk: (base: Frame, from: number, to: number) => base.tcp(from, to, 'A', 'hello') },
   { kind: 'UDP', number: protocol.udp, port: 8080, open: (base: Frame, from: number, to: number) => base.udp(from, to, 'hello'), talk: (base: Frame, from: number, to: number) => base.udp(from, to, 'hello') },
-  { kind: 'SCTP', number: protocol.sctp, port: 30_080, open: (base: Frame, from: number, to: number) => base.sctp(from, to), talk: (base: Frame, from: number, to: number) => base.sctp(from, to) },
+  { kind: 'SCTP', number: protocol.sctp, port: 8080, open: (base: Frame, from: number, to: number) => base.sctp(from, to, 'hello'), talk: (base: Frame, from: number, to: number) => base.sctp(from, to, 'hello to you too') },
 ] as const;
 type Kind = (typeof kinds)[number];
 const table = families.flatMap((f) => kinds.map((k) => ({ name: `${f.family} ${k.kind}`, f, k })));
@@ -88,8 +88,8 @@ describe('a client outside asks a NodePort, the backend is here', () => {
   });
 
   test.each(table)('$name: the same at an address that no interface has', ({ f, k }) => {
-    services.put(at(f, k, { address: f.lb, port: 443 + (k.kind === 'SCTP' ? nodePort - 443 : 0) }));
-    const asked = come(ask(f, k, f.lb, k.kind === 'SCTP' ? nodePort : 443));
+    services.put(at(f, k, { address: f.lb, port: 443 }));
+    const asked = come(ask(f, k, f.lb, 443));
     expect([asked.verdict, seen(asked)]).toEqual(['redirect', [f.client, port, a[f.key], k.port]]);
   });
 

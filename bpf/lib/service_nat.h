@@ -6,6 +6,7 @@
 #include "conntrack.h"
 #include "fragment.h"
 #include "nat_error.h"
+#include "sctp.h"
 #include "service.h"
 
 #define SERVICE_TRIES 4
@@ -159,11 +160,18 @@ static __noinline int find_backend(struct work *w, __u32 scope)
 	return 1;
 }
 
+static __always_inline int rewrite_service_port(struct __sk_buff *skb, const struct packet *p, int source, __be16 from, __be16 to)
+{
+	if (p->protocol != IPPROTO_SCTP || from == to)
+		return rewrite_port(skb, p, source, from, to);
+	return rewrite_sctp_port(skb, source, to);
+}
+
 static __noinline int rewrite_destination(struct __sk_buff *skb, struct work *w, const struct addr *addr, __be16 port)
 {
 	struct packet *p = &w->packet;
 
-	if (rewrite_address(skb, p, 0, &p->daddr, addr) || rewrite_port(skb, p, 0, p->dport, port))
+	if (rewrite_address(skb, p, 0, &p->daddr, addr) || rewrite_service_port(skb, p, 0, p->dport, port))
 		return -1;
 	p->daddr = *addr;
 	p->dport = port;
@@ -174,7 +182,7 @@ static __noinline int rewrite_source(struct __sk_buff *skb, struct work *w, cons
 {
 	struct packet *p = &w->packet;
 
-	if (rewrite_address(skb, p, 1, &p->saddr, addr) || rewrite_port(skb, p, 1, p->sport, port))
+	if (rewrite_address(skb, p, 1, &p->saddr, addr) || rewrite_service_port(skb, p, 1, p->sport, port))
 		return -1;
 	p->saddr = *addr;
 	p->sport = port;
@@ -196,7 +204,7 @@ __noinline int to_backend(struct __sk_buff *skb, __u32 scope)
 	found = find_backend(w, scope);
 	if (found <= 0)
 		return found;
-	if (p->protocol == IPPROTO_SCTP && p->dport != w->translation.port)
+	if (p->protocol == IPPROTO_SCTP && p->fragment && p->dport != w->translation.port)
 		return -DROP_UNSUPPORTED_PROTOCOL_FOR_NAT;
 	if (p->fragment == FRAGMENT_FIRST && !w->observation.ifindex)
 		fragment_remember(w);	/* under its name on the wire; at a workload's veth it is already */
