@@ -31,6 +31,7 @@ import type { Instance } from './instance.ts';
 import { ipcacheTable } from './ipcache/tables.ts';
 import type { AttachMode, XdpMode } from './kernel/attach.ts';
 import { Netlink } from './kernel/netlink.ts';
+import { startNames } from './names/start.ts';
 import type { Ranges } from './node/addresses.ts';
 import { cgroupFolder, cgroupRoot, checkMachine, requireMachine } from './node/check.ts';
 import { identitiesFolder, type Membership } from './node/cluster.ts';
@@ -44,12 +45,11 @@ import { reflectNode } from './node/reflector.ts';
 import { reconcileRoutes } from './node/routes.ts';
 import { netdevTable, nodeAddressTable, nodeTable, remoteEndpointTable, type NetdevRow } from './node/tables.ts';
 import type { PolicyReconciler } from './policy/reconciler.ts';
-import { startServices, type Services } from './service/start.ts';
+import { serviceRangesIn, startServices, type Services } from './service/start.ts';
 import type { ServiceRanges } from './service/ranges.ts';
 import { backendTable, frontendTable, serviceTable, sliceTable } from './service/tables.ts';
 import { PolicySet } from './policy/reflector.ts';
 import { policyTable } from './policy/tables.ts';
-import { reconcileHosts } from './workload/hosts-reconciler.ts';
 import { WorkloadReconciler } from './workload/reconciler.ts';
 import { reflectPods } from './workload/reflector.ts';
 import { podsByHand } from './workload/status.ts';
@@ -72,6 +72,8 @@ export interface AgentOptions {
   readonly hubble?: HubbleOptions;
   /** Rows of the conntrack table; MAX_CONNECTIONS unless it is given. */
   readonly connections?: number;
+  /** false: no name server runs, and workloads see the machine's resolv.conf. */
+  readonly names?: boolean;
   /** Absent: the only node. */
   readonly cluster?: Membership;
   readonly log: (line: string) => void;
@@ -170,10 +172,16 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const ruleCounts = new RuleCounts(datapath, policy.numbers, (key) => tables.policies.get(key) !== undefined);
   const { observer, audits } = await openHubble(options, tables, datapath, policy, policies, undo);
   undo.push(followRules(ruleCounts, tables.policies, log));
-  const hosts = reconcileHosts(tables.endpoints, tables['remote-endpoints'], instance);
-  undo.push(hosts.stop);
+  const names = options.names === false ? undefined
+    : startNames({ instance, ranges, serviceRanges: Object.values(serviceRangesIn(options).clusterIps), ...(cluster === undefined ? {} : { node: cluster.node }), log }, tables);
+  undo.push(() => { names?.stop(); });
   const workloads = new WorkloadReconciler({
-    instance, pods: tables.pods, workloads: tables.workloads, hostsFile: hosts.path, cgroupFolder: cgroupFolder(instance.cgroup), log,
+    instance, pods: tables.pods, workloads: tables.workloads, resolvFile: (namespace) => names?.resolvFile(namespace), cgroupFolder: cgroupFolder(instance.cgroup),
+    addresses: (key) => {
+      const row = tables.endpoints.get(key);
+      return row === undefined ? [] : [row.ipv4, row.ipv6];
+    },
+    log,
   });
   const endpoints = new EndpointReconciler({
     instance, netlink, hooks, clients, gateway, ranges, mtu: cluster === undefined ? underlayMtu : mtuBetween(underlayMtu, cluster),

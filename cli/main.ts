@@ -4,6 +4,7 @@ import { selectNode } from './node.ts';
 import { version } from '../agent/version.ts';
 import { printError } from './print.ts';
 import { register as registerAgent } from './agent.ts';
+import { register as registerCompletion } from './completion.ts';
 import { register as registerEdges } from './edges.ts';
 import { register as registerExplain } from './explain.ts';
 import { register as registerHubble } from './hubble.ts';
@@ -28,7 +29,7 @@ const program = new Command('weir')
   .addHelpText('after', '\nExample:\n  sudo ./weir up examples/shop\n  sudo ./weir observe --verdict DROPPED --follow');
 
 for (const register of [
-  registerUp, registerAgent, registerPolicy, registerExplain, registerStatus, registerList, registerObserve, registerHubbleList, registerHubble, registerEdges, registerRecord, registerRelay, registerService, registerWorkload,
+  registerUp, registerAgent, registerPolicy, registerExplain, registerStatus, registerList, registerObserve, registerHubbleList, registerHubble, registerEdges, registerRecord, registerRelay, registerService, registerWorkload, registerCompletion,
 ]) register(program);
 
 program.hook('preAction', (_, action) => { selectNode(action, program.opts<{ node?: string }>().node); });

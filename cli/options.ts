@@ -31,3 +31,14 @@ export function wholeNumber(text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
   return Number(text);
 }
+
+/** As Go's flags: `--follow=true`, and `--follow=false` as if it were not there. */
+export function booleanValues(command: Command): Command {
+  const parse = command.parseOptions.bind(command);
+  command.parseOptions = (args) => parse(args.flatMap((arg) => {
+    const [, flag, value] = /^(--[a-z0-9-]+)=(true|false)$/.exec(arg) ?? [];
+    const option = command.options.find(({ long }) => long === flag);
+    return option === undefined || !option.isBoolean() ? [arg] : value === 'true' ? [flag!] : [];
+  }));
+  return command;
+}

@@ -59,6 +59,7 @@ export function verbsOf(agent: Agent): Readonly<Record<string, Verb>> {
       const pod = tables.pods.get(String(key));
       if (pod === undefined) throw new ConfigError(`no workload ${String(key)}`, 'see ./weir workload list');
       if (pod.source !== undefined) throw new ConfigError(`${pod.key} stands in ${pod.source.file}:${pod.source.line}`, 'remove it there');
+      if (pod.binds !== undefined) throw new ConfigError(`${pod.key} is weir's own`, 'start without it: ./weir up DIR --no-names');
       tables.pods.write([], [pod.key]);
       return { key: pod.key };
     },
@@ -96,7 +97,7 @@ function statusOf(agent: Agent): Record<string, unknown> {
   return {
     instance: options.instance.name, pid: process.pid, startedAt: agent.startedAt.toISOString(), directory: options.dir ?? null,
     attach: agent.attachMode, xdp: Object.fromEntries(agent.xdpDevices), generation: policy.generation, ranges: options.ranges,
-    workloads: countBy(tables.workloads.rows(), ({ phase }) => phase, {}), endpoints: { ready: tables.endpoints.rows().filter((row) => row.state === 'ready').length, all: tables.endpoints.size },
+    workloads: countBy(tables.workloads.rows(), ({ phase }) => phase, {}), ready: tables.workloads.rows().filter((row) => row.ready).length, endpoints: { ready: tables.endpoints.rows().filter((row) => row.state === 'ready').length, all: tables.endpoints.size },
     policies: countBy(tables.policies.rows(), ({ state }) => state, { enforced: 0, audited: 0, off: 0, refused: 0 }),
     identities: tables.identities.size,
     services: serviceStatus(agent),

@@ -62,8 +62,10 @@ static __noinline int remember(const struct asker *asker, const struct frontend_
 static __always_inline struct backend *backend_kept(struct asker *asker, const struct frontend_key *from)
 {
 	struct sock_peer *peer = slot_for(&asker->key, from);
+	struct backend *backend = peer ? backend_lookup(peer->number) : 0;
 
-	return peer ? backend_lookup(peer->number) : 0;
+	/* Sockets may outlast the rest of a number. */
+	return backend && is_end(&backend->addr, backend->port, &peer->backend, peer->backend_port) ? backend : 0;
 }
 
 static __always_inline struct backend *backend_anew(const struct asker *asker, const struct frontend *frontend, __u32 *number)
