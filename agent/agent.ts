@@ -30,7 +30,7 @@ import { SharedNumbers } from './identity/shared.ts';
 import { identityTable } from './identity/tables.ts';
 import type { Instance } from './instance.ts';
 import { ipcacheTable } from './ipcache/tables.ts';
-import type { AttachMode } from './kernel/attach.ts';
+import type { AttachMode, XdpMode } from './kernel/attach.ts';
 import { Netlink } from './kernel/netlink.ts';
 import { startNames } from './names/start.ts';
 import type { Ranges } from './node/addresses.ts';
@@ -41,7 +41,7 @@ import { ensureGateway, removeGateway } from './node/gateway.ts';
 import { takeLock } from './node/lock.ts';
 import { ensureOverlay, mtuBetween } from './node/overlay.ts';
 import { publishNode } from './node/publisher.ts';
-import { reconcileNetdevs } from './node/reconciler.ts';
+import { reconcileNetdevs, type XdpDevices } from './node/reconciler.ts';
 import { reflectNode } from './node/reflector.ts';
 import { reconcileRoutes } from './node/routes.ts';
 import { netdevTable, nodeAddressTable, nodeTable, remoteEndpointTable, type NetdevRow } from './node/tables.ts';
@@ -70,6 +70,8 @@ export interface AgentOptions {
   readonly allowRoot: boolean;
   /** As the kernel can, unless it is given. */
   readonly attachMode?: AttachMode;
+  /** How the node's devices may run XDP, the better first; absent: they do not. */
+  readonly xdp?: readonly XdpMode[];
   readonly hubble?: HubbleOptions;
   /** Rows of the conntrack table; MAX_CONNECTIONS unless it is given. */
   readonly connections?: number;
@@ -102,6 +104,7 @@ export interface Agent {
   readonly resets: Resets;
   readonly enforcement: Enforcement;
   readonly attachMode: AttachMode;
+  readonly xdpDevices: XdpDevices;
   readonly sweeper: Sweeper;
   readonly startedAt: Date;
   /** Ends the workloads and removes everything that the agent made on this machine. */
@@ -163,7 +166,8 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   undo.push(reflectNode(netlink, tables['node-addresses'], tables.netdevs));
   const sweeper = sweepConnections(datapath, tables.endpoints, log);
   undo.push(sweeper.stop);
-  undo.push(reconcileNetdevs(tables.netdevs, datapath, hooks, log));
+  const xdpDevices = new Map<string, XdpMode>();
+  undo.push(reconcileNetdevs({ netdevs: tables.netdevs, datapath, hooks, log, xdp: options.xdp ?? [], xdpDevices }));
   const underlayMtu = mtuOf(tables.netdevs.rows());
   ensureOverlay(netlink, instance, cluster, underlayMtu, datapath, hooks);
   if (cluster !== undefined) joinCluster(cluster, options, netlink, tables, allocator, undo);
@@ -213,7 +217,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     workloads.close();
   });
 
-  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, services, resets, enforcement, attachMode, sweeper, startedAt: new Date(), stop };
+  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, services, resets, enforcement, attachMode, xdpDevices, sweeper, startedAt: new Date(), stop };
   undo.push(await serveApi(instance.apiSocket, verbsOf(agent)));
   undo.push(reflectPods(tables.manifests, tables.pods, tables.problems,
     { allowRoot: options.allowRoot, ...(cluster === undefined ? {} : { placement: cluster }) }, services.standing));
