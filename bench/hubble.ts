@@ -133,8 +133,7 @@ async function crowd(folder: string): Promise<Figure[]> {
 
 const port = (n: number): FlowFilter[] => [{ destination_port: [String(n)] }];
 
-const against = (name: string, value: number, base: number, target: boolean): Figure =>
-  ({ name, value, unit: '% of a core', base, ratio: value / base, ...(target && { target: 'at most 1.5x', held: value <= 1.5 * base }) });
+const against = (name: string, value: number, base: number): Figure => ({ name, value, unit: 'µs', base, ratio: value / base, target: 'at most 1.5x', held: value <= 1.5 * base });
 
 async function delivery(folder: string): Promise<Figure[]> {
   const full = await serve(folder, 300_000, [[]]);
@@ -143,15 +142,15 @@ async function delivery(folder: string): Promise<Figure[]> {
   const tenth = Array.from({ length: 10 }, (_, index) => port(80 + index));
   const ten = await serve(folder, 20_000, tenth);
   const [oneOfAll, tenOfAll, tenAlike] = [await serve(folder, 100_000, [[]]), await serve(folder, 100_000, tenth), await serve(folder, 20_000, Array.from({ length: 10 }, () => []))];
-  const cost = (spent: Spent): number => spent.cpuUs / spent.ms / 10;
+  const cost = (spent: Spent): number => spent.cpuUs / spent.told.flows;
   return [
     { name: 'flows/s to one gRPC client, 300,000/s offered', value: delivered, unit: '/s', ...atLeast(150_000, delivered) },
     { name: '  agent\'s CPU for each', value: full.cpuUs / full.told.flows, unit: 'µs', ...atMost(2, full.cpuUs / full.told.flows, ' µs') },
     { name: '  told as lost', value: full.told.lost / full.ms * 1_000, unit: '/s' },
     { name: 'agent\'s CPU for a flow at 20,000/s', value: easy.cpuUs / easy.told.flows, unit: 'µs' },
-    against('CPU, ten clients that take another tenth each, against one that takes all, 20,000/s', cost(ten), cost(easy), true),
-    against('the same, 100,000/s', cost(tenOfAll), cost(oneOfAll), true),
-    against('ten clients that take all, against one, 20,000/s', cost(tenAlike), cost(easy), false),
+    against('CPU for a delivered flow, ten clients that take another tenth each, against one that takes all, 20,000/s', cost(ten), cost(easy)),
+    against('the same, 100,000/s', cost(tenOfAll), cost(oneOfAll)),
+    { name: 'ten clients that take all, against one, 20,000/s', value: cost(tenAlike) * 10, unit: 'µs', base: cost(easy), ratio: cost(tenAlike) * 10 / cost(easy) },
   ];
 }
 
