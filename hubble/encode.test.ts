@@ -50,6 +50,7 @@ const cases: { name: string; record: Partial<FlowRecord>; lookups?: Partial<Look
   { name: 'long labels: more than 16 KiB', record: {}, lookups: { identityLabels: () => Array.from({ length: 300 }, (_, index) => `k8s:label-${index}=${'x'.repeat(60)}`) } },
   { name: 'a chunk is not enough', record: {}, lookups: { identityLabels: () => Array.from({ length: 900 }, (_, index) => `k8s:label-${index}=${'x'.repeat(200)}`) } },
   { name: 'names that are no ASCII', record: {}, lookups: { nodeName: 'knoten-ä', endpoint: () => ({ id: 7, identity: 9, namespace: 'ü', podName: '☃', labels: [], workloads: [], clusterName: '' }) } },
+  { name: 'empty labels, many workloads, a long name', record: {}, lookups: { endpoint: () => ({ id: 0, identity: 1_001, namespace: '', podName: 'p'.repeat(300), labels: ['', 'k8s:a='], workloads: [{ name: '', kind: '' }, { name: 'w'.repeat(127), kind: 'ä'.repeat(70) }], clusterName: 'c' }) } },
   { name: 'no name at all', record: {}, lookups: { nodeName: '', endpoint: () => undefined, identityLabels: () => [] } },
 ];
 

@@ -3,6 +3,7 @@
 import type protobuf from 'protobufjs';
 import { ipText } from './address.ts';
 import type { FlowRecord } from '../bpf/types.gen.ts';
+import { encodeEndpoint } from './encode-endpoint.ts';
 import { eventFields, flagBits, namedEndpoint, policyFields, protocolNumber, summaryOf, verdictOf, type Lookups } from './flow.ts';
 import { Parts } from './parts.ts';
 import { encode, flowMessage, getFlowsResponseMessage } from './proto.ts';
@@ -77,7 +78,7 @@ export class RecordEncoder {
     this.#sources = new Parts([...words(field.saddr), field.sourceIdentity], (at, known) => this.#makeEnd(at, known, 'source', field.saddr, field.sourceIdentity));
     this.#destinations = new Parts([...words(field.daddr), field.destinationIdentity], (at, known) => this.#makeEnd(at, known, 'destination', field.daddr, field.destinationIdentity));
     const strangers = (side: 'source' | 'destination', identity: number): Parts<Uint8Array> =>
-      new Parts([identity], (at) => encode(flowMessage, { [side]: namedEndpoint(undefined, ring.words[(at + identity) >>> 2]!, timeAt(ring.words, at), lookups) }));
+      new Parts([identity], (at) => encodeEndpoint(side, namedEndpoint(undefined, ring.words[(at + identity) >>> 2]!, timeAt(ring.words, at), lookups)));
     this.#strangers = { source: strangers('source', field.sourceIdentity), destination: strangers('destination', field.destinationIdentity) };
     this.#policies = new Parts([...judgementWords(field.egress), ...judgementWords(field.ingress)], (at) => {
       const record = decodeRecord(ring.view, at);
@@ -170,7 +171,7 @@ export class RecordEncoder {
     const timeNs = timeAt(words, at);
     const names = lookups.endpoint(text, timeNs);
     const endpoint = names === undefined ? this.#strangers[side].of(words, at, lookups.changedNs(), known)
-      : encode(flowMessage, { [side]: namedEndpoint(names, words[(at + identity) >>> 2]!, timeNs, lookups) });
+      : encodeEndpoint(side, namedEndpoint(names, words[(at + identity) >>> 2]!, timeNs, lookups));
     return { ip: Buffer.from(String.fromCharCode(addressTags[side], text.length) + text, 'latin1'), isIpv6: version === 6, endpoint };
   }
 }
