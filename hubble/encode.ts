@@ -3,7 +3,8 @@
 import type protobuf from 'protobufjs';
 import { ipText } from './address.ts';
 import type { FlowRecord } from '../bpf/types.gen.ts';
-import { endpointOf, eventFields, flagBits, policyFields, protocolNumber, summaryOf, verdictOf, type Lookups } from './flow.ts';
+import { encodeEndpoint } from './encode-endpoint.ts';
+import { eventFields, flagBits, namedEndpoint, policyFields, protocolNumber, summaryOf, verdictOf, type Lookups } from './flow.ts';
 import { Parts } from './parts.ts';
 import { encode, flowMessage, getFlowsResponseMessage } from './proto.ts';
 import { decodeRecord, field, judgementField, timeAt } from './record.ts';
@@ -30,7 +31,10 @@ const flagsParts = Array.from({ length: 256 }, (_, bits) =>
   fieldOf(tcpMessage, 'flags', messageOf('flow.TCPFlags'), Object.fromEntries(flagBits.filter((_name, index) => bits & (1 << index)).map((name) => [name, true]))));
 const nothing = new Uint8Array(0);
 const colon = 0x3a;
-const billion = 1_000_000_000n;
+const billion = 1_000_000_000;
+/** Little-endian, as everything that BPF runs on here. */
+const nanoseconds = new BigUint64Array(1);
+const halves = new Uint32Array(nanoseconds.buffer);
 /** Tags, by the files of proto/; these are one byte each. */
 const oneByte = (message: protobuf.Type, name: string): number => {
   const tag = tagOf(message, name);
@@ -40,6 +44,7 @@ const oneByte = (message: protobuf.Type, name: string): number => {
 const [timeTag, ethernetTag, ipTag, layer4Tag] = ['time', 'ethernet', 'IP', 'l4'].map((name) => oneByte(flowMessage, name)) as [number, number, number, number];
 const flowTag = oneByte(getFlowsResponseMessage, 'flow');
 const ethernetTags = ['source', 'destination'].map((name) => oneByte(messageOf('flow.Ethernet'), name));
+const addressTags = { source: oneByte(ipMessage, 'source'), destination: oneByte(ipMessage, 'destination') };
 const ipVersionTag = oneByte(ipMessage, 'ipVersion');
 const timestampTags = { seconds: oneByte(timestampMessage, 'seconds'), nanos: oneByte(timestampMessage, 'nanos') };
 const portTags = { first: oneByte(tcpMessage, 'source_port'), second: oneByte(tcpMessage, 'destination_port') };
@@ -54,6 +59,8 @@ export class RecordEncoder {
   readonly #lookups: Lookups;
   readonly #sources: Parts<End>;
   readonly #destinations: Parts<End>;
+  /** Ends that have no name: by identity. */
+  readonly #strangers: { readonly source: Parts<Uint8Array>; readonly destination: Parts<Uint8Array> };
   readonly #policies: Parts<Uint8Array>;
   readonly #events: Parts<Uint8Array>;
   readonly #icmpEvents: Parts<Uint8Array>;
@@ -71,8 +78,11 @@ export class RecordEncoder {
     this.#ring = ring;
     this.#lookups = lookups;
     const words = (address: number): number[] => [address, address + 4, address + 8, address + 12];
-    this.#sources = new Parts([...words(field.saddr), field.sourceIdentity], (at) => this.#makeEnd(at, 'source', field.saddr, field.sourceIdentity));
-    this.#destinations = new Parts([...words(field.daddr), field.destinationIdentity], (at) => this.#makeEnd(at, 'destination', field.daddr, field.destinationIdentity));
+    this.#sources = new Parts([...words(field.saddr), field.sourceIdentity], (at, known) => this.#makeEnd(at, known, 'source', field.saddr, field.sourceIdentity));
+    this.#destinations = new Parts([...words(field.daddr), field.destinationIdentity], (at, known) => this.#makeEnd(at, known, 'destination', field.daddr, field.destinationIdentity));
+    const strangers = (side: 'source' | 'destination', identity: number): Parts<Uint8Array> =>
+      new Parts([identity], (at) => encodeEndpoint(side, namedEndpoint(undefined, ring.words[(at + identity) >>> 2]!, timeAt(ring.words, at), lookups)));
+    this.#strangers = { source: strangers('source', field.sourceIdentity), destination: strangers('destination', field.destinationIdentity) };
     this.#policies = new Parts([...judgementWords(field.egress), ...judgementWords(field.ingress)], (at) => {
       const record = decodeRecord(ring.view, at);
       return encode(flowMessage, policyFields(record, Number(record.time_ns), lookups));
@@ -139,19 +149,25 @@ export class RecordEncoder {
   }
 
   #writeTime(target: Uint8Array, at: number, monotonicNs: bigint): number {
-    const ns = this.#lookups.toUnixNs(monotonicNs);
-    const seconds = ns / billion;
+    nanoseconds[0] = this.#lookups.toUnixNs(monotonicNs);
+    const low = halves[0]!;
+    // A double is some nanoseconds off: the rest is taken from the low halves, which are exact, and says when the second is another.
+    let seconds = Math.floor((halves[1]! * 2 ** 32 + low) / billion);
+    let nanos = (low - Math.imul(seconds, billion)) | 0;
+    if (nanos < 0) { seconds -= 1; nanos += billion; }
+    if (nanos >= billion) { seconds += 1; nanos -= billion; }
     target[at] = timeTag;
     target[at + 2] = timestampTags.seconds;
-    let next = putVarint(target, at + 3, Number(seconds));
+    let next = putVarint(target, at + 3, seconds);
     target[next] = timestampTags.nanos;
-    next = putVarint(target, next + 1, Number(ns - seconds * billion));
+    next = putVarint(target, next + 1, nanos);
     target[at + 1] = next - at - 2;
     return next;
   }
 
   #writeIp(target: Uint8Array, at: number): number {
-    const [source, destination] = [this.#source, this.#destination];
+    const source = this.#source;
+    const destination = this.#destination;
     target[at] = ipTag;
     target[at + 1] = source.ip.length + destination.ip.length + 2; // two addresses are less than 128 bytes
     const next = put(target, put(target, at + 2, source.ip), destination.ip);
@@ -160,11 +176,15 @@ export class RecordEncoder {
     return next + 2;
   }
 
-  #makeEnd(at: number, side: 'source' | 'destination', address: number, identity: number): End {
+  #makeEnd(at: number, known: boolean, side: 'source' | 'destination', address: number, identity: number): End {
     const { bytes, words } = this.#ring;
+    const lookups = this.#lookups;
     const { text, version } = ipText(bytes.subarray(at + address, at + address + 16));
-    const names = endpointOf(text, words[(at + identity) >>> 2]!, timeAt(words, at), this.#lookups);
-    return { ip: encode(ipMessage, { [side]: text }), isIpv6: version === 6, endpoint: encode(flowMessage, { [side]: names }) };
+    const timeNs = timeAt(words, at);
+    const names = lookups.endpoint(text, timeNs);
+    const endpoint = names === undefined ? this.#strangers[side].of(words, at, lookups.changedNs(), known)
+      : encodeEndpoint(side, namedEndpoint(names, words[(at + identity) >>> 2]!, timeNs, lookups));
+    return { ip: Buffer.from(String.fromCharCode(addressTags[side], text.length) + text, 'latin1'), isIpv6: version === 6, endpoint };
   }
 }
 

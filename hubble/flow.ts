@@ -141,7 +141,11 @@ const policyOf = ({ name, namespace, kind, labels, revision }: PolicyName): Poli
 
 /** The identity is the one that was judged; the names are those of the endpoint that has the address. */
 export function endpointOf(address: string, identity: number, timeNs: number, lookups: Lookups): Endpoint {
-  const names = lookups.endpoint(address, timeNs);
+  return namedEndpoint(lookups.endpoint(address, timeNs), identity, timeNs, lookups);
+}
+
+/** Without names it says its identity only. */
+export function namedEndpoint(names: EndpointNames | undefined, identity: number, timeNs: number, lookups: Lookups): Endpoint {
   const labels = names?.identity === identity ? names.labels : lookups.identityLabels(identity, timeNs);
   return {
     ...(names && {
