@@ -50,6 +50,7 @@ import { WorkloadReconciler } from './workload/reconciler.ts';
 import { reflectPods } from './workload/reflector.ts';
 import { podsByHand } from './workload/status.ts';
 import { podTable, workloadTable, type PodRow } from './workload/tables.ts';
+import { Progress } from './progress.ts';
 import { version } from './version.ts';
 
 export interface AgentOptions {
@@ -130,6 +131,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
 async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void>, owns: () => void): Promise<Agent> {
   const { instance, ranges, cluster, log } = options;
+  const progress = new Progress(log);
   const netlink = new Netlink();
   undo.push(() => { closeSync(netlink.fd); });
   const { datapath, hooks, attachMode, policy, adopted, applied } = await open(options, netlink, owns);
@@ -143,26 +145,29 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const gateway = ensureGateway(netlink, instance, ranges);
   undo.push(() => { removeGateway(netlink, instance, ranges); });
   undo.push(reflectNode(netlink, tables['node-addresses'], tables.netdevs));
-  const sweeper = sweepConnections(datapath, tables.endpoints, log);
+  const sweeper = sweepConnections(datapath, tables.endpoints, progress.log('conntrack'));
   undo.push(sweeper.stop);
-  undo.push(reconcileNetdevs(tables.netdevs, datapath, hooks, log));
+  undo.push(reconcileNetdevs(tables.netdevs, datapath, hooks, progress.log('devices')));
   const underlayMtu = mtuOf(tables.netdevs.rows());
   ensureOverlay(netlink, instance, cluster, underlayMtu, datapath, hooks);
-  if (cluster !== undefined) joinCluster(cluster, options, netlink, tables, allocator, undo);
+  if (cluster !== undefined) joinCluster(cluster, options, netlink, tables, allocator, progress, undo);
 
   const policies = new PolicySet(tables.manifests, tables.policies, tables.problems);
   const ruleCounts = new RuleCounts(datapath, policy.numbers, (key) => tables.policies.get(key) !== undefined);
-  const { observer, audits } = await openHubble(options, tables, datapath, policy, policies, undo);
-  undo.push(followRules(ruleCounts, tables.policies, log));
+  const { observer, audits } = await openHubble(options, tables, datapath, policy, policies, progress, undo);
+  undo.push(followRules(ruleCounts, tables.policies, progress.log('rules')));
   const hosts = reconcileHosts(tables.endpoints, tables['remote-endpoints'], instance);
   undo.push(hosts.stop);
   const workloads = new WorkloadReconciler({
-    instance, pods: tables.pods, workloads: tables.workloads, hostsFile: hosts.path, cgroupFolder: cgroupFolder(instance.cgroup), log,
+    instance, pods: tables.pods, workloads: tables.workloads, hostsFile: hosts.path, cgroupFolder: cgroupFolder(instance.cgroup), log: progress.log('workloads'),
   });
   const endpoints = new EndpointReconciler({
     instance, netlink, hooks, gateway, ranges, mtu: cluster === undefined ? underlayMtu : mtuBetween(underlayMtu, cluster),
     workloads: tables.workloads, manifests: tables.manifests, endpoints: tables.endpoints, identities: allocator,
-    release: (key) => { workloads.release(key); }, failed: (key, message) => { workloads.fail(key, message); },
+    release: (key) => { workloads.release(key); }, failed: (key, message) => {
+      progress.failed('endpoints');
+      workloads.fail(key, message);
+    },
   });
   undo.push(() => { endpoints.stop(); });
   const enforcement = new Enforcement({
@@ -173,8 +178,10 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
       await applied();
       sweeper.begin();
     },
-    open: (row) => { endpoints.open(row); }, log,
+    open: (row) => { endpoints.open(row); }, log: progress.log('policy'),
   });
+  progress.waits('policy', () => enforcement.waiting);
+  progress.waits('workloads', () => workloads.working);
   undo.push(() => enforcement.stop());
   undo.push(async () => {
     await workloads.stopAll(stopGraceMs);
@@ -202,15 +209,15 @@ function takeOver({ endpoints, identities }: NonNullable<Opened['adopted']>, { i
 }
 
 /** What the other nodes told stands before anything is judged. */
-function joinCluster(member: Membership, { ranges, log }: AgentOptions, netlink: Netlink, tables: Tables, identities: IdentityAllocator, undo: Undo): void {
+function joinCluster(member: Membership, { ranges, log }: AgentOptions, netlink: Netlink, tables: Tables, identities: IdentityAllocator, progress: Progress, undo: Undo): void {
   const { nodes, netdevs, endpoints, 'remote-endpoints': remote } = tables;
   const reflector = new ClusterReflector(member, { nodes, endpoints: remote, identities }, log);
   undo.push(() => { reflector.stop(); });
-  undo.push(reconcileRoutes(nodes, netdevs, netlink, log));
+  undo.push(reconcileRoutes(nodes, netdevs, netlink, progress.log('routes')));
   undo.push(publishNode(member, ranges, netdevs, endpoints));
 }
 
-async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits'>> {
+async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, progress: Progress, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits'>> {
   const nodeName = cluster?.node ?? hostname();
   const names = new Names(tables.endpoints, tables['remote-endpoints'], tables.identities, policy.numbers, nodeName);
   undo.push(() => { names.close(); });
@@ -225,6 +232,6 @@ async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions,
     lost: (count) => { observer.lost('PERF_EVENT_RING_BUFFER', count); },
     upkeep: () => { names.upkeep((nowNs) => observer.oldestNs(nowNs)); },
   }));
-  undo.push(await serveFlows({ observer, audits, instance, cluster, tables, datapath, log }, hubble));
+  undo.push(await serveFlows({ observer, audits, instance, cluster, tables, datapath, progress, log }, hubble));
   return { observer, audits };
 }

@@ -13,7 +13,7 @@ import { maxNodes, readCluster } from '../agent/node/cluster.ts';
 import { runningAgent } from '../agent/node/lock.ts';
 import type { Tunnel } from '../agent/node/tables.ts';
 import { processOf } from '../agent/workload/process.ts';
-import { hubbleFlags, hubbleOf, type HubbleWords } from './hubble-flags.ts';
+import { hubbleFlags, hubbleOf, sharedWords, type HubbleWords } from './hubble-flags.ts';
 import { chosenInstance, instanceFlag, instanceOption, wholeNumber } from './options.ts';
 import { printError } from './print.ts';
 import { Screen } from './screen.ts';
@@ -100,7 +100,7 @@ async function up(dir: string, options: UpOptions): Promise<void> {
 
 async function upNodes(dir: string, options: UpOptions, count: number): Promise<void> {
   requireRoot();
-  if (Object.keys(hubbleOf(options)).length > 0) throw new ConfigError('--hubble-* and --metrics-listen are for one node', 'leave out --nodes; ./weir relay puts the nodes of this machine together');
+  const hubble = sharedWords(options);
   const [{ Nodes }, { NodesView }, { nodeInstance }, { checkTrusted }] = await Promise.all(
     [import('./nodes.ts'), import('./nodes-view.ts'), import('../agent/node/cluster.ts'), import('../agent/directory/trust.ts')]);
   checkTrusted(resolve(dir));
@@ -109,7 +109,7 @@ async function upNodes(dir: string, options: UpOptions, count: number): Promise<
   const { instance, tunnel, underlay, allowRoot, attach } = options;
   const ranges = await rangesOf(options);
   const nodes = new Nodes(chosenInstance(options), {
-    instance, dir: resolve(dir), nodes: count, tunnel, underlay, ipv4Range: ranges.ipv4, ipv6Range: ranges.ipv6, ...(allowRoot === true ? { allowRoot } : {}), ...(attach === undefined ? {} : { attach }),
+    instance, dir: resolve(dir), nodes: count, tunnel, underlay, ipv4Range: ranges.ipv4, ipv6Range: ranges.ipv6, hubble, ...(allowRoot === true ? { allowRoot } : {}), ...(attach === undefined ? {} : { attach }),
   }, (line) => { screen.log(line); });
   const view = new NodesView(nodes.names.map((node) => nodeInstance(instance, node)));
   await nodes.start().then(async () => view.start()).catch(async (error: unknown) => {

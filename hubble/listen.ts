@@ -36,7 +36,7 @@ export function splitAddress(text: string): { readonly host: string; readonly po
   return { host, port: Number(port) };
 }
 
-const isLoopback = (host: string): boolean => host === 'localhost' || host === '[::1]' || /^127\.[0-9.]+$/.test(host);
+export const isLoopback = (host: string): boolean => host === 'localhost' || host === '[::1]' || /^127\.[0-9.]+$/.test(host);
 
 /** Throws RequestError when it may not or cannot listen there. */
 export async function listenTcp(server: grpc.Server, listen: Listen, log: (line: string) => void): Promise<Listening> {
