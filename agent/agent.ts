@@ -8,6 +8,7 @@ import type { HubbleOptions } from '../hubble/options.ts';
 import { endpointsFolder, forget, manifestsFolder, open, removeFolders, type Opened } from './adoption.ts';
 import { serveApi } from './api/server.ts';
 import { verbsOf } from './api/verbs.ts';
+import { ServiceClients } from './datapath/clients.ts';
 import { Enforcement } from './datapath/enforcement.ts';
 import { removePins } from './datapath/hooks.ts';
 import { sweepConnections, type Sweeper } from './datapath/sweeper.ts';
@@ -30,8 +31,9 @@ import type { Instance } from './instance.ts';
 import { ipcacheTable } from './ipcache/tables.ts';
 import type { AttachMode } from './kernel/attach.ts';
 import { Netlink } from './kernel/netlink.ts';
+import { startNames } from './names/start.ts';
 import type { Ranges } from './node/addresses.ts';
-import { cgroupFolder, checkMachine, requireMachine } from './node/check.ts';
+import { cgroupFolder, cgroupRoot, checkMachine, requireMachine } from './node/check.ts';
 import { identitiesFolder, type Membership } from './node/cluster.ts';
 import { ClusterReflector } from './node/cluster-reflector.ts';
 import { ensureGateway, removeGateway } from './node/gateway.ts';
@@ -43,9 +45,11 @@ import { reflectNode } from './node/reflector.ts';
 import { reconcileRoutes } from './node/routes.ts';
 import { netdevTable, nodeAddressTable, nodeTable, remoteEndpointTable, type NetdevRow } from './node/tables.ts';
 import type { PolicyReconciler } from './policy/reconciler.ts';
+import { serviceRangesIn, startServices, type Services } from './service/start.ts';
+import type { ServiceRanges } from './service/ranges.ts';
+import { backendTable, frontendTable, serviceTable, sliceTable } from './service/tables.ts';
 import { PolicySet } from './policy/reflector.ts';
 import { policyTable } from './policy/tables.ts';
-import { reconcileHosts } from './workload/hosts-reconciler.ts';
 import { WorkloadReconciler } from './workload/reconciler.ts';
 import { reflectPods } from './workload/reflector.ts';
 import { podsByHand } from './workload/status.ts';
@@ -56,6 +60,8 @@ import { version } from './version.ts';
 export interface AgentOptions {
   readonly instance: Instance;
   readonly ranges: Ranges;
+  /** Of the addresses of Services; by the instance's name unless it is given. */
+  readonly serviceRanges?: ServiceRanges;
   /** The manifest directory; absent: workloads come by hand only. */
   readonly dir?: string;
   /** Whether a workload may run as uid 0. */
@@ -65,6 +71,8 @@ export interface AgentOptions {
   readonly hubble?: HubbleOptions;
   /** Rows of the conntrack table; MAX_CONNECTIONS unless it is given. */
   readonly connections?: number;
+  /** false: no name server runs, and workloads see the machine's resolv.conf. */
+  readonly names?: boolean;
   /** Absent: the only node. */
   readonly cluster?: Membership;
   readonly log: (line: string) => void;
@@ -74,6 +82,7 @@ export const makeTables = () => ({
   manifests: manifestTable(), problems: problemTable(), pods: podTable(), workloads: workloadTable(), endpoints: endpointTable(),
   identities: identityTable(), ipcache: ipcacheTable(), policies: policyTable(), 'node-addresses': nodeAddressTable(), netdevs: netdevTable(),
   nodes: nodeTable(), 'remote-endpoints': remoteEndpointTable(),
+  services: serviceTable(), 'endpoint-slices': sliceTable(), frontends: frontendTable(), backends: backendTable(),
 });
 export type Tables = ReturnType<typeof makeTables>;
 
@@ -87,6 +96,7 @@ export interface Agent {
   readonly datapath: Datapath;
   readonly policies: PolicySet;
   readonly policy: PolicyReconciler;
+  readonly services: Services;
   readonly enforcement: Enforcement;
   readonly attachMode: AttachMode;
   readonly sweeper: Sweeper;
@@ -136,6 +146,10 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   undo.push(() => { closeSync(netlink.fd); });
   const { datapath, hooks, attachMode, policy, adopted, applied } = await open(options, netlink, owns);
   undo.push(() => { datapath.object.close(); });
+  hooks.attachSockets(cgroupRoot()!);
+  const clients = new ServiceClients(datapath, cgroupRoot()!);
+  undo.push(() => { clients.close(); });
+  clients.addNode();
   const tables = makeTables();
   const allocator = new IdentityAllocator(tables.identities, cluster && new SharedNumbers(identitiesFolder(cluster.folder), cluster.node));
   // Nothing is pruned, relabelled or flipped before all files have been read.
@@ -156,13 +170,19 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const ruleCounts = new RuleCounts(datapath, policy.numbers, (key) => tables.policies.get(key) !== undefined);
   const { observer, audits } = await openHubble(options, tables, datapath, policy, policies, progress, undo);
   undo.push(followRules(ruleCounts, tables.policies, progress.log('rules')));
-  const hosts = reconcileHosts(tables.endpoints, tables['remote-endpoints'], instance);
-  undo.push(hosts.stop);
+  const names = options.names === false ? undefined
+    : startNames({ instance, ranges, serviceRanges: Object.values(serviceRangesIn(options).clusterIps), ...(cluster === undefined ? {} : { node: cluster.node }), log }, tables);
+  undo.push(() => { names?.stop(); });
   const workloads = new WorkloadReconciler({
-    instance, pods: tables.pods, workloads: tables.workloads, hostsFile: hosts.path, cgroupFolder: cgroupFolder(instance.cgroup), log: progress.log('workloads'),
+    instance, pods: tables.pods, workloads: tables.workloads, resolvFile: (namespace) => names?.resolvFile(namespace), cgroupFolder: cgroupFolder(instance.cgroup),
+    addresses: (key) => {
+      const row = tables.endpoints.get(key);
+      return row === undefined ? [] : [row.ipv4, row.ipv6];
+    },
+    log: progress.log('workloads'),
   });
   const endpoints = new EndpointReconciler({
-    instance, netlink, hooks, gateway, ranges, mtu: cluster === undefined ? underlayMtu : mtuBetween(underlayMtu, cluster),
+    instance, netlink, hooks, clients, gateway, ranges, mtu: cluster === undefined ? underlayMtu : mtuBetween(underlayMtu, cluster),
     workloads: tables.workloads, manifests: tables.manifests, endpoints: tables.endpoints, identities: allocator,
     release: (key) => { workloads.release(key); }, failed: (key, message) => {
       progress.failed('endpoints');
@@ -170,11 +190,14 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     },
   });
   undo.push(() => { endpoints.stop(); });
+  const services = startServices(options, tables, datapath);
+  undo.push(services.stop);
   const enforcement = new Enforcement({
     policies, endpoints: tables.endpoints, identities: tables.identities, allocator, nodeAddresses: tables['node-addresses'], ipcache: tables.ipcache,
     nodes: tables.nodes, remoteEndpoints: tables['remote-endpoints'],
     reconciler: policy, ...(adopted === undefined ? {} : { adopted: [...adopted.identities.keys()] }),
     applied: async () => {
+      services.flush();
       await applied();
       sweeper.begin();
     },
@@ -188,7 +211,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     workloads.close();
   });
 
-  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, enforcement, attachMode, sweeper, startedAt: new Date(), stop };
+  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, services, enforcement, attachMode, sweeper, startedAt: new Date(), stop };
   undo.push(await serveApi(instance.apiSocket, verbsOf(agent)));
   undo.push(reflectPods(tables.manifests, tables.pods, tables.problems,
     { allowRoot: options.allowRoot, ...(cluster === undefined ? {} : { placement: cluster }) }));
@@ -210,11 +233,11 @@ function takeOver({ endpoints, identities }: NonNullable<Opened['adopted']>, { i
 
 /** What the other nodes told stands before anything is judged. */
 function joinCluster(member: Membership, { ranges, log }: AgentOptions, netlink: Netlink, tables: Tables, identities: IdentityAllocator, progress: Progress, undo: Undo): void {
-  const { nodes, netdevs, endpoints, 'remote-endpoints': remote } = tables;
+  const { nodes, netdevs, endpoints, workloads, 'remote-endpoints': remote } = tables;
   const reflector = new ClusterReflector(member, { nodes, endpoints: remote, identities }, log);
   undo.push(() => { reflector.stop(); });
   undo.push(reconcileRoutes(nodes, netdevs, netlink, progress.log('routes')));
-  undo.push(publishNode(member, ranges, netdevs, endpoints));
+  undo.push(publishNode(member, ranges, netdevs, endpoints, workloads));
 }
 
 async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, progress: Progress, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits'>> {

@@ -2,13 +2,16 @@
 import { join } from 'node:path';
 import grpc from '@grpc/grpc-js';
 import type { Lookups } from '../hubble/flow.ts';
+import type { Call } from '../hubble/grpc/call.ts';
+import { frameOf } from '../hubble/grpc/frame.ts';
+import { GrpcServer } from '../hubble/grpc/server.ts';
 import { Observer } from '../hubble/observer.ts';
 import { listenUnix } from '../hubble/listen.ts';
 import { encode, getFlowsResponseMessage, observerService } from '../hubble/proto.ts';
 import { headerBytes, field } from '../hubble/record.ts';
 import { peek } from '../hubble/relay/peek.ts';
 import { recordOf, slotsOf } from '../hubble/testing.ts';
-import type { FlowFilter, GetFlowsResponse } from '../hubble/types.ts';
+import type { FlowFilter, GetFlowsRequest, GetFlowsResponse } from '../hubble/types.ts';
 
 export type Task =
   | { readonly kind: 'client'; readonly address: string; readonly whitelist: readonly FlowFilter[] }
@@ -79,23 +82,28 @@ async function agents({ folder, count: many, perSecond }: Extract<Task, { kind: 
     entries.records(slotsOf(recordOf()));
     const { time: _, ...response } = entries.entries.response(0);
     const body = encode(getFlowsResponseMessage, response);
-    const server = new grpc.Server();
-    server.addService(observerService, { GetFlows: (call: grpc.ServerWritableStream<object, Buffer>) => { send(call, body, perSecond); } });
+    const server = new GrpcServer();
+    server.stream(observerService.GetFlows, (call) => { send(call, body, perSecond); });
     await listenUnix(server, join(folder, `${name}.sock`));
   }
   return () => ({ flows: 0, lost: 0, disordered: 0 });
 }
 
-function send(call: grpc.ServerWritableStream<object, Buffer>, body: Buffer, perSecond: number): void {
+function send(call: Call<GetFlowsRequest, GetFlowsResponse>, body: Buffer, perSecond: number): void {
   const [startedAt, wallMs] = [performance.now(), Date.now()];
   let made = 0;
+  let waits = false;
   const timer = setInterval(() => {
+    if (waits) return;
+    const frames: Buffer[] = [];
     for (const due = Math.floor((performance.now() - startedAt) * perSecond / 1_000); made < due; made += 1) {
       const atMs = wallMs + made / perSecond * 1_000;
-      call.write(Buffer.concat([body, encode(getFlowsResponseMessage, { time: { seconds: Math.floor(atMs / 1_000), nanos: Math.floor(atMs % 1_000 * 1e6) } })]));
+      frames.push(frameOf(Buffer.concat([body, encode(getFlowsResponseMessage, { time: { seconds: Math.floor(atMs / 1_000), nanos: Math.floor(atMs % 1_000 * 1e6) } })])));
     }
+    waits = !call.writeFrames(Buffer.concat(frames));
+    if (waits) call.whenDrained(() => { waits = false; });
   }, tickMs);
-  for (const event of ['cancelled', 'error', 'close']) call.on(event, () => { clearInterval(timer); });
+  call.whenOver(() => { clearInterval(timer); });
 }
 
 if (process.send !== undefined && process.argv[2] !== undefined) {

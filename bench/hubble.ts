@@ -5,7 +5,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import grpc from '@grpc/grpc-js';
 import { follow } from '../hubble/follow.ts';
 import { toJson } from '../hubble/json.ts';
 import { listenUnix } from '../hubble/listen.ts';
@@ -15,7 +14,7 @@ import { Observer } from '../hubble/observer.ts';
 import { getFlowsResponseMessage } from '../hubble/proto.ts';
 import { defaultRelayOptions } from '../hubble/relay/flows.ts';
 import { Nodes } from '../hubble/relay/nodes.ts';
-import { addRelay } from '../hubble/relay/serve.ts';
+import { relayServer } from '../hubble/relay/serve.ts';
 import { serveHubble } from '../hubble/serve.ts';
 import { servedOf } from '../hubble/testing.ts';
 import type { FlowFilter } from '../hubble/types.ts';
@@ -135,8 +134,7 @@ async function relay(folder: string): Promise<Figure[]> {
   const agents = await start([{ kind: 'agents', folder, count, perSecond }]);
   const nodes = new Nodes({ retryMs: 500, log: () => undefined });
   for (let index = 0; index < count; index += 1) nodes.set({ name: `n${index}`, address: `unix://${join(folder, `n${index}.sock`)}` });
-  const server = new grpc.Server();
-  const stop = addRelay(server, nodes, '0', defaultRelayOptions);
+  const { server, close } = relayServer(nodes, '0', defaultRelayOptions);
   const path = join(folder, 'relay.sock');
   const remove = await listenUnix(server, path);
   while (nodes.list().some(({ connected }) => !connected)) await sleep(50);
@@ -152,9 +150,8 @@ async function relay(folder: string): Promise<Figure[]> {
   } finally {
     clients.stop();
     agents.stop();
-    stop();
     nodes.close();
-    server.forceShutdown();
+    close();
     remove();
   }
 }

@@ -3,6 +3,9 @@
 #include "from_netdev.c"
 #include "from_overlay.c"
 #include "from_workload.c"
+#include "netns_cookie.c"
+#include "socket.c"
+#include "socket_bind.c"
 #include "sweep.c"
 #include "to_workload.c"
 

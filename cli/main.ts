@@ -14,6 +14,7 @@ import { register as registerObserve } from './observe.ts';
 import { register as registerPolicy } from './policy.ts';
 import { register as registerRecord } from './record.ts';
 import { register as registerRelay } from './relay.ts';
+import { register as registerService } from './service.ts';
 import { register as registerStatus } from './status.ts';
 import { register as registerUp } from './up.ts';
 import { register as registerWorkload } from './workload.ts';
@@ -28,7 +29,7 @@ const program = new Command('weir')
   .addHelpText('after', '\nExample:\n  sudo ./weir up examples/shop\n  sudo ./weir observe --verdict DROPPED --follow');
 
 for (const register of [
-  registerUp, registerAgent, registerPolicy, registerExplain, registerStatus, registerList, registerObserve, registerHubbleList, registerHubble, registerEdges, registerRecord, registerRelay, registerWorkload, registerCompletion,
+  registerUp, registerAgent, registerPolicy, registerExplain, registerStatus, registerList, registerObserve, registerHubbleList, registerHubble, registerEdges, registerRecord, registerRelay, registerService, registerWorkload, registerCompletion,
 ]) register(program);
 
 program.hook('preAction', (_, action) => { selectNode(action, program.opts<{ node?: string }>().node); });

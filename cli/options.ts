@@ -13,6 +13,11 @@ export interface Common { readonly instance: string; readonly output: Output }
 
 export const chosenInstance = (options: { readonly instance: string }): Instance => instanceOf(options.instance);
 
+/** Where the addresses of Services come from. */
+export const rangeFlags = (command: Command): Command => command
+  .option('--service-ipv4-range <prefix>', 'ClusterIPs of Services').option('--service-ipv6-range <prefix>', 'ClusterIPs of Services')
+  .option('--pool-ipv4-range <prefix>', 'addresses of Services of type LoadBalancer').option('--pool-ipv6-range <prefix>', 'addresses of Services of type LoadBalancer');
+
 /** A verb that lists or shows something of a running agent. */
 export const listing = (command: Command): Command => command.addOption(instanceOption()).addOption(outputOption());
 

@@ -67,8 +67,13 @@ export function toFlow(record: FlowRecord, lookups: Lookups, number: number): Fl
     uuid: uuidOf(number),
     ...eventFields(record),
     ...policyFields(record, timeNs, lookups),
-    Summary: [l4 ? summarize(l4) : '', auditText(record)].filter((part) => part !== '').join('; '),
+    Summary: summaryOf(record),
   };
+}
+
+export function summaryOf(record: FlowRecord): string {
+  const l4 = layer4(record);
+  return [l4 ? summarize(l4) : '', auditText(record)].filter((part) => part !== '').join('; ');
 }
 
 /** By the record's event. */
@@ -81,7 +86,7 @@ function auditText({ event, reason, live }: FlowRecord): string {
   return `${live === flow_event.FLOW_DROP ? 'dropped' : 'forwarded'}, would be ${reason === 0 ? 'allowed' : 'denied'}`;
 }
 
-function eventFields(record: FlowRecord): Partial<Flow> {
+export function eventFields(record: FlowRecord): Partial<Flow> {
   if (record.event === flow_event.FLOW_AUDIT) return { event_type: { type: eventType.policyVerdict, sub_type: record.reason } };
   return record.event === flow_event.FLOW_DROP ? dropFields(record) : traceFields(record);
 }
@@ -103,7 +108,7 @@ function traceFields(record: FlowRecord): Partial<Flow> {
   };
 }
 
-function policyFields(record: FlowRecord, timeNs: number, lookups: Lookups): Partial<Flow> {
+export function policyFields(record: FlowRecord, timeNs: number, lookups: Lookups): Partial<Flow> {
   const fields: Partial<Flow> = {};
   const log: string[] = [];
   const add = (judgement: Judgement, side: 'ingress' | 'egress'): void => {

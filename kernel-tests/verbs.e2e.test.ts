@@ -91,7 +91,7 @@ const listings: { words: string; table: RegExp; before?: () => void }[] = [
   { words: 'bpf drops', table: /Policy denied +ingress +[1-9]\d* +\d+\n/ },
   { words: 'bpf quota', table: /shop\/client +\d+ +\d+ +0\n/ },
   { words: 'bpf ipcache', table: /::\/0 +10 / },
-  { words: 'workload list', table: /^NAMESPACE +NAME +PHASE +RESTARTS +WHY/ },
+  { words: 'workload list', table: /^NAMESPACE +NAME +PHASE +READY +RESTARTS +WHY/ },
   { words: 'explain', table: /shop\/intruder -> shop\/web-\S+ 8080\/TCP, ingress of shop\/web-\S+: denied by default/ },
   { words: 'check', table: /programs load +ok/ },
 ];

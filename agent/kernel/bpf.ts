@@ -6,10 +6,13 @@ import type { LoadedMap } from './object.ts';
 
 const command = {
   mapCreate: 0, mapLookup: 1, mapUpdate: 2, mapDelete: 3, mapNextKey: 4, objectPin: 6, objectGet: 7,
-  progTestRun: 10, objectInfo: 15, progQuery: 16, btfById: 19, mapLookupBatch: 24, linkCreate: 28, linkUpdate: 29,
+  progTestRun: 10, objectInfo: 15, progQuery: 16, btfById: 19, mapLookupBatch: 24, mapUpdateBatch: 26, linkCreate: 28, linkUpdate: 29,
 } as const;
 
-export const attachType = { tcxIngress: 46, tcxEgress: 47 } as const;
+export const attachType = {
+  bind4: 8, connect4: 10, connect6: 11, postBind4: 12, postBind6: 13, sendmsg4: 14, sendmsg6: 15, recvmsg4: 19, recvmsg6: 20,
+  getpeername4: 29, getpeername6: 30, sockRelease: 34, tcxIngress: 46, tcxEgress: 47,
+} as const;
 export const mapType = { hash: 1, array: 2, arrayOfMaps: 12 } as const;
 
 /** A union bpf_attr being filled in; an array stands for its address. */
@@ -85,6 +88,11 @@ export async function mapBatch(map: Pick<LoadedMap, 'fd' | 'keySize' | 'valueSiz
   }
 }
 
+/** `count` rows, one behind another, in one call: hash and array maps. */
+export function mapUpdateBatch(fd: number, keys: Uint8Array, values: Uint8Array, count: number, name: string): void {
+  if (count > 0) bpf(command.mapUpdateBatch, attributes([[16, 8, keys], [24, 8, values], [32, 4, count], [36, 4, fd]]), `map ${name}`, 'BPF_MAP_UPDATE_BATCH');
+}
+
 export interface MapInfo { readonly keySize: number; readonly valueSize: number; readonly maxEntries: number; readonly btfId: number }
 
 function objectInfo(fd: number, length: number, name: string, into = new Uint8Array(length)): DataView {
@@ -113,8 +121,11 @@ export function readBtf(id: number, name: string): Uint8Array {
   }
 }
 
-export function mapCreate(type: number, keySize: number, valueSize: number, entries: number, innerFd = 0): number {
-  return bpf(command.mapCreate, attributes([[0, 4, type], [4, 4, keySize], [8, 4, valueSize], [12, 4, entries], [20, 4, innerFd]]), 'new map', 'BPF_MAP_CREATE');
+/** BPF_F_INNER_MAP: of an array, that its size may be another than that of the map it stands for. */
+export const innerMapFlag = 0x1000;
+
+export function mapCreate(type: number, keySize: number, valueSize: number, entries: number, innerFd = 0, flags = 0): number {
+  return bpf(command.mapCreate, attributes([[0, 4, type], [4, 4, keySize], [8, 4, valueSize], [12, 4, entries], [16, 4, flags], [20, 4, innerFd]]), 'new map', 'BPF_MAP_CREATE');
 }
 
 /**
@@ -141,9 +152,9 @@ export function openPin(path: string): number {
   return bpf(command.objectGet, attributes([[0, 8, name]]), path, 'BPF_OBJ_GET');
 }
 
-/** Attaches a tc program by a TCX link (kernel 6.6); the attachment lives as long as the link's fd or pin. */
-export function linkCreateTcx(programFd: number, ifindex: number, type: number, object: string): number {
-  return bpf(command.linkCreate, attributes([[0, 4, programFd], [4, 4, ifindex], [8, 4, type]]), object, 'BPF_LINK_CREATE');
+/** Attaches a program to an interface (TCX, kernel 6.6) or to a cgroup, by its fd; the attachment lives as long as the link's fd or pin. */
+export function linkCreate(programFd: number, target: number, type: number, object: string): number {
+  return bpf(command.linkCreate, attributes([[0, 4, programFd], [4, 4, target], [8, 4, type]]), object, 'BPF_LINK_CREATE');
 }
 
 /** Replaces the program behind a link at one instant. */

@@ -1,9 +1,12 @@
 // A BPF map with its layouts: rows go in and come out as objects of the generated interfaces.
 import { readFileSync } from 'node:fs';
-import { mapDelete, mapKeys, mapLookup, mapUpdate, updateFlags } from './bpf.ts';
+import { mapDelete, mapKeys, mapLookup, mapUpdate, mapUpdateBatch, updateFlags } from './bpf.ts';
 import type { Codec } from './codec.ts';
 import { mmap, protection } from './libc.ts';
 import type { LoadedMap } from './object.ts';
+
+/** Of one BPF_MAP_UPDATE_BATCH: a call holds up nobody for more than about a millisecond. */
+const batchRows = 4_096;
 
 export class BpfMap<Key, Row> {
   readonly name: string;
@@ -26,6 +29,20 @@ export class BpfMap<Key, Row> {
 
   set(key: Key, row: Row): void {
     mapUpdate(this.fd, this.#key.encode(key), this.#row.encode(row), this.name, updateFlags.any);
+  }
+
+  /** Many rows in few calls: hash and array maps only. */
+  setAll(rows: readonly (readonly [Key, Row])[]): void {
+    for (let at = 0; at < rows.length; at += batchRows) {
+      const part = rows.slice(at, at + batchRows);
+      const keys = new Uint8Array(part.length * this.#key.size);
+      const values = new Uint8Array(part.length * this.#row.size);
+      part.forEach(([key, row], index) => {
+        keys.set(this.#key.encode(key), index * this.#key.size);
+        values.set(this.#row.encode(row), index * this.#row.size);
+      });
+      mapUpdateBatch(this.fd, keys, values, part.length, this.name);
+    }
   }
 
   /** False when there was no such row. */

@@ -14,7 +14,7 @@ import { flowOf, servedOf } from '../testing.ts';
 import { TestCa } from '../testing-certificates.ts';
 import type { GetFlowsRequest, GetFlowsResponse, GetNamespacesResponse, GetNodesResponse, ServerStatusResponse } from '../types.ts';
 import { Nodes } from './nodes.ts';
-import { addRelay } from './serve.ts';
+import { relayServer } from './serve.ts';
 import { followPeers, parsePeer } from './source.ts';
 
 const quiet = (): void => undefined;
@@ -47,11 +47,10 @@ async function until(what: string, holds: () => boolean): Promise<void> {
 async function startRelay(names: readonly string[], certificates?: Certificates): Promise<void> {
   nodes = new Nodes({ retryMs: 200, log: quiet, ...(certificates && { certificates }) });
   for (const name of names) nodes.set(peerOf(name));
-  const server = new grpc.Server();
-  const stop = addRelay(server, nodes, '0.1.0', options);
+  const { server, close } = relayServer(nodes, '0.1.0', options);
   const remove = await listenUnix(server, socketOf('relay'));
   client = new grpc.Client(`unix://${socketOf('relay')}`, grpc.credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
-  undo.push(() => { client.close(); stop(); nodes.close(); server.forceShutdown(); remove(); });
+  undo.push(() => { client.close(); nodes.close(); close(); remove(); });
   await until('nodes are connected', () => nodes.list().every(({ connected, peer }) => connected || !agents.has(peer.name)));
 }
 
