@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { runningAgent } from '../agent/node/lock.ts';
 import { serverNameOf } from '../hubble/peer.ts';
 import { TestCa } from '../hubble/testing-certificates.ts';
 import { pod } from './cluster.ts';
@@ -72,3 +73,22 @@ test.each(nodes)('%s serves its metrics and writes its file', async (node) => {
   const written = readFileSync(path, 'utf8').trim().split('\n').map((line) => (JSON.parse(line) as { node_name: string }).node_name);
   expect(new Set(written)).toEqual(new Set([node]));
 });
+
+test('an agent that dies under a client: it waits, goes on with the next one, and says what it may have missed', async () => {
+  const following = spawn(launcher, ['--node', 'node2', 'observe', '-f', '--to-pod', 'default/server', '--instance', cluster.instance.name], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let [out, error] = ['', ''];
+  following.stdout.on('data', (data: Buffer) => { out += data.toString(); });
+  following.stderr.on('data', (data: Buffer) => { error += data.toString(); });
+  const probe = (): void => { cluster.probe('default/client', [{ kind: 'tcp', to: cluster.end('default/server').ipv4, port: 8080 }]); };
+  try {
+    await cluster.until('it follows', () => { probe(); return out.includes('default/server:8080'); });
+    process.kill(runningAgent(cluster.agentOf('node2'))!, 'SIGKILL');
+    await cluster.until('its end is told', () => error.includes('waiting for it'));
+    await cluster.until('the next one is there', () => error.includes('connected again'));
+    expect(error).toMatch(/connected again; the server has started anew, and flows from \S+ to \S+ may be missing\n/);
+    const before = out.length;
+    await cluster.until('its flows come', () => { probe(); return out.slice(before).includes('default/server:8080'); });
+  } finally {
+    following.kill();
+  }
+}, 90_000);
