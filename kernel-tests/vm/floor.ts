@@ -18,23 +18,36 @@ export interface Group {
   readonly files: RegExp;
   /** Those of them that `npm test` runs on one kernel: what a few minutes of an emulated machine hold. */
   readonly quick?: RegExp;
+  /** Where it must pass; absent: everywhere. */
+  readonly on?: readonly string[];
 }
+
+const e2e = (...names: string[]): RegExp => new RegExp(`^kernel-tests/(${names.join('|')})\\.e2e\\.test\\.ts$`);
 
 export const groups: readonly Group[] = [
   { name: 'packet tables', files: /^bpf\/(?!conformance|verdict|generate|verify).*\.test\.ts$/, quick: /^bpf\/(connection|from_workload|from_netdev)\.test\.ts$/ },
   { name: 'verdict tables', files: /^bpf\/(conformance|verdict)\.test\.ts$/, quick: /^bpf\/verdict\.test\.ts$/ },
-  { name: 'policy end to end', files: /^kernel-tests\/policy\.e2e\.test\.ts$/ },
-  { name: 'fragments end to end', files: /^kernel-tests\/fragments\.e2e\.test\.ts$/ },
-  { name: 'frames end to end', files: /^kernel-tests\/frames\.e2e\.test\.ts$/ },
-  { name: 'SCTP sockets', files: /^kernel-tests\/sctp\.e2e\.test\.ts$/, quick: /^kernel-tests\/sctp\.e2e\.test\.ts$/ },
-  { name: 'loss and reordering', files: /^kernel-tests\/loss\.e2e\.test\.ts$/ },
-  { name: 'revocation', files: /^kernel-tests\/revocation\.e2e\.test\.ts$/ },
+  { name: 'policy end to end', files: e2e('policy') },
+  { name: 'fragments end to end', files: e2e('fragments') },
+  { name: 'frames end to end', files: e2e('frames') },
+  { name: 'SCTP sockets', files: e2e('sctp'), quick: e2e('sctp') },
+  { name: 'loss and reordering', files: e2e('loss') },
+  { name: 'revocation', files: e2e('revocation', 'cidr-group', 'audit') },
+  { name: 'changes under load', files: e2e('hammer') },
+  { name: 'neighbour', files: e2e('neighbour') },
+  { name: 'lifecycle, restarts', files: e2e('lifecycle', 'restart') },
+  { name: 'verbs, Hubble', files: e2e('verbs', 'hubble') },
+  { name: 'faults', files: e2e('faults') },
+  { name: 'several nodes', files: e2e('nodes', 'forged', 'nodes-life', 'relay') },
 ];
 
-/** All that belong to a group. */
-export function testFiles(): string[] {
-  const all = ['bpf', 'kernel-tests'].flatMap((folder) => readdirSync(join(checkout, folder)).map((name) => `${folder}/${name}`));
-  return all.filter((file) => groups.some((group) => group.files.test(file)));
+const all = (): string[] => ['bpf', 'kernel-tests'].flatMap((folder) => readdirSync(join(checkout, folder)).map((name) => `${folder}/${name}`));
+
+export const isOn = (group: Group, kernel: string): boolean => kernel === 'host' || group.on === undefined || group.on.includes(kernel);
+
+/** All that belong to a group; `kernel`: and must pass there. */
+export function testFiles(kernel?: string): string[] {
+  return all().filter((file) => groups.some((group) => group.files.test(file) && (kernel === undefined || isOn(group, kernel))));
 }
 
 /** Where there is no KVM. */
