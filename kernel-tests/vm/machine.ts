@@ -18,7 +18,7 @@ const tools = ['sh', 'bash', 'env', 'cat', 'ls', 'ps', 'find', 'grep', 'sed', 'h
   'mount', 'umount', 'unshare', 'nsenter', 'setpriv', 'setsid', 'dmesg', 'ip', 'tc', 'ss', 'bridge', 'nft', 'sysctl', 'ping', 'script', 'getent', 'python3', 'sha256sum', 'pwd', 'dirname', 'basename', 'expr', 'curl', 'openssl'];
 /** From busybox, as machines for tests often lack their own. */
 const applets = ['modprobe', 'insmod', 'rmmod', 'lsmod', 'poweroff', 'free', 'less', 'vi', 'top', 'awk', 'clear'];
-const configuration = ['/etc/protocols', '/etc/services', '/etc/nsswitch.conf', '/etc/iproute2', '/usr/share/iproute2', '/usr/lib/iproute2', '/usr/lib/tc', '/etc/ssl/openssl.cnf', '/usr/lib/ssl/openssl.cnf'];
+const configuration = ['/etc/host.conf', '/etc/protocols', '/etc/services', '/etc/nsswitch.conf', '/etc/iproute2', '/usr/share/iproute2', '/usr/lib/iproute2', '/usr/lib/tc', '/etc/ssl/openssl.cnf', '/usr/lib/ssl/openssl.cnf'];
 const developmentOnly = ['typescript', '@typescript', '@types', '.cache'];
 
 const which = (name: string): string | undefined => searchPath.map((folder) => join(folder, name)).find((path) => existsSync(path));

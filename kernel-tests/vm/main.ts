@@ -1,4 +1,4 @@
-// npm run test:kernel [-- --kernel 6.1 --filter PATTERN --jobs N --matrix --vng --two-nodes --shell]: the kernel tests on each kernel in a VM,
+// npm run test:kernel [-- --kernel 6.1 --filter PATTERN --jobs N --matrix --whole --vng --two-nodes --shell]: the kernel tests on each kernel in a VM,
 // judged by the floor table.
 import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -15,13 +15,13 @@ import { testTwoNodes } from './two-nodes.ts';
 
 const { values } = parseArgs({ options: {
   kernel: { type: 'string', multiple: true }, filter: { type: 'string' }, jobs: { type: 'string' }, quick: { type: 'boolean', default: false }, matrix: { type: 'boolean', default: false },
-  vng: { type: 'boolean', default: false }, 'two-nodes': { type: 'boolean', default: false }, shell: { type: 'boolean', default: false }, verbose: { type: 'boolean', default: false },
+  whole: { type: 'boolean', default: false }, vng: { type: 'boolean', default: false }, 'two-nodes': { type: 'boolean', default: false }, shell: { type: 'boolean', default: false }, verbose: { type: 'boolean', default: false },
 } });
 
-/** Those that must pass on the kernel; with a filter all that it names, wherever they belong. */
+/** Those that must pass on the kernel; with `--whole` or a filter those that belong to other kernels as well. */
 function chosenFiles(kernel: string): string[] {
-  const { filter, quick } = values;
-  const wanted = testFiles(filter === undefined ? kernel : undefined).filter((file) => (!quick || groups.some((group) => group.quick?.test(file) === true)) && (filter === undefined || new RegExp(filter).test(file)));
+  const { filter, quick, whole } = values;
+  const wanted = testFiles(filter === undefined && !whole ? kernel : undefined).filter((file) => (!quick || groups.some((group) => group.quick?.test(file) === true)) && (filter === undefined || new RegExp(filter).test(file)));
   if (wanted.length === 0) throw new ConfigError(`no test file matches ${filter}`, `there are: ${groups.map((group) => group.name).join(', ')}; see kernel-tests/vm/floor.ts`);
   return wanted;
 }

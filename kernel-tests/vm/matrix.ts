@@ -45,10 +45,9 @@ export function keep(kernel: string, run: Run, judged: Judged): void {
 
 /** Passed of all that count; how many files of the group, when it were not all of them. */
 export function told(group: Group, kernel: string, found: Found, files: readonly string[]): string {
-  if (!isOn(group, kernel)) return '-';
   const wanted = files.filter((file) => group.files.test(file));
   const ran = wanted.flatMap((file) => { const counts = found.files[file]; return counts === undefined ? [] : [counts]; });
-  if (ran.length === 0) return 'not run';
+  if (ran.length === 0) return isOn(group, kernel) ? 'not run' : '-';
   const [passed, failed, without] = [0, 1, 2].map((index) => ran.reduce((sum, counts) => sum + counts[index]!, 0)) as [number, number, number];
   return [...(passed + failed > 0 ? [`${passed} of ${passed + failed}`] : []), ...(without > 0 ? [`${without} without`] : []), ...(ran.length < wanted.length ? [`${ran.length} of ${wanted.length} files`] : [])].join(', ');
 }
