@@ -1,14 +1,14 @@
 // One end of a flow as bytes: for traffic between so many ends that parts.ts remembers too few of them.
 import { flowMessage } from './proto.ts';
 import type { Endpoint } from './types.ts';
-import { messageOf, putVarint, tagOf, varintBytes } from './wire.ts';
+import { messageOf, oneByteTag, putVarint, varintBytes } from './wire.ts';
 
 const [endpoint, workload] = [messageOf('flow.Endpoint'), messageOf('flow.Workload')];
 const tags = {
-  source: tagOf(flowMessage, 'source')[0]!, destination: tagOf(flowMessage, 'destination')[0]!,
-  ID: tagOf(endpoint, 'ID')[0]!, identity: tagOf(endpoint, 'identity')[0]!, namespace: tagOf(endpoint, 'namespace')[0]!, labels: tagOf(endpoint, 'labels')[0]!,
-  podName: tagOf(endpoint, 'pod_name')[0]!, workloads: tagOf(endpoint, 'workloads')[0]!, clusterName: tagOf(endpoint, 'cluster_name')[0]!,
-  workloadName: tagOf(workload, 'name')[0]!, workloadKind: tagOf(workload, 'kind')[0]!,
+  source: oneByteTag(flowMessage, 'source'), destination: oneByteTag(flowMessage, 'destination'),
+  ID: oneByteTag(endpoint, 'ID'), identity: oneByteTag(endpoint, 'identity'), namespace: oneByteTag(endpoint, 'namespace'), labels: oneByteTag(endpoint, 'labels'),
+  podName: oneByteTag(endpoint, 'pod_name'), workloads: oneByteTag(endpoint, 'workloads'), clusterName: oneByteTag(endpoint, 'cluster_name'),
+  workloadName: oneByteTag(workload, 'name'), workloadKind: oneByteTag(workload, 'kind'),
 };
 
 /** What numbers, tags and lengths take at most; strings take three bytes for each of their units. */

@@ -55,6 +55,13 @@ export function tagOf(message: protobuf.Type, name: string): Uint8Array {
   return varint((id << 3) | (hasLength ? wireType.bytes : wireType.varint));
 }
 
+/** Fields 1 to 15 have such a one. */
+export function oneByteTag(message: protobuf.Type, name: string): number {
+  const tag = tagOf(message, name);
+  if (tag.length !== 1) throw new Error(`the tag of ${message.name}.${name} takes ${tag.length} bytes`);
+  return tag[0]!;
+}
+
 /** A message as the field of another: tag, length, bytes. */
 export function fieldOf(message: protobuf.Type, field: string, type: protobuf.Type, value: object): Uint8Array {
   const body = encode(type, value);
