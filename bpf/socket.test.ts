@@ -215,7 +215,7 @@ describe('limits', () => {
     const fill = (slot: number): { cookie: bigint; slot: number } => ({ cookie: 1n << 60n, slot });
     const none = { word: new Uint8Array(16) };
     const row = { frontend: none, backend: none, frontend_port: 0, backend_port: 0, protocol: 0, service: 0, number: 0, ifindex: 0 };
-    for (let slot = 0; slot < limit.MAX_SOCK_PEERS; slot += 1) sockPeers.set(fill(slot), row);
+    sockPeers.setAll(Array.from({ length: limit.MAX_SOCK_PEERS }, (_, slot) => [fill(slot), row] as const), limit.MAX_SOCK_PEERS);
     const before = world.datapath.counter(counter.COUNTER_SOCK_PEERS_FULL);
     expect(await run(`result=once('TCP','${service[4]}',${ports.web})`)).toBe('errno 101');
     for (let slot = 0; slot < limit.MAX_SOCK_PEERS; slot += 1) sockPeers.delete(fill(slot));

@@ -15,20 +15,20 @@ export interface Listen {
 
 export interface Listening { readonly port: number; readonly close: () => void }
 
-const bind = async (listener: Server, where: ListenOptions): Promise<void> => new Promise((resolve, reject) => {
-  listener.once('error', reject);
-  listener.listen(where, () => { listener.off('error', reject); resolve(); });
-});
-
 /** Who comes while others are being taken; a unix socket refuses those beyond at once. At most net.core.somaxconn. */
 const backlog = 4_096;
+
+const bind = async (listener: Server, where: ListenOptions): Promise<void> => new Promise((resolve, reject) => {
+  listener.once('error', reject);
+  listener.listen({ ...where, backlog }, () => { listener.off('error', reject); resolve(); });
+});
 
 /** The folder of the socket must exist. The result removes the socket. */
 export async function listenUnix(server: GrpcServer, path: string): Promise<() => void> {
   rmSync(path, { force: true });
   const mask = process.umask(0o177); // the socket is 0600 from its first moment
   try {
-    await bind(server.listener(), { path, backlog });
+    await bind(server.listener(), { path });
   } finally {
     process.umask(mask);
   }
@@ -50,7 +50,7 @@ export async function listenTcp(server: GrpcServer, listen: Listen, log: (line: 
   const listener = server.listener(certificates?.server());
   if ('setSecureContext' in listener) certificates?.renew(listener);
   try {
-    await bind(listener, { port, backlog, ...(host !== '' && { host: host.replace(/^\[(.*)\]$/, '$1') }) });
+    await bind(listener, { port, ...(host !== '' && { host: host.replace(/^\[(.*)\]$/, '$1') }) });
     return { port: (listener.address() as AddressInfo).port, close: () => { certificates?.close(); } };
   } catch (error) {
     certificates?.close();

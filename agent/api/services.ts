@@ -1,5 +1,5 @@
 // Services as the command line asks for them: what they are, where they are reached, who answers and how often, and what the kernel has.
-import { frontend_flag, frontend_scope, type Frontend } from '../../bpf/types.gen.ts';
+import { counter, frontend_flag, frontend_scope, type Frontend } from '../../bpf/types.gen.ts';
 import type { Agent } from '../agent.ts';
 import { ConfigError } from '../errors.ts';
 import { textOf } from '../ipcache/address.ts';
@@ -98,7 +98,7 @@ export function listFrontends(agent: Agent) {
   return maps.frontends.entries().map(([key, value]) => ({
     frontend: keyOfFrontend(key)?.split(' ')[0] ?? `${textOf(key.addr.word)} ${key.port}`, scope: key.scope === frontend_scope.SCOPE_EXTERNAL ? 'external' : 'cluster',
     service: agent.tables.frontends.get(keyOfFrontend(key) ?? '')?.service ?? String(value.service),
-    backends: [...maps.slots.subarray(value.first, value.first + value.count)].map((number) => {
+    backends: maps.slots.range(value.first, value.count).map((number) => {
       const backend = maps.backends.get(number);
       return backend === undefined ? `${number} is gone` : `${keyOfBackend(backend)}${stateOfBackend(backend) === 'active' ? '' : ' terminating'}`;
     }),
@@ -140,4 +140,5 @@ function frontendLines(agent: Agent, row: FrontendRow): string[] {
 
 const servicesWith = ({ tables }: Agent, backend: string): string[] => [...new Set(tables.frontends.rows().filter(({ backends }) => backends.includes(backend)).map(({ service }) => service))];
 
-export const serviceStatus = ({ tables, services }: Agent) => ({ all: tables.services.size, ...services.reconciler.usage });
+export const serviceStatus = ({ tables, services, resets, datapath }: Agent) =>
+  ({ all: tables.services.size, ...services.reconciler.usage, reset: resets.counts, unkept: datapath.counter(counter.COUNTER_SOCK_PEERS_FULL) });

@@ -11,8 +11,9 @@ const datagram = 2;
 const closeOnExec = 0o2000000;
 const solSocket = 1;
 const soCookie = 57;
-const ofNode = 0;
-const ownNetns = '/proc/thread-self/ns/net';
+/** In place of an ifindex. */
+export const ofNode = 0;
+export const ownNetns = '/proc/thread-self/ns/net';
 const addressBytes = 16;
 
 export type ClientsDatapath = Pick<Datapath, 'object' | 'serviceClients' | 'netnsQuestions'>;

@@ -10,6 +10,7 @@ import { droppedIn, type Datapath } from '../datapath/maps.ts';
 import { RowCounts } from '../datapath/rows.ts';
 import { heldOf } from '../datapath/usage.ts';
 import type { Progress } from '../progress.ts';
+import type { Resets } from '../service/resets.ts';
 import { version } from '../version.ts';
 import type { Audits } from './audits.ts';
 
@@ -21,6 +22,7 @@ export interface Measured {
   readonly datapath: Datapath;
   readonly tables: Tables;
   readonly progress: Progress;
+  readonly resets: Resets;
 }
 
 const one = (value: number | bigint): Sample[] => [{ value: Number(value) }];
@@ -33,7 +35,7 @@ function countBy<Row>(rows: readonly Row[], key: (row: Row) => string): Record<s
 }
 
 /** The result collects; `stop` ends what it measures meanwhile. */
-export function agentMetrics({ observer, events, exporter, audits, datapath, tables, progress }: Measured): { readonly collect: () => Collected[]; readonly stop: () => Promise<void> } {
+export function agentMetrics({ observer, events, exporter, audits, datapath, tables, progress, resets }: Measured): { readonly collect: () => Collected[]; readonly stop: () => Promise<void> } {
   const delay = monitorEventLoopDelay({ resolution: 10 });
   delay.enable();
   const counted = new RowCounts(['nat', 'fragments'].map((name) => datapath.object.maps.get(name)!), () => { progress.failed('conntrack'); });
@@ -58,6 +60,8 @@ export function agentMetrics({ observer, events, exporter, audits, datapath, tab
       total('packets_dropped', 'Packets that the datapath dropped', one(droppedIn(datapath.drops()))),
       total('connections_refused', 'Connections that found no place in their quota', one(datapath.counter(counter.COUNTER_CT_REFUSED))),
       total('flow_records_lost', 'Flow records that found no place in the ring of the kernel', one(datapath.counter(counter.COUNTER_RECORDS_LOST))),
+      total('service_connections_reset', 'Sockets that were connected to a backend of a service when it went', by('protocol', resets.counts)),
+      total('service_sockets_unkept', 'Requests of sockets for a service that found no place in the table, and were left to packets', one(datapath.counter(counter.COUNTER_SOCK_PEERS_FULL))),
       total('rules_uncounted', 'Judgements that found no place among the counts by rule', one(datapath.counter(counter.COUNTER_RULES_UNCOUNTED))),
       total('audits_uncounted', 'Audit records that found no place in their report', one(audits.uncounted)),
       total('flows_seen', 'Flows that the observer took', one(seen)),

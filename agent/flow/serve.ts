@@ -19,6 +19,7 @@ import type { NodeRow } from '../node/tables.ts';
 import type { Progress } from '../progress.ts';
 import { reportChanges } from './agent-events.ts';
 import type { Audits } from './audits.ts';
+import type { Resets } from '../service/resets.ts';
 import { agentMetrics } from './metrics.ts';
 
 export interface Parts {
@@ -30,6 +31,7 @@ export interface Parts {
   readonly audits: Audits;
   readonly datapath: Datapath;
   readonly progress: Progress;
+  readonly resets: Resets;
   readonly log: (line: string) => void;
 }
 
@@ -46,7 +48,7 @@ export async function serveFlows(parts: Parts, options: HubbleOptions): Promise<
   }
 }
 
-async function start({ observer, audits, instance, cluster, tables, datapath, progress, log }: Parts, { listen, exportFile, metrics }: HubbleOptions, undo: (() => void | Promise<void>)[]): Promise<void> {
+async function start({ observer, audits, instance, cluster, tables, datapath, progress, resets, log }: Parts, { listen, exportFile, metrics }: HubbleOptions, undo: (() => void | Promise<void>)[]): Promise<void> {
   const events = new AgentEvents(observer.nodeName);
   const peers = new Peers();
   undo.push(reportChanges(tables, events));
@@ -64,7 +66,7 @@ async function start({ observer, audits, instance, cluster, tables, datapath, pr
   if (metrics === undefined) return;
   const registry = new Registry();
   undo.push(countFlows(observer, metrics.wanted ?? defaultMetrics, registry));
-  const own = agentMetrics({ observer, events, exporter, audits, datapath, tables, progress });
+  const own = agentMetrics({ observer, events, exporter, audits, datapath, tables, progress, resets });
   registry.collect(own.collect);
   undo.push(own.stop, (await serveMetrics(registry, metrics.address)).close);
 }

@@ -31,18 +31,21 @@ export class BpfMap<Key, Row> {
     mapUpdate(this.fd, this.#key.encode(key), this.#row.encode(row), this.name, updateFlags.any);
   }
 
-  /** Many rows in few calls: hash and array maps only. */
-  setAll(rows: readonly (readonly [Key, Row])[]): void {
-    for (let at = 0; at < rows.length; at += batchRows) {
-      const part = rows.slice(at, at + batchRows);
-      const keys = new Uint8Array(part.length * this.#key.size);
-      const values = new Uint8Array(part.length * this.#row.size);
-      part.forEach(([key, row], index) => {
-        keys.set(this.#key.encode(key), index * this.#key.size);
-        values.set(this.#row.encode(row), index * this.#row.size);
-      });
-      mapUpdateBatch(this.fd, keys, values, part.length, this.name);
+  /** `count` rows in few calls, encoded as they are written: hash and array maps only. */
+  setAll(rows: Iterable<readonly [Key, Row]>, count: number): void {
+    const room = Math.min(count, batchRows);
+    const keys = new Uint8Array(room * this.#key.size);
+    const values = new Uint8Array(room * this.#row.size);
+    let filled = 0;
+    for (const [key, row] of rows) {
+      keys.set(this.#key.encode(key), filled * this.#key.size);
+      values.set(this.#row.encode(row), filled * this.#row.size);
+      filled += 1;
+      if (filled < room) continue;
+      mapUpdateBatch(this.fd, keys, values, filled, this.name);
+      filled = 0;
     }
+    mapUpdateBatch(this.fd, keys, values, filled, this.name);
   }
 
   /** False when there was no such row. */

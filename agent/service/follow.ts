@@ -4,7 +4,7 @@ import type { EndpointRow } from '../endpoint/tables.ts';
 import type { NodeAddressRow, RemoteEndpointRow } from '../node/tables.ts';
 import type { Change, Table } from '../store/table.ts';
 import type { WorkloadRow } from '../workload/tables.ts';
-import { deriveService, type NodeView } from './derive.ts';
+import { deriveService, type Derived, type NodeView } from './derive.ts';
 import { localPod, remotePod, Selection } from './pods.ts';
 import { slicesOf } from './slices.ts';
 import type { BackendRow, FrontendRow, ServiceRow, SliceRow } from './tables.ts';
@@ -20,6 +20,9 @@ export interface FollowTables {
   readonly nodeAddresses: Table<NodeAddressRow>;
 }
 
+/** So many are derived before their rows are written: what they leave behind is collected meanwhile. */
+const servicesAtOnce = 256;
+const nothing: Derived = { frontends: [], backends: [] };
 /** Backends that flap are derived this often at most. */
 const pauseMs = 10;
 
@@ -33,8 +36,11 @@ export class ServiceFollower {
   /** Whose slices, and whose frontends are to be derived again. */
   readonly #reselect = new Set<string>();
   readonly #rederive = new Set<string>();
-  readonly #derived = new Map<string, { readonly frontends: readonly FrontendRow[]; readonly backends: ReadonlyMap<string, BackendRow> }>();
-  readonly #users = new Map<string, Set<string>>();
+  readonly #derived = new Map<string, Derived>();
+  /** Keys of the slices that stand for a service's selector. */
+  readonly #computed = new Map<string, ReadonlySet<string>>();
+  /** Services by backend; mostly one. */
+  readonly #users = new Map<string, string | readonly string[]>();
   readonly #stops: (() => void)[];
   readonly #synced: (() => void)[];
   #addresses: readonly string[];
@@ -75,35 +81,43 @@ export class ServiceFollower {
     }
   }
 
+  /** Whether a pod of this node stands behind a service. */
+  isBackend(pod: string): boolean { return this.#selection.isSelected(`local/${pod}`); }
+
   /** What is known now is in the tables of frontends and backends, and in the kernel, on return. */
   flush(): void {
-    const { services, slices, frontends, backends } = this.#tables;
-    this.#timer = undefined;
+    const { services, slices } = this.#tables;
     this.#flushedAtMs = performance.now();
     this.#writeSlices();
+    const dirty = [...this.#rederive];
+    this.#rederive.clear();
+    for (let at = 0; at < dirty.length; at += servicesAtOnce) this.#derive(dirty.slice(at, at + servicesAtOnce));
+    if (services.synced && slices.synced) for (const done of this.#synced) done();
+    this.#flushed();
+  }
+
+  #derive(keys: readonly string[]): void {
+    const { services, slices, frontends, backends } = this.#tables;
     const fresh: FrontendRow[] = [];
     const gone: string[] = [];
     const touched = new Set<string>();
-    for (const key of this.#rederive) {
+    for (const key of keys) {
       const service = services.get(key);
       const old = this.#derived.get(key);
-      const next = service === undefined ? { frontends: [], backends: [] } : deriveService(service, slices.by('service', key), { ...this.#view, addresses: this.#addresses });
-      const keys = new Set(next.frontends.map((row) => row.key));
+      const next = service === undefined ? nothing : deriveService(service, slices.by('service', key), { ...this.#view, addresses: this.#addresses });
+      const wanted = new Set(next.frontends.map((row) => row.key));
       fresh.push(...next.frontends);
-      gone.push(...(old?.frontends ?? []).filter((row) => !keys.has(row.key)).map((row) => row.key));
-      for (const one of old?.backends.keys() ?? []) touched.add(one);
-      for (const one of next.backends) touched.add(one.key);
-      this.#setUsers(key, old?.backends, next.backends);
+      gone.push(...(old?.frontends ?? []).filter((row) => !wanted.has(row.key)).map((row) => row.key));
+      for (const one of [...old?.backends ?? [], ...next.backends]) touched.add(one.key);
+      this.#setUsers(key, old?.backends ?? [], next.backends);
       if (service === undefined) this.#derived.delete(key);
-      else this.#derived.set(key, { frontends: next.frontends, backends: new Map(next.backends.map((row) => [row.key, row])) });
+      else this.#derived.set(key, next);
     }
-    this.#rederive.clear();
     const rows = [...touched].map((key) => [key, this.#backend(key)] as const);
     backends.write(rows.flatMap(([, row]) => row ?? []), rows.filter(([, row]) => row === undefined).map(([key]) => key));
-    const wanted = new Set(fresh.map((row) => row.key));
-    frontends.write(fresh, gone.filter((key) => !wanted.has(key)));
-    if (services.synced && slices.synced) for (const done of this.#synced) done();
-    this.#flushed();
+    const keep = new Set(fresh.map((row) => row.key));
+    // An address that another service has got is that one's.
+    frontends.write(fresh, gone.filter((key) => !keep.has(key) && keys.includes(frontends.get(key)?.service ?? '')));
   }
 
   #later(): void {
@@ -137,7 +151,9 @@ export class ServiceFollower {
       const next = service === undefined ? [] : slicesOf(service, this.#selection.podsOf(key));
       const keys = new Set(next.map((row) => row.key));
       fresh.push(...next);
-      gone.push(...slices.by('service', key).filter((row) => row.source === undefined && !keys.has(row.key)).map((row) => row.key));
+      gone.push(...[...this.#computed.get(key) ?? []].filter((one) => !keys.has(one)));
+      if (keys.size > 0) this.#computed.set(key, keys);
+      else this.#computed.delete(key);
     }
     this.#reselect.clear();
     slices.write(fresh, gone);
@@ -146,19 +162,29 @@ export class ServiceFollower {
     this.#timer = undefined; // its own changes are read at once
   }
 
-  #setUsers(service: string, old: ReadonlyMap<string, BackendRow> | undefined, next: readonly BackendRow[]): void {
-    for (const key of old?.keys() ?? []) this.#users.get(key)?.delete(service);
+  /** Services that have this backend. */
+  usersOf(backend: string): readonly string[] {
+    const users = this.#users.get(backend) ?? [];
+    return typeof users === 'string' ? [users] : users;
+  }
+
+  #setUsers(service: string, old: readonly BackendRow[], next: readonly BackendRow[]): void {
+    const wanted = new Set(next.map(({ key }) => key));
+    for (const { key } of old) {
+      if (wanted.has(key)) continue;
+      const rest = this.usersOf(key).filter((one) => one !== service);
+      if (rest.length > 0) this.#users.set(key, rest);
+      else this.#users.delete(key);
+    }
     for (const { key } of next) {
-      const users = this.#users.get(key);
-      if (users === undefined) this.#users.set(key, new Set([service]));
-      else users.add(service);
+      const users = this.usersOf(key);
+      if (!users.includes(service)) this.#users.set(key, users.length === 0 ? service : [...users, service]);
     }
   }
 
   /** Active when any service sends new connections to it. */
   #backend(key: string): BackendRow | undefined {
-    const rows = [...this.#users.get(key) ?? []].map((service) => this.#derived.get(service)!.backends.get(key)!);
-    if (rows.length === 0) this.#users.delete(key);
+    const rows = this.usersOf(key).map((service) => this.#derived.get(service)!.backends.find((row) => row.key === key)!);
     return rows.find(({ state }) => state === 'active') ?? rows[0];
   }
 }

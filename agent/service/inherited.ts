@@ -34,7 +34,7 @@ export class Inherited {
     for (const [number, backend] of maps.backends.entries().sort(byNumber)) if (backendNumbers.reserve(number)) this.backends.set(keyOfBackend(backend), number);
     for (const [kernelKey, value] of maps.frontends.entries()) {
       const key = keyOfFrontend(kernelKey);
-      if (key !== undefined) this.frontends.set(key, { kernelKey, value, backends: [...maps.slots.subarray(value.first, value.first + value.count)], place: placeOf(value) });
+      if (key !== undefined) this.frontends.set(key, { kernelKey, value, backends: maps.slots.range(value.first, value.count), place: placeOf(value) });
     }
     const numbers = new Set([...this.frontends.values()].map(({ value }) => value.service));
     for (const number of [...numbers].sort((a, b) => a - b)) if (serviceNumbers.reserve(number)) this.serviceNumbers.add(number);

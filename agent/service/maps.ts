@@ -14,9 +14,20 @@ export interface ServiceMaps {
   readonly backends: BpfMap<number, Backend>;
   readonly control: BpfMap<number, ServiceControl>;
   readonly sourceRanges: BpfMap<SourceRangeKey, number>;
-  /** `service_slots` as it stands in the kernel: a write is seen at once. */
-  readonly slots: Uint32Array;
+  readonly slots: Slots;
   readonly maglevTables: LoadedMap;
+}
+
+/** `service_slots` as it stands in the kernel: a write is seen at once. */
+export class Slots {
+  readonly #words: Uint32Array;
+
+  /** The rows of an array map are a multiple of 8 bytes apart (kernel/bpf/arraymap.c). */
+  constructor(map: LoadedMap) { this.#words = new Uint32Array(mapMemory({ ...map, valueSize: 8 }, limit.MAX_SERVICE_SLOTS)); }
+
+  get(slot: number): number { return this.#words[slot * 2]!; }
+  set(slot: number, backend: number): void { this.#words[slot * 2] = backend; }
+  range(first: number, count: number): number[] { return Array.from({ length: count }, (_, index) => this.get(first + index)); }
 }
 
 const number: Codec<number> = { size: 4, encode: (value) => new Uint8Array(new Uint32Array([value]).buffer), decode: (view, offset) => view.getUint32(offset, true) };
@@ -29,7 +40,7 @@ export function serviceMaps(object: LoadedObject): ServiceMaps {
     backends: new BpfMap(map('backends'), number, layout<Backend>('backend')),
     control: new BpfMap(map('services'), number, layout<ServiceControl>('service_control')),
     sourceRanges: new BpfMap(map('source_ranges'), layout<SourceRangeKey>('source_range_key'), number),
-    slots: new Uint32Array(mapMemory(map('service_slots'), limit.MAX_SERVICE_SLOTS)),
+    slots: new Slots(map('service_slots')),
     maglevTables: map('maglev_tables'),
   };
 }

@@ -22,11 +22,10 @@ export interface ServicePod {
 export function localPod(endpoint: EndpointRow | undefined, workload: WorkloadRow | undefined, node: string): ServicePod | undefined {
   if (endpoint === undefined || workload === undefined || workload.uid !== endpoint.uid) return undefined;
   const terminating = workload.phase === 'Terminating';
-  // Written by the probes; a pod without one is ready when it runs.
-  const { ready = true } = workload as { readonly ready?: boolean };
   return {
     key: endpoint.key, namespace: endpoint.namespace, labels: workload.pod.labels, node, addresses: [endpoint.ipv4, endpoint.ipv6], namedPorts: endpoint.namedPorts,
-    serving: endpoint.state === 'ready' && ready && (terminating || workload.phase === 'Running'), terminating,
+    // Its probes have ended with it; it answers as long as it runs.
+    serving: endpoint.state === 'ready' && (terminating ? workload.containers.every(({ state }) => state === 'running') : workload.ready), terminating,
   };
 }
 
@@ -70,6 +69,12 @@ export class Selection {
     if (pod === undefined) this.#pods.delete(id);
     else this.#pods.set(id, pod);
     return touched;
+  }
+
+  isSelected(id: string): boolean {
+    const pod = this.#pods.get(id);
+    return pod !== undefined && Object.entries(pod.labels).some(([key, value]) =>
+      [...this.#servicesBy.get(labelKey(pod.namespace, key, value)) ?? []].some((service) => fits(this.#selectors.get(service)!.selector, pod.labels)));
   }
 
   setService(key: string, service: ServiceRow | undefined): void {

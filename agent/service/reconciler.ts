@@ -7,7 +7,8 @@ import { NumberAllocator } from '../store/allocator.ts';
 import type { Table } from '../store/table.ts';
 import { Inherited } from './inherited.ts';
 import { defaultSeed, maglevTable, seedOf } from './maglev.ts';
-import { backendValue, flagsOf, frontendKeyOf, sourceRangeKey, type ServiceMaps } from './maps.ts';
+import { flagsOf, frontendKeyOf, stateOfBackend, sourceRangeKey, type ServiceMaps } from './maps.ts';
+import type { GoneBackend } from './resets.ts';
 import { Spreads, type Spread } from './spreads.ts';
 import type { BackendRow, FrontendRow } from './tables.ts';
 import { Writes } from './writes.ts';
@@ -18,6 +19,8 @@ export interface ReconcilerOptions {
   readonly backends: Table<BackendRow>;
   readonly maglevSize: number;
   readonly log: (line: string) => void;
+  /** Told of backends that nobody is sent to any more, once no program knows them. */
+  readonly gone?: (backends: readonly GoneBackend[]) => void;
   /** Waits until no program that runs now runs any more. */
   readonly grace?: () => Promise<void>;
 }
@@ -52,6 +55,7 @@ export class ServiceReconciler {
   #waiting: Promise<void> | undefined;
   #retry: NodeJS.Timeout | undefined;
   #sourceRanges = 0;
+  #stopped = false;
 
   constructor(options: ReconcilerOptions) {
     const { maps, frontends, backends } = options;
@@ -81,9 +85,11 @@ export class ServiceReconciler {
     return { frontends: this.#standing.size, backends: this.#backends.size, slotsFree: this.#spreads.slotsFree, maglevFree: this.#spreads.tablesFree, refused: this.#refused.size };
   }
 
-  stop(): void {
+  async stop(): Promise<void> {
     for (const stop of this.#stops) stop();
     clearTimeout(this.#retry);
+    this.#stopped = true;
+    await this.#waiting;
   }
 
   /** Resolves when nothing waits for a grace period. */
@@ -119,8 +125,11 @@ export class ServiceReconciler {
     this.#writes.backends.delete(number);
     this.#writes.ending.delete(number);
     this.#retire(() => {
-      this.#options.maps.backends.delete(number);
+      const { maps, gone } = this.#options;
+      const value = maps.backends.get(number);
+      maps.backends.delete(number);
       this.#backendNumbers.giveBack(number);
+      if (value !== undefined) gone?.([{ number, address: value.addr.word, port: value.port }]);
     });
   }
 
@@ -139,10 +148,10 @@ export class ServiceReconciler {
       const own = number ?? this.#backendNumbers.take();
       if (own === undefined) continue; // who uses it is refused
       this.#backends.set(key, own);
-      const next = backendValue(row, value?.connections ?? 0);
-      if (value?.state !== next.state) (row.state === 'active' ? this.#writes.backends : this.#writes.ending).set(own, next);
-      // New, and nobody is sent to it: there it is all the same, for those who had been.
-      if (value === undefined) this.#writes.backends.set(own, next);
+      const pending = { row, connections: value?.connections ?? 0 };
+      // A new one is there before anybody is sent to it; one that gets no new connections stops after nobody is.
+      if (value === undefined || (stateOfBackend(value) !== row.state && row.state === 'active')) this.#writes.backends.set(own, pending);
+      else if (stateOfBackend(value) !== row.state) this.#writes.ending.set(own, pending);
     }
     this.#changedBackends.clear();
     return gone;
@@ -197,7 +206,7 @@ export class ServiceReconciler {
     if (old !== undefined) this.#spreads.drop(old.service, old.spread);
     if (sameValue(old?.value ?? inherited?.frontends.get(row.key)?.value, value)) return;
     this.#writes.goneFrontends.delete(row.key);
-    this.#writes.frontends.set(row.key, [frontendKeyOf(row), value]);
+    this.#writes.frontends.set(row.key, { row, value });
   }
 
   #removeFrontend(key: string, service: string): void {
@@ -271,6 +280,7 @@ export class ServiceReconciler {
     while (this.#retiring.length > 0) {
       const batch = this.#retiring.splice(0);
       await this.#grace();
+      if (this.#stopped) return; // what is left is the next agent's
       for (const free of batch) free();
     }
   }

@@ -89,7 +89,7 @@ export class Spreads {
       this.#slots.giveBack(first, backends.length);
       return undefined;
     }
-    backends.forEach((backend, index) => { maps.slots[first + index] = numberOf(backend); });
+    backends.forEach((backend, index) => { maps.slots.set(first + index, numberOf(backend)); });
     if (table !== 0) writeMaglev(maps.maglevTables, table, maglevTable(backends));
     return this.#keep(service, { backends, first, maglev: table, users: 0 });
   }

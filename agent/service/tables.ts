@@ -120,4 +120,4 @@ export const serviceTable = (): Table<ServiceRow> => new Table({
 });
 export const sliceTable = (): Table<SliceRow> => new Table({ name: 'endpoint-slices', key: (row) => row.key, indexes: { service: (row) => [`${row.namespace}/${row.service}`] } });
 export const frontendTable = (): Table<FrontendRow> => new Table({ name: 'frontends', key: (row) => row.key, indexes: { service: (row) => [row.service], address: (row) => [row.address] } });
-export const backendTable = (): Table<BackendRow> => new Table({ name: 'backends', key: (row) => row.key, indexes: { address: (row) => [row.address] } });
+export const backendTable = (): Table<BackendRow> => new Table({ name: 'backends', key: (row) => row.key });

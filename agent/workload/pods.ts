@@ -18,6 +18,15 @@ export interface PodOptions {
   readonly placement?: Placement;
 }
 
+/** The same replica beside itself: the name that its replacement has while both are there, and the other way round. */
+export function otherReplica(pod: PodRow): PodRow {
+  const { namespace, name, owner } = pod;
+  const index = name.slice(name.lastIndexOf('-') + 1);
+  const [first, second] = ['', '/'].map((mark) => `${owner!.name}-${stableSuffix(`${namespace}/${owner!.name}${mark}`)}-${index}`) as [string, string];
+  const other = name === first ? second : first;
+  return { ...pod, name: other, key: `${namespace}/${other}` };
+}
+
 export interface DerivedPods { readonly pods: PodRow[]; readonly problems: ProblemRow[] }
 
 /** Whose problems these are; the key of each begins with it. */

@@ -24,6 +24,8 @@ export interface WorkloadOptions {
   readonly workloads: Table<WorkloadRow>;
   /** Path of the resolv.conf of a namespace, which exists from then on; undefined: workloads see the machine's. */
   readonly resolvFile: (namespace: string) => string | undefined;
+  /** Resolves when nobody is sent to a pod that is to end; at once unless it is given. */
+  readonly drained?: (row: WorkloadRow) => Promise<void>;
   /** Absolute; a cgroup v2 folder of this instance. */
   readonly cgroupFolder: string;
   /** IPv4 first, where probes reach it; empty as long as it has no endpoint. */
@@ -201,7 +203,12 @@ export class WorkloadReconciler {
     run.stopping = true;
     run.unfollow();
     this.#publish(run);
-    this.#later(run.stop().then(() => this.#finish(run, false)), `end ${run.key}`);
+    this.#later(this.#drain(run).then(async () => run.stop()).then(() => this.#finish(run, false)), `end ${run.key}`);
+  }
+
+  /** Nobody is sent to it any more before it is told to end; not when all end. */
+  async #drain(run: Run): Promise<void> {
+    if (!this.#ending && run.alive) await this.#options.drained?.(run.row());
   }
 
   async #finish(run: Run, keepRow: boolean): Promise<void> {
