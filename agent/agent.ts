@@ -268,6 +268,6 @@ async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions,
     lost: (count) => { observer.lost('PERF_EVENT_RING_BUFFER', count); },
     upkeep: () => { names.upkeep((nowNs) => observer.oldestNs(nowNs)); },
   }));
-  undo.push(await serveFlows({ observer, audits, instance, cluster, tables, datapath, resets, progress, log }, hubble));
+  undo.push(await serveFlows({ observer, audits, instance, cluster, tables, datapath, progress, resets, log }, hubble));
   return { observer, audits };
 }

@@ -30,7 +30,7 @@ export function register(program: Command): void {
     .action(async (dir: string, words: Omit<AgentWords, 'dir' | 'hubble'> & HubbleWords) => { await runAgent({ ...words, dir, hubble: words }); });
 }
 
-async function runAgent({ instance, dir, member, nodes, tunnel, underlay, ipv4Range, ipv6Range, allowRoot, attach, names: named, hubble, xdp, ...words }: AgentWords): Promise<void> {
+async function runAgent({ instance, dir, member, nodes, tunnel, underlay, ipv4Range, ipv6Range, allowRoot, attach, names: named, xdp, hubble, ...words }: AgentWords): Promise<void> {
   const { startAgent } = await import('../agent/agent.ts');
   const cluster = chosenInstance({ instance });
   const names = nodeNames(nodes);

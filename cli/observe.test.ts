@@ -1,15 +1,19 @@
 // weir observe without an agent: the recorded flag sets of Hubble with their exit codes, filters and flows, and its two text forms.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Command } from 'commander';
 import { messageOf } from '../agent/errors.ts';
+import { fromJson } from '../hubble/json.ts';
 import { Observer, serveHubble } from '../hubble/observer.ts';
+import { getFlowsResponseMessage } from '../hubble/proto.ts';
 import { flowOf, servedOf } from '../hubble/testing.ts';
+import type { GetFlowsResponse } from '../hubble/types.ts';
 import { register } from './observe.ts';
+import { Recording } from './recording.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const flowsFile = join(root, 'hubble/testdata/flows.jsonl');
@@ -44,11 +48,39 @@ describe('recorded flag sets', () => {
   });
 });
 
+describe('the same of a binary recording', () => {
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'observe-'));
+    const recording = new Recording(join(folder, 'flows.bin'), { form: 'binary' });
+    for (const line of testdata('flows.jsonl').trim().split('\n')) recording.add(fromJson<GetFlowsResponse>(getFlowsResponseMessage, JSON.parse(line)));
+    recording.finish();
+  });
+  afterAll(() => { rmSync(folder, { recursive: true }); });
+
+  test.each(recorded)('$name', async ({ args, rc, err, uuids }) => {
+    const outcome = await run([...args, '-o', 'json'], join(folder, 'flows.bin'));
+    expect({ rc: outcome.rc, err: outcome.err }).toEqual({ rc, err });
+    expect(outcome.out.split('\n').filter((line) => line !== '').map((line) => (JSON.parse(line) as { flow: { uuid: string } }).flow.uuid)).toEqual(uuids);
+  });
+
+  test.each(['compact', 'dict', 'json', 'table'])('and -o %s is as of the lines', async (form) => {
+    const args = ['-o', form, '--time-format', 'RFC3339Nano', '--print-policy-names', '--print-node-name'];
+    expect(await run(args, join(folder, 'flows.bin'))).toEqual(await run(args));
+  });
+});
+
 describe('recorded outputs, by the real command in UTC', () => {
   test.each(['compact', 'dict'])('%s', (form) => {
     const out = execFileSync(process.execPath, ['cli/main.ts', 'observe', '--input-file', flowsFile, '-o', form], { cwd: root, encoding: 'utf8', env: { ...process.env, TZ: 'UTC' } });
     expect(out).toBe(testdata(`observe-${form}.txt`));
   });
+});
+
+test.each<{ name: string; args: string[]; code: number }>([
+  { name: 'a flag without its value', args: ['--last'], code: 1 }, { name: 'a form that is none', args: ['-o', 'nope'], code: 1 }, { name: 'help', args: ['--help'], code: 0 },
+])('exit code of $name, by the real command', ({ args, code }) => {
+  for (const verb of [['observe'], ['hubble', 'observe']]) expect(spawnSync(process.execPath, ['cli/main.ts', ...verb, ...args], { cwd: root }).status).toBe(code);
 });
 
 const flags: { name: string; args: string[]; raw: string[] }[] = [
@@ -75,7 +107,7 @@ const flags: { name: string; args: string[]; raw: string[] }[] = [
   { name: 'a service of either end', args: ['--service', 'shop/web'], raw: ['{"source_service":["shop/web"]}', '{"destination_service":["shop/web"]}'] },
   { name: 'identity and label it goes to', args: ['--to-identity', 'host', '--to-label', 'app=web'], raw: ['{"destination_label":["app=web"],"destination_identity":[1]}'] },
   { name: 'a workload of either end', args: ['--workload', 'Deployment/web'], raw: ['{"source_workload":[{"name":"web","kind":"Deployment"}]}', '{"destination_workload":[{"name":"web","kind":"Deployment"}]}'] },
-  { name: 'as Go writes what is on or off', args: ['--ipv4=true', '--encrypted=false'], raw: ['{"ip_version":["IPv4"]}'] },
+  { name: 'as Go writes what is on or off', args: ['--ipv4=true', '--encrypted=false', '--ipv6=1', '--unencrypted=F'], raw: ['{"ip_version":["IPv4","IPv6"]}'] },
   { name: 'the word flows', args: ['--verdict', 'dropped', 'flows'], raw: ['{"verdict":["DROPPED"]}'] },
 ];
 

@@ -36,9 +36,9 @@ export function wholeNumber(text: string): number {
 export function booleanValues(command: Command): Command {
   const parse = command.parseOptions.bind(command);
   command.parseOptions = (args) => parse(args.flatMap((arg) => {
-    const [, flag, value] = /^(--[a-z0-9-]+)=(true|false)$/.exec(arg) ?? [];
+    const [, flag, value] = /^(--[a-z0-9-]+)=(1|t|true|0|f|false)$/i.exec(arg) ?? [];
     const option = command.options.find(({ long }) => long === flag);
-    return option === undefined || !option.isBoolean() ? [arg] : value === 'true' ? [flag!] : [];
+    return option === undefined || !option.isBoolean() ? [arg] : /^[1t]/i.test(value!) ? [flag!] : [];
   }));
   return command;
 }

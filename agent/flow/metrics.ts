@@ -21,8 +21,8 @@ export interface Measured {
   readonly audits: Audits;
   readonly datapath: Datapath;
   readonly tables: Tables;
-  readonly resets: Resets;
   readonly progress: Progress;
+  readonly resets: Resets;
 }
 
 const one = (value: number | bigint): Sample[] => [{ value: Number(value) }];
@@ -35,7 +35,7 @@ function countBy<Row>(rows: readonly Row[], key: (row: Row) => string): Record<s
 }
 
 /** The result collects; `stop` ends what it measures meanwhile. */
-export function agentMetrics({ observer, events, exporter, audits, datapath, tables, resets, progress }: Measured): { readonly collect: () => Collected[]; readonly stop: () => Promise<void> } {
+export function agentMetrics({ observer, events, exporter, audits, datapath, tables, progress, resets }: Measured): { readonly collect: () => Collected[]; readonly stop: () => Promise<void> } {
   const delay = monitorEventLoopDelay({ resolution: 10 });
   delay.enable();
   const counted = new RowCounts(['nat', 'fragments'].map((name) => datapath.object.maps.get(name)!), () => { progress.failed('conntrack'); });

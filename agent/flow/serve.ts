@@ -30,8 +30,8 @@ export interface Parts {
   readonly tables: Tables;
   readonly audits: Audits;
   readonly datapath: Datapath;
-  readonly resets: Resets;
   readonly progress: Progress;
+  readonly resets: Resets;
   readonly log: (line: string) => void;
 }
 
@@ -48,7 +48,7 @@ export async function serveFlows(parts: Parts, options: HubbleOptions): Promise<
   }
 }
 
-async function start({ observer, audits, instance, cluster, tables, datapath, resets, progress, log }: Parts, { listen, exportFile, metrics }: HubbleOptions, undo: (() => void | Promise<void>)[]): Promise<void> {
+async function start({ observer, audits, instance, cluster, tables, datapath, progress, resets, log }: Parts, { listen, exportFile, metrics }: HubbleOptions, undo: (() => void | Promise<void>)[]): Promise<void> {
   const events = new AgentEvents(observer.nodeName);
   const peers = new Peers();
   undo.push(reportChanges(tables, events));
@@ -66,7 +66,7 @@ async function start({ observer, audits, instance, cluster, tables, datapath, re
   if (metrics === undefined) return;
   const registry = new Registry();
   undo.push(countFlows(observer, metrics.wanted ?? defaultMetrics, registry));
-  const own = agentMetrics({ observer, events, exporter, audits, datapath, tables, resets, progress });
+  const own = agentMetrics({ observer, events, exporter, audits, datapath, tables, progress, resets });
   registry.collect(own.collect);
   undo.push(own.stop, (await serveMetrics(registry, metrics.address)).close);
 }
