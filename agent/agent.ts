@@ -22,6 +22,7 @@ import { Audits } from './flow/audits.ts';
 import { Names } from './flow/lookups.ts';
 import { followRules, RuleCounts } from './flow/rule-counts.ts';
 import { serveFlows } from './flow/serve.ts';
+import { ServiceNames } from './flow/service-names.ts';
 import { readFlows } from './flow/source.ts';
 import { IdentityAllocator, isLocalIdentity } from './identity/allocator.ts';
 import { cidrLabels } from './identity/labels.ts';
@@ -29,7 +30,7 @@ import { SharedNumbers } from './identity/shared.ts';
 import { identityTable } from './identity/tables.ts';
 import type { Instance } from './instance.ts';
 import { ipcacheTable } from './ipcache/tables.ts';
-import type { AttachMode } from './kernel/attach.ts';
+import type { AttachMode, XdpMode } from './kernel/attach.ts';
 import { Netlink } from './kernel/netlink.ts';
 import { startNames } from './names/start.ts';
 import type { Ranges } from './node/addresses.ts';
@@ -40,7 +41,7 @@ import { ensureGateway, removeGateway } from './node/gateway.ts';
 import { takeLock } from './node/lock.ts';
 import { ensureOverlay, mtuBetween } from './node/overlay.ts';
 import { publishNode } from './node/publisher.ts';
-import { reconcileNetdevs } from './node/reconciler.ts';
+import { reconcileNetdevs, type XdpDevices } from './node/reconciler.ts';
 import { reflectNode } from './node/reflector.ts';
 import { reconcileRoutes } from './node/routes.ts';
 import { netdevTable, nodeAddressTable, nodeTable, remoteEndpointTable, type NetdevRow } from './node/tables.ts';
@@ -49,6 +50,7 @@ import type { Resets } from './service/resets.ts';
 import { serviceRangesIn, startResets, startServices, type Services } from './service/start.ts';
 import type { ServiceRanges } from './service/ranges.ts';
 import { backendTable, frontendTable, serviceTable, sliceTable } from './service/tables.ts';
+import { policyServices } from './policy/services.ts';
 import { PolicySet } from './policy/reflector.ts';
 import { policyTable } from './policy/tables.ts';
 import { WorkloadReconciler } from './workload/reconciler.ts';
@@ -68,6 +70,8 @@ export interface AgentOptions {
   readonly allowRoot: boolean;
   /** As the kernel can, unless it is given. */
   readonly attachMode?: AttachMode;
+  /** How the node's devices may run XDP, the better first; absent: they do not. */
+  readonly xdp?: readonly XdpMode[];
   readonly hubble?: HubbleOptions;
   /** Rows of the conntrack table; MAX_CONNECTIONS unless it is given. */
   readonly connections?: number;
@@ -100,6 +104,7 @@ export interface Agent {
   readonly resets: Resets;
   readonly enforcement: Enforcement;
   readonly attachMode: AttachMode;
+  readonly xdpDevices: XdpDevices;
   readonly sweeper: Sweeper;
   readonly startedAt: Date;
   /** Ends the workloads and removes everything that the agent made on this machine. */
@@ -161,16 +166,19 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   undo.push(reflectNode(netlink, tables['node-addresses'], tables.netdevs));
   const sweeper = sweepConnections(datapath, tables.endpoints, log);
   undo.push(sweeper.stop);
-  undo.push(reconcileNetdevs(tables.netdevs, datapath, hooks, log));
+  const xdpDevices = new Map<string, XdpMode>();
+  undo.push(reconcileNetdevs({ netdevs: tables.netdevs, datapath, hooks, log, xdp: options.xdp ?? [], xdpDevices }));
   const underlayMtu = mtuOf(tables.netdevs.rows());
   ensureOverlay(netlink, instance, cluster, underlayMtu, datapath, hooks);
   if (cluster !== undefined) joinCluster(cluster, options, netlink, tables, allocator, undo);
 
   const resets = startResets(tables, datapath, log);
   undo.push(() => resets.stop());
-  const policies = new PolicySet(tables.manifests, tables.policies, tables.problems);
+  const policies = new PolicySet(tables.manifests, tables.policies, tables.problems, undefined, policyServices(tables.services, tables['endpoint-slices']));
   const ruleCounts = new RuleCounts(datapath, policy.numbers, (key) => tables.policies.get(key) !== undefined);
-  const { observer, audits } = await openHubble(options, tables, datapath, policy, policies, resets, undo);
+  const serviceNames = new ServiceNames(tables.frontends, tables.backends);
+  undo.push(() => { serviceNames.close(); });
+  const { observer, audits } = await openHubble(options, tables, datapath, policy, policies, { resets, services: serviceNames }, undo);
   undo.push(followRules(ruleCounts, tables.policies, log));
   const names = options.names === false ? undefined
     : startNames({ instance, ranges, serviceRanges: Object.values(serviceRangesIn(options).clusterIps), ...(cluster === undefined ? {} : { node: cluster.node }), log }, tables);
@@ -191,6 +199,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   undo.push(() => { endpoints.stop(); });
   const services = startServices(options, tables, datapath, resets);
   undo.push(services.stop);
+  serviceNames.follow(services.usersOf);
   const enforcement = new Enforcement({
     policies, endpoints: tables.endpoints, identities: tables.identities, allocator, nodeAddresses: tables['node-addresses'], ipcache: tables.ipcache,
     nodes: tables.nodes, remoteEndpoints: tables['remote-endpoints'],
@@ -208,7 +217,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     workloads.close();
   });
 
-  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, services, resets, enforcement, attachMode, sweeper, startedAt: new Date(), stop };
+  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, services, resets, enforcement, attachMode, xdpDevices, sweeper, startedAt: new Date(), stop };
   undo.push(await serveApi(instance.apiSocket, verbsOf(agent)));
   undo.push(reflectPods(tables.manifests, tables.pods, tables.problems,
     { allowRoot: options.allowRoot, ...(cluster === undefined ? {} : { placement: cluster }) }, services.standing));
@@ -237,9 +246,9 @@ function joinCluster(member: Membership, { ranges, log }: AgentOptions, netlink:
   undo.push(publishNode(member, ranges, netdevs, endpoints, workloads));
 }
 
-async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, resets: Resets, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits'>> {
+async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, { resets, services }: { readonly resets: Resets; readonly services: ServiceNames }, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits'>> {
   const nodeName = cluster?.node ?? hostname();
-  const names = new Names(tables.endpoints, tables['remote-endpoints'], tables.identities, policy.numbers, nodeName);
+  const names = new Names(tables.endpoints, tables['remote-endpoints'], tables.identities, policy.numbers, nodeName, services);
   undo.push(() => { names.close(); });
   const observer = new Observer({ nodeName, version, lookups: names.lookups });
   const audits = new Audits(names.lookups, (key) => policies.auditedSince(key));

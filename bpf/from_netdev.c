@@ -4,6 +4,7 @@
  * TC_ACT_UNSPEC leaves it to the programs after this one, such as another agent's. */
 #include "lib/deliver.h"
 #include "lib/network.h"
+#include "lib/service_reset.h"
 #include "lib/nat_error.h"
 
 /* Masquerading never took this port (or echo id). SCTP keeps any; a first fragment may have the name of one before, and errors quote another. */
@@ -69,7 +70,10 @@ static __noinline int from_outside(struct __sk_buff *skb, struct work *w, __u32 
 			fragment_forget(w);
 		return TC_ACT_UNSPEC;
 	}
-	return ours < 0 ? drop_unjudged(w, DIRECTION_INGRESS, -ours) : for_workload(w, ifindex);
+	if (ours > 0)
+		return for_workload(w, ifindex);
+	drop_unjudged(w, DIRECTION_INGRESS, -ours);
+	return refuse(skb, w, 0);
 }
 
 /* From a client, which another node has sent here as it is (DSR). */

@@ -2,6 +2,7 @@
 /* tc ingress on the host side of a workload's veth: everything that a workload sends. */
 #include "lib/deliver.h"
 #include "lib/network.h"
+#include "lib/service_reset.h"
 
 struct arp { __be16 hardware, protocol; __u8 hardware_length, protocol_length; __be16 operation; __u8 sha[6]; __be32 spa; __u8 tha[6]; __be32 tpa; } __attribute__((packed));
 
@@ -81,7 +82,7 @@ int from_workload(struct __sk_buff *skb)
 
 	w->observation.service = SERVICE_ASK;
 	if (judge_packet(skb, w))
-		return TC_ACT_SHOT;
+		return refuse(skb, w, ifindex);
 	if (w->to.ifindex)
 		return hand_to_workload(skb, w, w->to.ifindex);
 	if (w->to.remote)

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { mappedBytes, textOf } from '../agent/ipcache/address.ts';
 import { sweepOnce } from '../agent/datapath/sweeper.ts';
-import { ct_service, drop_reason, flow_event, frontend_scope } from './types.gen.ts';
+import { counter, ct_service, drop_reason, flow_event, frontend_scope } from './types.gen.ts';
 import { Bench, here, type Outcome } from './testing/bench.ts';
 import { cut, join } from './testing/fragments.ts';
 import { checksumsHold, fieldsOf, frame, protocol, type Frame } from './testing/packet.ts';
@@ -21,8 +21,7 @@ type Family = (typeof families)[number];
 const kinds = [
   { kind: 'TCP', number: protocol.tcp, port: 8080, open: (base: Frame, from: number, to: number) => base.tcp(from, to, 'S'), talk: (base: Frame, from: number, to: number) => base.tcp(from, to, 'A', 'hello') },
   { kind: 'UDP', number: protocol.udp, port: 8080, open: (base: Frame, from: number, to: number) => base.udp(from, to, 'hello'), talk: (base: Frame, from: number, to: number) => base.udp(from, to, 'hello') },
-  // Its checksum covers the ports: they have to stay.
-  { kind: 'SCTP', number: protocol.sctp, port: 80, open: (base: Frame, from: number, to: number) => base.sctp(from, to), talk: (base: Frame, from: number, to: number) => base.sctp(from, to) },
+  { kind: 'SCTP', number: protocol.sctp, port: 8080, open: (base: Frame, from: number, to: number) => base.sctp(from, to, 'hello'), talk: (base: Frame, from: number, to: number) => base.sctp(from, to, 'hello to you too') },
 ] as const;
 type Kind = (typeof kinds)[number];
 const table = families.flatMap((f) => kinds.map((k) => ({ name: `${f.family} ${k.kind}`, f, k })));
@@ -86,7 +85,7 @@ describe('a workload asks a ClusterIP', () => {
   });
 
   test.each(table)('$name: a connection keeps its backend among many', ({ f, k }) => {
-    services.put(at(f, k, { backends: Array.from({ length: 8 }, (_, index) => ({ address: (index % 2 ? b : c)[f.key], port: k.port + (k.kind === 'SCTP' ? 0 : index) })) }));
+    services.put(at(f, k, { backends: Array.from({ length: 8 }, (_, index) => ({ address: (index % 2 ? b : c)[f.key], port: k.port + index })) }));
     const first = seen(send(a, k.open(from(a, f, f.vip), port, 80).bytes()));
     const later = Array.from({ length: 16 }, () => seen(send(a, k.talk(from(a, f, f.vip), port, 80).bytes())));
     expect(later).toEqual(later.map(() => first));
@@ -116,17 +115,16 @@ describe('a workload asks a ClusterIP', () => {
   });
 });
 
-interface Refused { readonly name: string; readonly service: (f: Family, k: Kind) => TestService; readonly reason: keyof typeof drop_reason; readonly only?: Kind['kind']; readonly policies?: { egress?: number } }
+interface Refused { readonly name: string; readonly service: (f: Family, k: Kind) => TestService; readonly reason: keyof typeof drop_reason; readonly policies?: { egress?: number } }
 const refused: readonly Refused[] = [
   { name: 'no backends', service: (f, k) => at(f, k, { backends: [] }), reason: 'DROP_NO_SERVICE' },
   { name: 'a backend of the other family', service: (f, k) => at(f, k, { backends: [{ address: b[f.other], port: k.port }] }), reason: 'DROP_NO_SERVICE' },
   { name: 'a source range that the client is not in', service: (f, k) => at(f, k, { sourceRanges: ['192.0.2.0/24', '2001:db8:77::/48'] }), reason: 'DROP_NOT_IN_SRC_RANGE' },
-  { name: 'SCTP to another port', service: (f, k) => at(f, k, { backends: [{ address: b[f.key], port: 8080 }] }), reason: 'DROP_UNSUPPORTED_PROTOCOL_FOR_NAT', only: 'SCTP' },
   { name: 'a policy that denies the backend', service: (f, k) => at(f, k), reason: 'DROP_POLICY_DENIED', policies: { egress: closed } },
 ];
 
 describe('refused', () => {
-  test.each(table.flatMap((row) => refused.filter(({ only }) => only === undefined || only === row.k.kind).map((one) => ({ ...row, ...one, title: `${row.name}: ${one.name}` }))))('$title', ({ f, k, service, reason, policies }) => {
+  test.each(table.flatMap((row) => refused.map((one) => ({ ...row, ...one, title: `${row.name}: ${one.name}` }))))('$title', ({ f, k, service, reason, policies }) => {
     services.put(service(f, k));
     expect(fate(send(a, k.open(from(a, f, f.vip), port, 80).bytes(), policies))).toEqual(['drop', drop_reason[reason]]);
     expect(translationsOf(f)).toBe(0);
@@ -151,12 +149,20 @@ describe('a backend that goes', () => {
     expect(fieldsOf(send(a, from(a, f, f.vip).udp(port, 80).bytes()).packet).destination).toBe(c[f.key]);
   });
 
-  test.each(families)('$family TCP: the connection cannot go on, a new one can', (f) => {
+  test.each(families)('$family TCP: the connection is reset, a new one finds another', (f) => {
     const [first] = services.put(at(f, kinds[0]));
     send(a, from(a, f, f.vip).tcp(port, 80, 'S').bytes());
     services.put(at(f, kinds[0], { backends: [{ address: c[f.key], port: 8080 }] }));
     services.lose(first!);
-    expect(fate(send(a, from(a, f, f.vip).tcp(port, 80, 'A').bytes()))).toEqual(['drop', drop_reason.DROP_NO_SERVICE]);
+    const resets = bench.datapath.counter(counter.COUNTER_SERVICE_RESETS);
+    const late = from(a, f, f.vip).tcp(port, 80, 'PA', 'what is said has to go').bytes();
+    new DataView(late.buffer).setUint32((f.key === 'ipv4' ? 34 : 54) + 8, 0xcafe);
+    const reset = send(a, late);
+    expect([reset.verdict, reset.records.at(-1)?.reason, seen(reset), checksumsHold(reset.packet)]).toEqual(['redirect', drop_reason.DROP_NO_SERVICE, [f.vip, 80, a[f.key], port], true]);
+    const tcp = new DataView(reset.packet.slice(f.key === 'ipv4' ? 34 : 54).buffer);
+    expect([tcp.byteLength, tcp.getUint32(4), tcp.getUint8(13), fieldsOf(reset.packet).dmac]).toEqual([20, 0xcafe, 4, '020000000001']);
+    expect(bench.datapath.counter(counter.COUNTER_SERVICE_RESETS) - resets).toBe(1n);
+    expect(fate(send(a, from(a, f, f.vip).tcp(port, 80, 'RA').bytes()))).toEqual(['drop', drop_reason.DROP_NO_SERVICE]);
     expect(fieldsOf(send(a, from(a, f, f.vip).tcp(port + 5000, 80, 'S').bytes()).packet).destination).toBe(c[f.key]);
   });
 });
@@ -206,6 +212,26 @@ describe('pieces', () => {
     expect([fieldsOf(whole).destination, fieldsOf(whole).dport, checksumsHold(whole)]).toEqual([b[f.key], 8080, true]);
     const back = join(cut(from(b, f, a[f.key]).udp(8080, port, data).bytes(), [24, 48], port).map((piece) => send(b, piece).packet));
     expect([fieldsOf(back).source, fieldsOf(back).sport, checksumsHold(back)]).toEqual([f.vip, 80, true]);
+  });
+});
+
+describe('SCTP', () => {
+  test.each(families)('$family: a checksum that is still to come stays zero', (f) => {
+    services.put(at(f, kinds[2]));
+    const { verdict, packet } = send(a, from(a, f, f.vip).sctp(port, 80).bytes());
+    expect([verdict, fieldsOf(packet).dport, Buffer.from(packet).readUInt32LE((f.key === 'ipv4' ? 34 : 54) + 8)]).toEqual(['redirect', 8080, 0]);
+  });
+
+  test.each(families.flatMap((f) => [0, 1, 2, 3, 100, 1_399].map((length) => ({ f, length, name: `${f.family}, ${length} bytes` }))))('$name: the checksum holds at every length', ({ f, length }) => {
+    services.put(at(f, kinds[2]));
+    const { packet } = send(a, from(a, f, f.vip).sctp(port, 80, 'z'.repeat(length)).bytes());
+    expect([fieldsOf(packet).dport, checksumsHold(packet), Buffer.from(packet).readUInt32LE((f.key === 'ipv4' ? 34 : 54) + 8) === 0]).toEqual([8080, true, false]);
+  });
+
+  test.each(families)('$family: pieces whose port would change are refused', (f) => {
+    services.put(at(f, kinds[2]));
+    const [first] = cut(from(a, f, f.vip).sctp(port, 80, 'z'.repeat(64)).bytes(), [24], port).map((piece) => send(a, piece));
+    expect(fate(first!)).toEqual(['drop', drop_reason.DROP_UNSUPPORTED_PROTOCOL_FOR_NAT]);
   });
 });
 

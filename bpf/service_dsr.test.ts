@@ -19,7 +19,7 @@ type Family = (typeof families)[number];
 const kinds = [
   { kind: 'TCP', number: protocol.tcp, port: 8080, open: (base: Frame, from: number, to: number) => base.tcp(from, to, 'S'), talk: (base: Frame, from: number, to: number) => base.tcp(from, to, 'A', 'hello') },
   { kind: 'UDP', number: protocol.udp, port: 8080, open: (base: Frame, from: number, to: number) => base.udp(from, to, 'hello'), talk: (base: Frame, from: number, to: number) => base.udp(from, to, 'hello') },
-  { kind: 'SCTP', number: protocol.sctp, port: 30_080, open: (base: Frame, from: number, to: number) => base.sctp(from, to), talk: (base: Frame, from: number, to: number) => base.sctp(from, to) },
+  { kind: 'SCTP', number: protocol.sctp, port: 8080, open: (base: Frame, from: number, to: number) => base.sctp(from, to, 'hello'), talk: (base: Frame, from: number, to: number) => base.sctp(from, to, 'hello to you too') },
 ] as const;
 type Kind = (typeof kinds)[number];
 const table = families.flatMap((f) => kinds.map((k) => ({ name: `${f.family} ${k.kind}`, f, k })));

@@ -20,7 +20,7 @@ type Family = (typeof families)[number];
 const kinds = [
   { kind: 'TCP', number: protocol.tcp, port: 8080, open: (base: Frame, from: number, to: number) => base.tcp(from, to, 'S'), talk: (base: Frame, from: number, to: number) => base.tcp(from, to, 'A', 'hello') },
   { kind: 'UDP', number: protocol.udp, port: 8080, open: (base: Frame, from: number, to: number) => base.udp(from, to, 'hello'), talk: (base: Frame, from: number, to: number) => base.udp(from, to, 'hello') },
-  { kind: 'SCTP', number: protocol.sctp, port: 30_080, open: (base: Frame, from: number, to: number) => base.sctp(from, to), talk: (base: Frame, from: number, to: number) => base.sctp(from, to) },
+  { kind: 'SCTP', number: protocol.sctp, port: 8080, open: (base: Frame, from: number, to: number) => base.sctp(from, to, 'hello'), talk: (base: Frame, from: number, to: number) => base.sctp(from, to, 'hello to you too') },
 ] as const;
 type Kind = (typeof kinds)[number];
 const table = families.flatMap((f) => kinds.map((k) => ({ name: `${f.family} ${k.kind}`, f, k })));
@@ -88,8 +88,8 @@ describe('a client outside asks a NodePort, the backend is here', () => {
   });
 
   test.each(table)('$name: the same at an address that no interface has', ({ f, k }) => {
-    services.put(at(f, k, { address: f.lb, port: 443 + (k.kind === 'SCTP' ? nodePort - 443 : 0) }));
-    const asked = come(ask(f, k, f.lb, k.kind === 'SCTP' ? nodePort : 443));
+    services.put(at(f, k, { address: f.lb, port: 443 }));
+    const asked = come(ask(f, k, f.lb, 443));
     expect([asked.verdict, seen(asked)]).toEqual(['redirect', [f.client, port, a[f.key], k.port]]);
   });
 
@@ -108,6 +108,16 @@ describe('a client outside asks a NodePort, the backend is here', () => {
     const about = leave(k.talk(frame().mac(a.mac).ip(a[f.key], f.client), k.port, port).bytes()).packet.subarray(14);
     const error = come(frame().mac(router).ip(f.client, node[f.key]).icmp(f.unreachable, { code: 3, about }).bytes());
     expect([error.verdict, fieldsOf(error.packet).destination, quoteOf(f, error.packet), checksumsHold(error.packet)]).toEqual(['redirect', a[f.key], [a[f.key], k.port, f.client, port], true]);
+  });
+});
+
+describe('a backend that goes', () => {
+  test.each(families)('$family TCP: its client is told by a reset, out of the same device', (f) => {
+    const [number] = services.put(at(f, kinds[0]));
+    come(ask(f, kinds[0]));
+    services.lose(number!);
+    const reset = come(frame().mac(router).ip(f.client, node[f.key]).tcp(port, nodePort, 'PA', 'hello').bytes());
+    expect([...fate(reset), seen(reset), checksumsHold(reset.packet), fieldsOf(reset.packet).dmac]).toEqual(['redirect', drop_reason.DROP_NO_SERVICE, [node[f.key], nodePort, f.client, port], true, '020000000099']);
   });
 });
 

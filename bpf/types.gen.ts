@@ -346,7 +346,8 @@ export const counter = {
   COUNTER_CT_REFUSED: 2,
   COUNTER_RULES_UNCOUNTED: 3,
   COUNTER_SOCK_PEERS_FULL: 4,
-  COUNTERS: 5,
+  COUNTER_SERVICE_RESETS: 5,
+  COUNTERS: 6,
 } as const;
 
 export const limit = {

@@ -8,5 +8,6 @@
 #include "socket_bind.c"
 #include "sweep.c"
 #include "to_workload.c"
+#include "xdp.c"
 
 char weir_license[] SEC("license") = "Dual BSD/GPL";

@@ -1,5 +1,6 @@
 // Options that several verbs share.
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import type { XdpMode } from '../agent/kernel/attach.ts';
 import { defaultInstance, instanceOf, type Instance } from '../agent/instance.ts';
 import { outputs, type Output } from './print.ts';
 
@@ -17,6 +18,11 @@ export const chosenInstance = (options: { readonly instance: string }): Instance
 export const rangeFlags = (command: Command): Command => command
   .option('--service-ipv4-range <prefix>', 'ClusterIPs of Services').option('--service-ipv6-range <prefix>', 'ClusterIPs of Services')
   .option('--pool-ipv4-range <prefix>', 'addresses of Services of type LoadBalancer').option('--pool-ipv6-range <prefix>', 'addresses of Services of type LoadBalancer');
+
+/** How the node's devices run XDP. Not unless it is asked for: a driver that runs programs may lose offloads by it, and generic XDP costs every packet. */
+export type XdpWord = 'off' | 'auto' | 'generic';
+export const xdpOption = (): Option => new Option('--xdp <mode>', 'on the node\'s devices, for clients of services: auto is native on hardware whose driver can, else generic').choices(['off', 'auto', 'generic']).default('off');
+export const xdpModes = { off: [], auto: ['native', 'generic'], generic: ['generic'] } as const satisfies Record<XdpWord, readonly XdpMode[]>;
 
 /** A verb that lists or shows something of a running agent. */
 export const listing = (command: Command): Command => command.addOption(instanceOption()).addOption(outputOption());

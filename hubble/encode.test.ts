@@ -8,7 +8,7 @@ import { Deframer } from './grpc/frame.ts';
 import { encode, flowMessage, getFlowsResponseMessage } from './proto.ts';
 import { Ring } from './ring.ts';
 import { CallSink } from './sink.ts';
-import { flowOf, ip4, lookups as names, recordOf, slotsOf } from './testing.ts';
+import { flowOf, ip4, lookups as names, recordOf, slotsOf, services } from './testing.ts';
 import type { Lookups } from './flow.ts';
 
 const plain = (bytes: Uint8Array): object => getFlowsResponseMessage.toObject(getFlowsResponseMessage.decode(bytes), { defaults: true, arrays: true, longs: String });
@@ -50,6 +50,7 @@ const cases: { name: string; record: Partial<FlowRecord>; lookups?: Partial<Look
   { name: 'long labels: more than 16 KiB', record: {}, lookups: { identityLabels: () => Array.from({ length: 300 }, (_, index) => `k8s:label-${index}=${'x'.repeat(60)}`) } },
   { name: 'a chunk is not enough', record: {}, lookups: { identityLabels: () => Array.from({ length: 900 }, (_, index) => `k8s:label-${index}=${'x'.repeat(200)}`) } },
   { name: 'names that are no ASCII', record: {}, lookups: { nodeName: 'knoten-ä', endpoint: () => ({ id: 7, identity: 9, namespace: 'ü', podName: '☃', labels: [], workloads: [], clusterName: '' }) } },
+  { name: 'empty labels, many workloads, a long name', record: {}, lookups: { endpoint: () => ({ id: 0, identity: 1_001, namespace: '', podName: 'p'.repeat(300), labels: ['', 'k8s:a='], workloads: [{ name: '', kind: '' }, { name: 'w'.repeat(127), kind: 'ä'.repeat(70) }], clusterName: 'c' }) } },
   { name: 'no name at all', record: {}, lookups: { nodeName: '', endpoint: () => undefined, identityLabels: () => [] } },
 ];
 
@@ -80,12 +81,19 @@ function randomRecord(random: Random, timeNs: bigint): Partial<FlowRecord> {
   };
 }
 
+test('the time of every moment around a second', () => {
+  const moments = [0n, 1n, 1_763_740_800n, 4_294_967_295n, 9_000_000_000n].flatMap((second) => [-300n, -129n, -1n, 0n, 1n, 128n, 2_147_483_648n].map((ns) => second * 1_000_000_000n + ns)).filter((ns) => ns >= 0n);
+  const entries = entriesOf(moments.map((ns) => ({ time_ns: ns })), { ...names, toUnixNs: (ns) => ns });
+  const numbers = moments.map((_, index) => index);
+  expect(sent(entries, numbers)).toEqual(numbers.map((number) => expected(entries, number)));
+});
+
 describe('random records', () => {
-  const count = 6_000;
+  const count = 3_000;
   /** Names and policies change in the middle, and half of the records are from before. */
-  const changedNs = 2_000_000;
+  const changedNs = 1_000_000;
   const lookups: Lookups = {
-    ...names, changedNs: () => changedNs,
+    ...names, services, changedNs: () => changedNs,
     endpoint: (address, timeNs) => { const found = names.endpoint(address, timeNs); return found && timeNs < changedNs ? { ...found, podName: 'old' } : found; },
     policies: (judged, side, timeNs) => (judged.policy === 2 ? [] : names.policies(judged, side, timeNs).map((policy) => ({ ...policy, revision: timeNs < changedNs ? 1 : 2, labels: [`bits-${judged.bits}`] }))),
     policyLog: ({ word, policy }) => [`log ${word}`, `of ${policy}`],

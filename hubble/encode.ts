@@ -3,11 +3,13 @@
 import type protobuf from 'protobufjs';
 import { ipText } from './address.ts';
 import type { FlowRecord } from '../bpf/types.gen.ts';
-import { endpointOf, eventFields, flagBits, policyFields, protocolNumber, summaryOf, verdictOf, type Lookups } from './flow.ts';
+import { encodeEndpoint } from './encode-endpoint.ts';
+import { eventFields, flagBits, namedEndpoint, policyFields, protocolNumber, summaryOf, verdictOf, type Lookups } from './flow.ts';
 import { Parts } from './parts.ts';
 import { encode, flowMessage, getFlowsResponseMessage } from './proto.ts';
 import { decodeRecord, field, judgementField, timeAt } from './record.ts';
 import type { Ring } from './ring.ts';
+import { serviceOf } from './services.ts';
 import { flowType, type Flow } from './types.ts';
 import { uuidParts } from './uuid.ts';
 import { fieldOf, messageOf, put, putVarint, tagOf, varintBytes } from './wire.ts';
@@ -27,8 +29,12 @@ const hexTable = (digit: number): Uint8Array => Uint8Array.from({ length: 256 },
 const [highHex, lowHex] = [hexTable(0), hexTable(1)];
 const flagsParts = Array.from({ length: 256 }, (_, bits) =>
   fieldOf(tcpMessage, 'flags', messageOf('flow.TCPFlags'), Object.fromEntries(flagBits.filter((_name, index) => bits & (1 << index)).map((name) => [name, true]))));
+const nothing = new Uint8Array(0);
 const colon = 0x3a;
-const billion = 1_000_000_000n;
+const billion = 1_000_000_000;
+/** Little-endian, as everything that BPF runs on here. */
+const nanoseconds = new BigUint64Array(1);
+const halves = new Uint32Array(nanoseconds.buffer);
 /** Tags, by the files of proto/; these are one byte each. */
 const oneByte = (message: protobuf.Type, name: string): number => {
   const tag = tagOf(message, name);
@@ -38,6 +44,7 @@ const oneByte = (message: protobuf.Type, name: string): number => {
 const [timeTag, ethernetTag, ipTag, layer4Tag] = ['time', 'ethernet', 'IP', 'l4'].map((name) => oneByte(flowMessage, name)) as [number, number, number, number];
 const flowTag = oneByte(getFlowsResponseMessage, 'flow');
 const ethernetTags = ['source', 'destination'].map((name) => oneByte(messageOf('flow.Ethernet'), name));
+const addressTags = { source: oneByte(ipMessage, 'source'), destination: oneByte(ipMessage, 'destination') };
 const ipVersionTag = oneByte(ipMessage, 'ipVersion');
 const timestampTags = { seconds: oneByte(timestampMessage, 'seconds'), nanos: oneByte(timestampMessage, 'nanos') };
 const portTags = { first: oneByte(tcpMessage, 'source_port'), second: oneByte(tcpMessage, 'destination_port') };
@@ -52,6 +59,8 @@ export class RecordEncoder {
   readonly #lookups: Lookups;
   readonly #sources: Parts<End>;
   readonly #destinations: Parts<End>;
+  /** Ends that have no name: by identity. */
+  readonly #strangers: { readonly source: Parts<Uint8Array>; readonly destination: Parts<Uint8Array> };
   readonly #policies: Parts<Uint8Array>;
   readonly #events: Parts<Uint8Array>;
   readonly #icmpEvents: Parts<Uint8Array>;
@@ -63,13 +72,17 @@ export class RecordEncoder {
   #destination!: End;
   #policy!: Uint8Array;
   #event!: Uint8Array;
+  #services: Uint8Array = nothing;
 
   constructor(ring: Ring, lookups: Lookups) {
     this.#ring = ring;
     this.#lookups = lookups;
     const words = (address: number): number[] => [address, address + 4, address + 8, address + 12];
-    this.#sources = new Parts([...words(field.saddr), field.sourceIdentity], (at) => this.#makeEnd(at, 'source', field.saddr, field.sourceIdentity));
-    this.#destinations = new Parts([...words(field.daddr), field.destinationIdentity], (at) => this.#makeEnd(at, 'destination', field.daddr, field.destinationIdentity));
+    this.#sources = new Parts([...words(field.saddr), field.sourceIdentity], (at, known) => this.#makeEnd(at, known, 'source', field.saddr, field.sourceIdentity));
+    this.#destinations = new Parts([...words(field.daddr), field.destinationIdentity], (at, known) => this.#makeEnd(at, known, 'destination', field.daddr, field.destinationIdentity));
+    const strangers = (side: 'source' | 'destination', identity: number): Parts<Uint8Array> =>
+      new Parts([identity], (at) => encodeEndpoint(side, namedEndpoint(undefined, ring.words[(at + identity) >>> 2]!, timeAt(ring.words, at), lookups)));
+    this.#strangers = { source: strangers('source', field.sourceIdentity), destination: strangers('destination', field.destinationIdentity) };
     this.#policies = new Parts([...judgementWords(field.egress), ...judgementWords(field.ingress)], (at) => {
       const record = decodeRecord(ring.view, at);
       return encode(flowMessage, policyFields(record, Number(record.time_ns), lookups));
@@ -92,8 +105,9 @@ export class RecordEncoder {
     this.#policy = this.#policies.of(words, at, changedNs, known);
     const protocol = bytes[at + field.protocol];
     this.#event = (protocol === protocolNumber.ICMPv4 || protocol === protocolNumber.ICMPv6 ? this.#icmpEvents : this.#events).of(words, at, 0, true);
+    this.#services = this.#servicesOf(at);
     return handBytes + this.#source.ip.length + this.#source.endpoint.length + this.#destination.ip.length + this.#destination.endpoint.length
-      + this.#policy.length + this.#event.length + this.#tail.length;
+      + this.#policy.length + this.#event.length + this.#services.length + this.#tail.length;
   }
 
   /** The record that was prepared, as a message from `start` on; the result is where it ends. `number`: of its entry. */
@@ -112,6 +126,7 @@ export class RecordEncoder {
     next = putHex(target, next, uuidParts.first + number);
     next = put(target, next, this.#event);
     next = put(target, next, this.#policy);
+    next = put(target, next, this.#services);
     const length = next - flowAt;
     const shift = varintBytes(length) - lengthBytes;
     if (shift !== 0) target.copyWithin(flowAt + shift, flowAt, next);
@@ -126,20 +141,33 @@ export class RecordEncoder {
     return next;
   }
 
+  #servicesOf(at: number): Uint8Array {
+    const { bytes } = this.#ring;
+    const [source, destination] = [serviceOf(bytes, at, 'source', this.#lookups), serviceOf(bytes, at, 'destination', this.#lookups)];
+    if (source === undefined && destination === undefined) return nothing;
+    return encode(flowMessage, { ...(source && { source_service: source }), ...(destination && { destination_service: destination }) });
+  }
+
   #writeTime(target: Uint8Array, at: number, monotonicNs: bigint): number {
-    const ns = this.#lookups.toUnixNs(monotonicNs);
-    const seconds = ns / billion;
+    nanoseconds[0] = this.#lookups.toUnixNs(monotonicNs);
+    const low = halves[0]!;
+    // A double is some nanoseconds off: the rest is taken from the low halves, which are exact, and says when the second is another.
+    let seconds = Math.floor((halves[1]! * 2 ** 32 + low) / billion);
+    let nanos = (low - Math.imul(seconds, billion)) | 0;
+    if (nanos < 0) { seconds -= 1; nanos += billion; }
+    if (nanos >= billion) { seconds += 1; nanos -= billion; }
     target[at] = timeTag;
     target[at + 2] = timestampTags.seconds;
-    let next = putVarint(target, at + 3, Number(seconds));
+    let next = putVarint(target, at + 3, seconds);
     target[next] = timestampTags.nanos;
-    next = putVarint(target, next + 1, Number(ns - seconds * billion));
+    next = putVarint(target, next + 1, nanos);
     target[at + 1] = next - at - 2;
     return next;
   }
 
   #writeIp(target: Uint8Array, at: number): number {
-    const [source, destination] = [this.#source, this.#destination];
+    const source = this.#source;
+    const destination = this.#destination;
     target[at] = ipTag;
     target[at + 1] = source.ip.length + destination.ip.length + 2; // two addresses are less than 128 bytes
     const next = put(target, put(target, at + 2, source.ip), destination.ip);
@@ -148,11 +176,15 @@ export class RecordEncoder {
     return next + 2;
   }
 
-  #makeEnd(at: number, side: 'source' | 'destination', address: number, identity: number): End {
+  #makeEnd(at: number, known: boolean, side: 'source' | 'destination', address: number, identity: number): End {
     const { bytes, words } = this.#ring;
+    const lookups = this.#lookups;
     const { text, version } = ipText(bytes.subarray(at + address, at + address + 16));
-    const names = endpointOf(text, words[(at + identity) >>> 2]!, timeAt(words, at), this.#lookups);
-    return { ip: encode(ipMessage, { [side]: text }), isIpv6: version === 6, endpoint: encode(flowMessage, { [side]: names }) };
+    const timeNs = timeAt(words, at);
+    const names = lookups.endpoint(text, timeNs);
+    const endpoint = names === undefined ? this.#strangers[side].of(words, at, lookups.changedNs(), known)
+      : encodeEndpoint(side, namedEndpoint(names, words[(at + identity) >>> 2]!, timeNs, lookups));
+    return { ip: Buffer.from(String.fromCharCode(addressTags[side], text.length) + text, 'latin1'), isIpv6: version === 6, endpoint };
   }
 }
 

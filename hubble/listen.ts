@@ -15,9 +15,12 @@ export interface Listen {
 
 export interface Listening { readonly port: number; readonly close: () => void }
 
+/** Clients that come at the same moment; the kernel takes no more than net.core.somaxconn. */
+const backlog = 4_096;
+
 const bind = async (listener: Server, where: ListenOptions): Promise<void> => new Promise((resolve, reject) => {
   listener.once('error', reject);
-  listener.listen(where, () => { listener.off('error', reject); resolve(); });
+  listener.listen({ ...where, backlog }, () => { listener.off('error', reject); resolve(); });
 });
 
 /** The folder of the socket must exist. The result removes the socket. */

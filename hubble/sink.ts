@@ -40,7 +40,9 @@ export class CallSink implements Sink {
     }
     const encoded = this.#encoded;
     const place = encoded.place(number);
-    const [chunk, start, end] = [encoded.chunk(place), encoded.start(place), encoded.end(place)];
+    const chunk = encoded.chunk(place);
+    const start = encoded.start(place);
+    const end = encoded.end(place);
     if (chunk !== this.#chunk || start !== this.#end) {
       this.#cut();
       this.#chunk = chunk;

@@ -3,7 +3,7 @@
 import { mkdirSync, readdirSync, unlinkSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Instance } from '../instance.ts';
-import { attach, attachCgroup, detach, type AttachMode, type Hook } from '../kernel/attach.ts';
+import { attach, attachCgroup, attachXdp, detach, type AttachMode, type Hook, type XdpMode } from '../kernel/attach.ts';
 import { attachType } from '../kernel/bpf.ts';
 import type { LoadedObject } from '../kernel/object.ts';
 import type { Netlink } from '../kernel/netlink.ts';
@@ -56,6 +56,14 @@ export class Hooks {
   attachOverlay(to: Interface): void { this.#attach(to, overlayHooks); }
   detachWorkload(from: Interface): void { this.#detach(from, workloadHooks); }
   detachNetdev(from: Interface): void { this.#detach(from, netdevHooks); }
+
+  /** On a device of the node, by the first of `modes` that it takes; none: what was there comes off. Not held: it does nothing that from_netdev would not. */
+  setXdp(on: Interface, modes: readonly XdpMode[]): XdpMode | undefined {
+    const { hook: _, ...attachment } = { ...this.#attachment(on, 'ingress', 'xdp_netdev'), programFd: this.#programs.get('xdp_netdev')! };
+    if (modes.length > 0) return attachXdp(attachment, modes);
+    if (existsSync(attachment.pinPath)) unlinkSync(attachment.pinPath);
+    return undefined;
+  }
 
   /** `cgroup`: path of the root of the v2 tree. */
   attachSockets(cgroup: string): void {

@@ -44,6 +44,30 @@ function attachTcx(a: Attachment): void {
   attachLink(a.programFd, a.ifindex, a.hook === 'ingress' ? attachType.tcxIngress : attachType.tcxEgress, a.pinPath, `${a.program} on ${a.interfaceName}`);
 }
 
+/** `native`: the driver runs the program; `generic`: the kernel does, after it has made an skb. */
+export type XdpMode = 'native' | 'generic';
+/** XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE (linux/if_link.h). */
+const xdpFlags = { native: 1 << 2, generic: 1 << 1 } as const;
+
+/** By the first mode that the device takes; one that is attached goes first, as links keep theirs. Throws where it takes none. */
+export function attachXdp(a: Omit<Attachment, 'hook'>, modes: readonly XdpMode[]): XdpMode {
+  if (existsSync(a.pinPath)) unlinkSync(a.pinPath);
+  for (const [index, mode] of modes.entries()) {
+    try {
+      const link = linkCreate(a.programFd, a.ifindex, attachType.xdp, `${a.program} on ${a.interfaceName} (${mode})`, xdpFlags[mode]);
+      try {
+        pin(link, a.pinPath);
+      } finally {
+        closeSync(link);
+      }
+      return mode;
+    } catch (error) {
+      if (!(error instanceof KernelError) || index === modes.length - 1) throw error;
+    }
+  }
+  throw new Error('no mode');
+}
+
 export interface CgroupAttachment {
   /** Path of the cgroup: its sockets and those of all below. */
   readonly cgroup: string;

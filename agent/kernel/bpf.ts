@@ -11,7 +11,7 @@ const command = {
 
 export const attachType = {
   bind4: 8, connect4: 10, connect6: 11, postBind4: 12, postBind6: 13, sendmsg4: 14, sendmsg6: 15, recvmsg4: 19, recvmsg6: 20,
-  getpeername4: 29, getpeername6: 30, sockRelease: 34, tcxIngress: 46, tcxEgress: 47,
+  getpeername4: 29, getpeername6: 30, sockRelease: 34, xdp: 37, tcxIngress: 46, tcxEgress: 47,
 } as const;
 export const mapType = { hash: 1, array: 2, arrayOfMaps: 12 } as const;
 
@@ -153,8 +153,8 @@ export function openPin(path: string): number {
 }
 
 /** Attaches a program to an interface (TCX, kernel 6.6) or to a cgroup, by its fd; the attachment lives as long as the link's fd or pin. */
-export function linkCreate(programFd: number, target: number, type: number, object: string): number {
-  return bpf(command.linkCreate, attributes([[0, 4, programFd], [4, 4, target], [8, 4, type]]), object, 'BPF_LINK_CREATE');
+export function linkCreate(programFd: number, target: number, type: number, object: string, flags = 0): number {
+  return bpf(command.linkCreate, attributes([[0, 4, programFd], [4, 4, target], [8, 4, type], [12, 4, flags]]), object, 'BPF_LINK_CREATE');
 }
 
 /** Replaces the program behind a link at one instant. */
@@ -177,6 +177,31 @@ export interface TestRun { readonly result: number; readonly packet: Uint8Array;
 /** Offset of `ifindex` in struct __sk_buff. */
 const skbIfindex = 40;
 const skbLength = 192;
+
+/** What an XDP program does with a frame that comes in on `lo`. */
+export function testRunXdp(programFd: number, frame: Uint8Array, repeat = 1): TestRun {
+  const packet = new Uint8Array(frame.length + 256);
+  const run = attributes([[0, 4, programFd], [8, 4, frame.length], [12, 4, packet.length], [16, 8, frame], [24, 8, packet], [32, 4, repeat]], 80);
+  bpf(command.progTestRun, run, 'test run', 'BPF_PROG_TEST_RUN');
+  const view = new DataView(run.buffer);
+  return { result: view.getInt32(4, true), packet: packet.subarray(0, view.getUint32(12, true)), durationNs: view.getUint32(36, true) };
+}
+
+/** BPF_F_TEST_XDP_LIVE_FRAMES. */
+const liveFrames = 2;
+const liveBatch = 64;
+
+/** As if `count` such frames came in on `ifindex`: what the program sends on, or passes, goes its way. Kernel 5.18; returns when all are on it, or throws EINTR at a signal. */
+export function runXdpLive(programFd: number, frame: Uint8Array, ifindex: number, count: number): void {
+  const context = new Uint8Array(24);
+  const view = new DataView(context.buffer);
+  view.setUint32(4, frame.length, true); // data_end
+  view.setUint32(12, ifindex, true); // ingress_ifindex
+  const run = attributes([
+    [0, 4, programFd], [8, 4, frame.length], [16, 8, frame], [32, 4, count], [40, 4, context.length], [48, 8, context], [64, 4, liveFrames], [72, 4, liveBatch],
+  ], 80);
+  bpf(command.progTestRun, run, 'live frames', 'BPF_PROG_TEST_RUN');
+}
 
 /** Runs a tc program on one frame, as if it came in (or went out) on `ifindex`; `repeat` for timing. */
 export function testRun(programFd: number, frame: Uint8Array, ifindex: number, repeat = 1): TestRun {

@@ -39,7 +39,8 @@ export function dnsPod(namesFolder: string, node: string | undefined): PodRow {
     containers: [{
       name: 'dns', command: [`${folder}/bin/node`, ...flags, `${folder}/server/main.ts`, `${folder}/zone`], workingDir: '/',
       env: { MALLOC_ARENA_MAX: '1', UV_THREADPOOL_SIZE: '1', WEIR_NAMES_VERSION: versionOf(codec) },
-      probes: { readiness: { action: { kind: 'tcp', port: 53 }, initialDelayMs: 0, periodMs: 10_000, timeoutMs: 1_000, successThreshold: 1, failureThreshold: 3 } },
+      // Ready once it listens; what it is asked later would only be noise among the flows.
+      probes: { startup: { action: { kind: 'tcp', port: 53 }, initialDelayMs: 0, periodMs: 200, timeoutMs: 1_000, successThreshold: 1, failureThreshold: 150 } },
     }],
     binds: [{ source: namesFolder, target: `${folder}/zone` }, { source: serverFolder, target: `${folder}/server` }, ...codec, { source: dirname(process.execPath), target: `${folder}/bin` }],
   };

@@ -4,7 +4,7 @@ import { Table } from '../store/table.ts';
 import type { Ranges } from './addresses.ts';
 
 export interface NodeAddressRow { readonly address: string; readonly interfaceName: string }
-export interface NetdevRow { readonly ifindex: number; readonly name: string; readonly mtu: number; readonly ipv4: string | undefined; readonly ipv6: string | undefined }
+export interface NetdevRow { readonly ifindex: number; readonly name: string; readonly mtu: number; readonly ipv4: string | undefined; readonly ipv6: string | undefined; readonly virtual?: true }
 
 export type Tunnel = 'vxlan' | 'disabled';
 

@@ -162,7 +162,8 @@ export class ServiceFollower {
     this.#timer = undefined; // its own changes are read at once
   }
 
-  #usersOf(backend: string): readonly string[] {
+  /** Services that have this backend. */
+  usersOf(backend: string): readonly string[] {
     const users = this.#users.get(backend) ?? [];
     return typeof users === 'string' ? [users] : users;
   }
@@ -171,19 +172,19 @@ export class ServiceFollower {
     const wanted = new Set(next.map(({ key }) => key));
     for (const { key } of old) {
       if (wanted.has(key)) continue;
-      const rest = this.#usersOf(key).filter((one) => one !== service);
+      const rest = this.usersOf(key).filter((one) => one !== service);
       if (rest.length > 0) this.#users.set(key, rest);
       else this.#users.delete(key);
     }
     for (const { key } of next) {
-      const users = this.#usersOf(key);
+      const users = this.usersOf(key);
       if (!users.includes(service)) this.#users.set(key, users.length === 0 ? service : [...users, service]);
     }
   }
 
   /** Active when any service sends new connections to it. */
   #backend(key: string): BackendRow | undefined {
-    const rows = this.#usersOf(key).map((service) => this.#derived.get(service)!.backends.find((row) => row.key === key)!);
+    const rows = this.usersOf(key).map((service) => this.#derived.get(service)!.backends.find((row) => row.key === key)!);
     return rows.find(({ state }) => state === 'active') ?? rows[0];
   }
 }

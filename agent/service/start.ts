@@ -8,6 +8,7 @@ import { ofNode, ownNetns } from '../datapath/clients.ts';
 import type { Datapath } from '../datapath/maps.ts';
 import { Allocations } from './allocations.ts';
 import { ServiceFollower } from './follow.ts';
+import { HealthChecks } from './health.ts';
 import { localPod } from './pods.ts';
 import { serviceMaps, type ServiceMaps } from './maps.ts';
 import { defaultServiceRanges, type ServiceRanges } from './ranges.ts';
@@ -20,6 +21,8 @@ import type { WorkloadRow } from '../workload/tables.ts';
 export interface Services {
   readonly maps: ServiceMaps;
   readonly reconciler: ServiceReconciler;
+  /** Services that have this backend, by its key. */
+  readonly usersOf: (backend: string) => readonly string[];
   /** What the tables say now is in the kernel on return. */
   readonly flush: () => void;
   /** Resolves when a pod that ends gets no new connections, here or on other nodes, and had time to answer those under way. */
@@ -61,13 +64,15 @@ export const startResets = ({ endpoints, workloads }: Tables, datapath: Datapath
 export function startServices(options: AgentOptions, tables: Tables, datapath: Datapath, resets: Resets): Services {
   const { services, 'endpoint-slices': slices, frontends, backends, endpoints, workloads, manifests, problems, 'remote-endpoints': remoteEndpoints, 'node-addresses': nodeAddresses } = tables;
   const { instance, cluster, log } = options;
+  const node = cluster?.node ?? hostname();
   const maps = serviceMaps(datapath.object);
   const reconciler = new ServiceReconciler({ maps, frontends, backends, maglevSize: limit.MAGLEV_SIZE, log, gone: (list) => { resets.gone(list); } });
   const reflector = new ServiceReflector({ manifests, problems, services, slices }, new Allocations(join(cluster?.folder ?? instance.stateDir, fileName), serviceRangesIn(options)));
   const follower = new ServiceFollower({ services, slices, frontends, backends, endpoints, workloads, remoteEndpoints, nodeAddresses },
-    { node: cluster?.node ?? hostname(), maglev: false, dsr: false }, () => { reconciler.apply(); });
+    { node, maglev: false, dsr: false }, () => { reconciler.apply(); });
+  const health = new HealthChecks(services, slices, node, log);
   return {
-    maps, reconciler, flush: () => { follower.flush(); },
+    maps, reconciler, usersOf: (backend) => follower.usersOf(backend), flush: () => { follower.flush(); },
     drained: async (row) => {
       if (!follower.isBackend(row.key)) return;
       follower.flush();
@@ -75,6 +80,7 @@ export function startServices(options: AgentOptions, tables: Tables, datapath: D
     },
     standing: standingOf(tables),
     stop: async () => {
+      health.stop();
       follower.stop();
       reflector.stop();
       await reconciler.stop();

@@ -48,7 +48,7 @@ function dial({ address }: ProbeTarget, port: number, timeoutMs: number): Promis
     };
     const timer = setTimeout(() => { end({ ok: false, why: `port ${port}: no connection within ${timeoutMs} ms` }); }, timeoutMs);
     socket.once('connect', () => { end({ ok: true }); });
-    socket.on('error', (error) => { end({ ok: false, why: messageOf(error) }); });
+    socket.on('error', ({ message }) => { end({ ok: false, why: message }); });
   });
 }
 
@@ -66,7 +66,7 @@ function get({ address }: ProbeTarget, { port, path, tls, headers }: Extract<Pro
     };
     const timer = setTimeout(() => { end({ ok: false, why: `GET ${path}: no answer within ${timeoutMs} ms` }); }, timeoutMs);
     request.once('response', ({ statusCode = 0 }) => { end(statusCode >= 200 && statusCode < 400 ? { ok: true } : { ok: false, why: `GET ${path}: HTTP ${statusCode}` }); });
-    request.on('error', (error) => { end({ ok: false, why: `GET ${path}: ${messageOf(error)}` }); });
+    request.on('error', ({ message }) => { end({ ok: false, why: `GET ${path}: ${message}` }); });
     request.end();
   });
 }

@@ -112,7 +112,9 @@ describe('a container', () => {
     await sleep(500);
     expect(fixture.workloads.get('test/live')!.containers[0]!.restarts).toBe(0);
     answers.set('/live', 500);
-    expect((await fixture.phase('test/live', 'CrashLoopBackOff')).containers[0]).toMatchObject({ state: 'waiting', exitCode: 137 });
+    const ended = await fixture.phase('test/live', 'CrashLoopBackOff');
+    expect(ended.unready).toBe('main: liveness probe: GET /live: HTTP 500');
+    expect(ended.containers[0]).toMatchObject({ state: 'waiting', exitCode: 137 });
     expect((await fixture.phase('test/never', 'Failed')).containers[0]).toMatchObject({ state: 'terminated', exitCode: 143 });
     answers.set('/live', 200);
     const after = await fixture.until('test/live', 'running again', (one) => one?.ready === true);

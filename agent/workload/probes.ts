@@ -51,6 +51,8 @@ export class PodProbes {
   readonly #options: ProbeOptions;
   #pod: PodRow;
   readonly #watched = new Map<string, Watched>();
+  /** Why a container was ended, until it runs again. */
+  readonly #ended = new Map<string, string>();
   #kept: Readonly<Record<string, Kept>>;
   #closed = false;
 
@@ -71,6 +73,7 @@ export class PodProbes {
       if (probes === undefined || this.#closed || (state === 'running' && old?.pid === pid)) continue;
       this.#forget(name);
       if (state !== 'running' || pid === 0) continue;
+      this.#ended.delete(name);
       const kept = this.#kept[name];
       const known = kept?.pid === pid;
       const watched: Watched = { pid, sinceMs: performance.now(), state: new ProbeState(probes, known ? kept : undefined), timers: new Map(), why: undefined, ending: false };
@@ -87,6 +90,12 @@ export class PodProbes {
       if (watched?.state.standing.ready !== true) return `${name}: ${watched?.why ?? 'not probed yet'}`;
     }
     return undefined;
+  }
+
+  /** Of a container that does not run: the probe that ended it. */
+  ended(): string | undefined {
+    const [first] = this.#ended;
+    return first === undefined ? undefined : `${first[0]}: ${first[1]}`;
   }
 
   close(): void {
@@ -109,8 +118,8 @@ export class PodProbes {
     if (probe === undefined || !watched.state.due(kind)) return;
     const begunMs = performance.now();
     const address = this.#options.address();
-    const answer = address === undefined ? { ok: false, why: 'it has no address yet' }
-      : await this.#options.asker.ask({ folder: this.#options.folder, container: name, address }, probe);
+    const answer = address === undefined && probe.action.kind !== 'exec' ? { ok: false, why: 'it has no address yet' }
+      : await this.#options.asker.ask({ folder: this.#options.folder, container: name, address: address ?? '' }, probe);
     if (this.#watched.get(name) !== watched || watched.ending) return;
     this.#take(name, watched, kind, probe, answer);
     if (!watched.ending && watched.state.due(kind)) this.#later(name, watched, kind, Math.max(0, probe.periodMs - (performance.now() - begunMs)));
@@ -139,6 +148,7 @@ export class PodProbes {
   #end(name: string, watched: Watched, probe: ProbeSpec, why: string): void {
     const init = processOf(watched.pid);
     watched.ending = true;
+    this.#ended.set(name, why);
     this.#options.log(`${this.#pod.key}: container ${name} is ended: ${why}`);
     if (init === undefined) return;
     signalProcess(init, 'SIGTERM');

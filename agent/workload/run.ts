@@ -138,7 +138,7 @@ export class Run {
     const now = phase ?? (this.stopping ? 'Terminating' : status?.phase ?? 'Pending');
     const containers = status?.containers ?? pod.containers.map(({ name }) => ({ name, state: 'waiting' as const, pid: 0, restarts: 0 }));
     const runs = now === 'Running' && containers.every(({ state }) => state === 'running');
-    const unready = runs ? this.#probes?.missing(containers) : undefined;
+    const unready = runs ? this.#probes?.missing(containers) : this.#probes?.ended();
     return {
       key: pod.key, namespace: pod.namespace, name: pod.name, uid: this.uid, pod, shimPid: status?.shimPid ?? 0, phase: now, containers,
       ready: runs && unready === undefined, ...(unready === undefined ? {} : { unready }), startedAtMs: this.startedAtMs, ...(message === undefined ? {} : { message }),

@@ -76,7 +76,7 @@ export interface WorkloadRow {
   readonly containers: readonly ContainerState[];
   /** All its containers run, and their probes say so. */
   readonly ready: boolean;
-  /** What the probes of a running one miss: `web: readiness probe: GET /: HTTP 503`. */
+  /** What its probes miss, or which of them ended it: `web: readiness probe: GET /: HTTP 503`. */
   readonly unready?: string;
   readonly startedAtMs: number;
   readonly message?: string;

@@ -6,6 +6,7 @@
 #include "conntrack.h"
 #include "fragment.h"
 #include "nat_error.h"
+#include "sctp.h"
 #include "service.h"
 
 #define SERVICE_TRIES 4
@@ -111,6 +112,17 @@ static __always_inline int is_on_other_node(const struct addr *addr)
 	return at && at->flags & IPCACHE_REMOTE;
 }
 
+/* The client's connection is over. */
+static __always_inline void vanish(struct work *w, const struct translation *known)
+{
+	struct ct_entry *entry;
+
+	w->observation.service |= SERVICE_VANISHED;
+	entry = connection_to(w, &known->addr, known->port);
+	if (entry)
+		entry->state = CT_CLOSING;
+}
+
 /* Fills w->translation. 1: there is a backend; 0: no such service; else minus the reason. */
 static __noinline int find_backend(struct work *w, __u32 scope)
 {
@@ -125,6 +137,11 @@ static __noinline int find_backend(struct work *w, __u32 scope)
 		w->translation = *known;
 		return 1;
 	}
+	/* Another backend would not know what a TCP connection is about. */
+	if (known && p->protocol == IPPROTO_TCP && !is_opening(p)) {
+		vanish(w, known);
+		return -DROP_NO_SERVICE;
+	}
 	w->frontend_key.addr = p->daddr;
 	w->frontend_key.port = p->dport;
 	w->frontend_key.protocol = p->protocol;
@@ -134,9 +151,6 @@ static __noinline int find_backend(struct work *w, __u32 scope)
 		return known ? -DROP_NO_SERVICE : 0;
 	if (frontend->flags & FRONTEND_SOURCE_RANGES && !is_from_source_range(w, frontend->service))
 		return -DROP_NOT_IN_SRC_RANGE;
-	/* Another backend would not know what a TCP connection is about. */
-	if (known && p->protocol == IPPROTO_TCP && !is_opening(p))
-		return -DROP_NO_SERVICE;
 	reason = choose(w, frontend);
 	if (reason)
 		return -(int)reason;
@@ -146,11 +160,18 @@ static __noinline int find_backend(struct work *w, __u32 scope)
 	return 1;
 }
 
+static __always_inline int rewrite_service_port(struct __sk_buff *skb, const struct packet *p, int source, __be16 from, __be16 to)
+{
+	if (p->protocol != IPPROTO_SCTP || from == to)
+		return rewrite_port(skb, p, source, from, to);
+	return rewrite_sctp_port(skb, source, to);
+}
+
 static __noinline int rewrite_destination(struct __sk_buff *skb, struct work *w, const struct addr *addr, __be16 port)
 {
 	struct packet *p = &w->packet;
 
-	if (rewrite_address(skb, p, 0, &p->daddr, addr) || rewrite_port(skb, p, 0, p->dport, port))
+	if (rewrite_address(skb, p, 0, &p->daddr, addr) || rewrite_service_port(skb, p, 0, p->dport, port))
 		return -1;
 	p->daddr = *addr;
 	p->dport = port;
@@ -161,7 +182,7 @@ static __noinline int rewrite_source(struct __sk_buff *skb, struct work *w, cons
 {
 	struct packet *p = &w->packet;
 
-	if (rewrite_address(skb, p, 1, &p->saddr, addr) || rewrite_port(skb, p, 1, p->sport, port))
+	if (rewrite_address(skb, p, 1, &p->saddr, addr) || rewrite_service_port(skb, p, 1, p->sport, port))
 		return -1;
 	p->saddr = *addr;
 	p->sport = port;
@@ -183,7 +204,7 @@ __noinline int to_backend(struct __sk_buff *skb, __u32 scope)
 	found = find_backend(w, scope);
 	if (found <= 0)
 		return found;
-	if (p->protocol == IPPROTO_SCTP && p->dport != w->translation.port)
+	if (p->protocol == IPPROTO_SCTP && p->fragment && p->dport != w->translation.port)
 		return -DROP_UNSUPPORTED_PROTOCOL_FOR_NAT;
 	if (p->fragment == FRAGMENT_FIRST && !w->observation.ifindex)
 		fragment_remember(w);	/* under its name on the wire; at a workload's veth it is already */

@@ -102,3 +102,28 @@ struct source_range_key {
 	__u32 service;
 	struct addr addr;
 };
+
+/* What services have to do with a connection. */
+enum ct_service {
+	CT_TRANSLATED = 1,	/* its opener sent to `frontend`, and is answered from there */
+	CT_HAIRPIN = 2,		/* a workload and itself: under the frontend's address as the opener */
+	CT_FROM_NODE = 4,	/* another node opened it through a tunnel, for a client of its own: answered there */
+	CT_ONE_WAY = 8,		/* the backend's node answers (DSR): no reply is seen here */
+};
+
+/* A connection to a service, as its client sees it. Its row lives as long as that of conntrack, which has the way back. */
+struct translation_key {
+	struct addr client;
+	struct addr frontend;
+	__be16 client_port;
+	__be16 frontend_port;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+struct translation {
+	struct addr addr;	/* of the backend */
+	__be16 port;
+	__u8 pad[2];
+	__u32 backend;		/* number */
+};

@@ -118,7 +118,8 @@ enum counter {
 	COUNTER_CT_REFUSED = 2,		/* new connections beyond an endpoint's quota, or with the table full */
 	COUNTER_RULES_UNCOUNTED = 3,	/* judgements that rule_counts had no room for */
 	COUNTER_SOCK_PEERS_FULL = 4,	/* sockets that sock_peers had no room for: their packets are translated instead */
-	COUNTERS = 5,
+	COUNTER_SERVICE_RESETS = 5,	/* of TCP connections whose backend is gone */
+	COUNTERS = 6,
 };
 
 /* Key: reason << 2 | direction, of enum drop_reason and enum direction. */
@@ -303,14 +304,6 @@ enum ct_flag {
 	CT_SERVICE = 64,	/* one bit: ct_entry.service says more */
 };
 
-/* What services have to do with a connection. */
-enum ct_service {
-	CT_TRANSLATED = 1,	/* its opener sent to `frontend`, and is answered from there */
-	CT_HAIRPIN = 2,		/* a workload and itself: under the frontend's address as the opener */
-	CT_FROM_NODE = 4,	/* another node opened it through a tunnel, for a client of its own: answered there */
-	CT_ONE_WAY = 8,		/* the backend's node answers (DSR): no reply is seen here */
-};
-
 /* Times of connections: units of 2^20 ns of CLOCK_MONOTONIC, so that two of them and what every packet needs stand in one cache line. */
 enum { TICK_SHIFT = 20 };
 
@@ -362,23 +355,6 @@ struct nat_value {
 	struct addr addr;	/* what the local side becomes */
 	__be16 port;
 	__u8 pad[2];
-};
-
-/* A connection to a service, as its client sees it. Its row lives as long as that of conntrack, which has the way back. */
-struct translation_key {
-	struct addr client;
-	struct addr frontend;
-	__be16 client_port;
-	__be16 frontend_port;
-	__u8 protocol;
-	__u8 pad[3];
-};
-
-struct translation {
-	struct addr addr;	/* of the backend */
-	__be16 port;
-	__u8 pad[2];
-	__u32 backend;		/* number */
 };
 
 /* A place for a datagram in pieces: each workload has its own, so that it pushes out none of another's. */

@@ -35,6 +35,7 @@ enum service_step {
 	SERVICE_ONE_WAY = 64,	/* another node will answer it */
 	SERVICE_HAIRPIN = 128,	/* from and to the same workload */
 	SERVICE_REFUSED = 256,	/* observation.reason says why */
+	SERVICE_VANISHED = 512,	/* that its connection's backend is gone */
 };
 
 /* What a record says beyond the packet itself; `event` 0: nothing to tell. */

@@ -35,11 +35,13 @@ export class Call<Request = unknown, Response extends object = object> {
   /** Whole messages, each in its frame. They are not copied. */
   writeFrames(frames: Uint8Array): boolean {
     if (this.#isOver || this.#stream.destroyed) return true;
+    if (this.#stream.writableLength > mostBytes) {
+      this.#stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+      return true;
+    }
     this.open();
     this.#stream.write(frames);
-    const { writableLength } = this.#stream;
-    if (writableLength > mostBytes) this.#stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
-    return writableLength < enoughBytes;
+    return this.#stream.writableLength < enoughBytes;
   }
 
   whenDrained(go: () => void): void { this.#stream.once('drain', go); }

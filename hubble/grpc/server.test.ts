@@ -130,6 +130,19 @@ describe('requests', () => {
     expect(answer.headers[':status']).toBe(code);
   });
 
+  test('headers that are all there is: no request', async () => {
+    const stream = session.request({ ...plain, ':path': '/test.Test/Echo' }, { endStream: true });
+    const headers = await new Promise<IncomingHttpHeaders>((resolve) => { stream.on('response', resolve); });
+    expect(headers).toMatchObject({ 'grpc-status': '13', 'grpc-message': 'no request' });
+    stream.resume();
+    await new Promise((resolve) => { stream.on('close', resolve); });
+  });
+
+  test('1,000 calls at once over one connection', async () => {
+    const answers = await Promise.all(Array.from({ length: 1_000 }, async () => ask({ ':path': '/test.Test/Later' }, x)));
+    expect(answers.every((answer) => statusOf(answer) === '0')).toBe(true);
+  });
+
   test('bytes that are no HTTP/2 harm nobody', async () => {
     const socket = net.connect(join(folder, 's.sock'));
     socket.on('error', () => undefined);

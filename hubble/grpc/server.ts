@@ -33,6 +33,8 @@ export class GrpcServer {
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #listeners = new Set<Http2Server | Http2SecureServer>();
   #calls = 0;
+  /** Connections that could not be taken: no file descriptors are left. The client sees it, and tries again. */
+  refused = 0;
 
   /** `headers`: what every answer says beside gRPC's own. */
   constructor(headers: OutgoingHttpHeaders = {}) {
@@ -63,6 +65,7 @@ export class GrpcServer {
       session.on('error', () => undefined); // 'close' follows
     });
     server.on('stream', (stream, headers) => { this.#accept(stream, headers); });
+    server.on('error', () => { this.refused += 1; });
     this.#listeners.add(server);
     return server;
   }

@@ -1,6 +1,7 @@
 // Bytes <-> questions and answers (RFC 1035, EDNS by RFC 6891): what no server should answer, what fits into a datagram.
 import packet, { type DecodedPacket, type Question } from 'dns-packet';
 import type { Reply } from './answer.ts';
+import { compress, nameEnd } from './compress.ts';
 
 /** No fragments on any path (DNS flag day 2020). */
 const mostUdpBytes = 1_232;
@@ -55,9 +56,9 @@ export function writeReply({ id, flags, question, edns }: Request, { code, own, 
   const base = (flags & (flag.recursionDesired | flag.checkingDisabled)) | flag.recursionAvailable | (own ? flag.authoritative : 0) | codes[code];
   const unknown = edns !== undefined && edns.version !== 0;
   const option = edns === undefined ? [] : [{ type: 'OPT', name: '.', udpPayloadSize: mostUdpBytes, extendedRcode: unknown ? badVersion : 0, ednsVersion: 0, flags: 0, flag_do: false, options: [] } as never];
-  const encode = (more: number, whole: boolean, extra: boolean): Buffer => packet.encode({
+  const encode = (more: number, whole: boolean, extra: boolean): Buffer => compress(packet.encode({
     type: 'response', id, flags: more, questions: [question], answers: whole ? [...answers] : [], authorities: whole ? [...authorities] : [], additionals: [...(extra ? additionals : []), ...option],
-  });
+  }));
   if (unknown) return encode(base & ~0xf, false, false);
   const most = udp ? Math.min(Math.max(edns?.bytes ?? leastUdpBytes, leastUdpBytes), mostUdpBytes) : 0xffff;
   const full = encode(base, true, true);
@@ -76,14 +77,8 @@ export const readAnswer = (bytes: Buffer): DecodedPacket => packet.decode(bytes)
 /** Whether it answers this question: the id, and the question as it was asked. */
 export function answers(bytes: Buffer, query: Buffer): boolean {
   if (bytes.length < headerBytes || bytes.readUInt16BE(0) !== query.readUInt16BE(0) || (bytes.readUInt16BE(2) & flag.response) === 0) return false;
-  const end = questionEnd(query);
+  const end = nameEnd(query, headerBytes) + 4;
   // Some servers leave the question out of an error.
   if (bytes.readUInt16BE(4) === 0) return (bytes.readUInt16BE(2) & 0xf) !== 0;
   return bytes.length >= end && bytes.toString('latin1', headerBytes, end).toLowerCase() === query.toString('latin1', headerBytes, end).toLowerCase();
-}
-
-function questionEnd(bytes: Buffer): number {
-  let at = headerBytes;
-  while (at < bytes.length && bytes[at] !== 0 && bytes[at]! < 0xc0) at += bytes[at]! + 1;
-  return at + 5;
 }
