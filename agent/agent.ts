@@ -57,6 +57,7 @@ import { WorkloadReconciler } from './workload/reconciler.ts';
 import { reflectPods } from './workload/reflector.ts';
 import { podsByHand } from './workload/status.ts';
 import { podTable, workloadTable, type PodRow } from './workload/tables.ts';
+import { Progress } from './progress.ts';
 import { version } from './version.ts';
 
 export interface AgentOptions {
@@ -147,6 +148,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
 async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void>, owns: () => void): Promise<Agent> {
   const { instance, ranges, cluster, log } = options;
+  const progress = new Progress(log);
   const netlink = new Netlink();
   undo.push(() => { closeSync(netlink.fd); });
   const { datapath, hooks, attachMode, policy, adopted, applied } = await open(options, netlink, owns);
@@ -164,13 +166,13 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const gateway = ensureGateway(netlink, instance, ranges);
   undo.push(() => { removeGateway(netlink, instance, ranges); });
   undo.push(reflectNode(netlink, tables['node-addresses'], tables.netdevs));
-  const sweeper = sweepConnections(datapath, tables.endpoints, log);
+  const sweeper = sweepConnections(datapath, tables.endpoints, progress.log('conntrack'));
   undo.push(sweeper.stop);
   const xdpDevices = new Map<string, XdpMode>();
-  undo.push(reconcileNetdevs({ netdevs: tables.netdevs, datapath, hooks, log, xdp: options.xdp ?? [], xdpDevices }));
+  undo.push(reconcileNetdevs({ netdevs: tables.netdevs, datapath, hooks, log: progress.log('devices'), xdp: options.xdp ?? [], xdpDevices }));
   const underlayMtu = mtuOf(tables.netdevs.rows());
   ensureOverlay(netlink, instance, cluster, underlayMtu, datapath, hooks);
-  if (cluster !== undefined) joinCluster(cluster, options, netlink, tables, allocator, undo);
+  if (cluster !== undefined) joinCluster(cluster, options, netlink, tables, allocator, progress, undo);
 
   const resets = startResets(tables, datapath, log);
   undo.push(() => resets.stop());
@@ -178,8 +180,8 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const ruleCounts = new RuleCounts(datapath, policy.numbers, (key) => tables.policies.get(key) !== undefined);
   const serviceNames = new ServiceNames(tables.frontends, tables.backends);
   undo.push(() => { serviceNames.close(); });
-  const { observer, audits } = await openHubble(options, tables, datapath, policy, policies, { resets, services: serviceNames }, undo);
-  undo.push(followRules(ruleCounts, tables.policies, log));
+  const { observer, audits } = await openHubble(options, tables, datapath, policy, policies, { resets, services: serviceNames, progress }, undo);
+  undo.push(followRules(ruleCounts, tables.policies, progress.log('rules')));
   const names = options.names === false ? undefined
     : startNames({ instance, ranges, serviceRanges: Object.values(serviceRangesIn(options).clusterIps), ...(cluster === undefined ? {} : { node: cluster.node }), log }, tables);
   undo.push(() => { names?.stop(); });
@@ -189,12 +191,15 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
       const row = tables.endpoints.get(key);
       return row === undefined ? [] : [row.ipv4, row.ipv6];
     },
-    drained: async (row) => services.drained(row), log,
+    drained: async (row) => services.drained(row), log: progress.log('workloads'),
   });
   const endpoints = new EndpointReconciler({
     instance, netlink, hooks, clients, gateway, ranges, mtu: cluster === undefined ? underlayMtu : mtuBetween(underlayMtu, cluster),
     workloads: tables.workloads, manifests: tables.manifests, endpoints: tables.endpoints, identities: allocator,
-    release: (key) => { workloads.release(key); }, failed: (key, message) => { workloads.fail(key, message); },
+    release: (key) => { workloads.release(key); }, failed: (key, message) => {
+      progress.failed('endpoints');
+      workloads.fail(key, message);
+    },
   });
   undo.push(() => { endpoints.stop(); });
   const services = startServices(options, tables, datapath, resets);
@@ -209,8 +214,10 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
       await applied();
       sweeper.begin();
     },
-    open: (row) => { endpoints.open(row); }, log,
+    open: (row) => { endpoints.open(row); }, log: progress.log('policy'),
   });
+  progress.waits('policy', () => enforcement.waiting);
+  progress.waits('workloads', () => workloads.working);
   undo.push(() => enforcement.stop());
   undo.push(async () => {
     await workloads.stopAll(stopGraceMs);
@@ -238,15 +245,15 @@ function takeOver({ endpoints, identities }: NonNullable<Opened['adopted']>, { i
 }
 
 /** What the other nodes told stands before anything is judged. */
-function joinCluster(member: Membership, { ranges, log }: AgentOptions, netlink: Netlink, tables: Tables, identities: IdentityAllocator, undo: Undo): void {
+function joinCluster(member: Membership, { ranges, log }: AgentOptions, netlink: Netlink, tables: Tables, identities: IdentityAllocator, progress: Progress, undo: Undo): void {
   const { nodes, netdevs, endpoints, workloads, 'remote-endpoints': remote } = tables;
   const reflector = new ClusterReflector(member, { nodes, endpoints: remote, identities }, log);
   undo.push(() => { reflector.stop(); });
-  undo.push(reconcileRoutes(nodes, netdevs, netlink, log));
+  undo.push(reconcileRoutes(nodes, netdevs, netlink, progress.log('routes')));
   undo.push(publishNode(member, ranges, netdevs, endpoints, workloads));
 }
 
-async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, { resets, services }: { readonly resets: Resets; readonly services: ServiceNames }, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits'>> {
+async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, { resets, services, progress }: { readonly resets: Resets; readonly services: ServiceNames; readonly progress: Progress }, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits'>> {
   const nodeName = cluster?.node ?? hostname();
   const names = new Names(tables.endpoints, tables['remote-endpoints'], tables.identities, policy.numbers, nodeName, services);
   undo.push(() => { names.close(); });
@@ -261,6 +268,6 @@ async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions,
     lost: (count) => { observer.lost('PERF_EVENT_RING_BUFFER', count); },
     upkeep: () => { names.upkeep((nowNs) => observer.oldestNs(nowNs)); },
   }));
-  undo.push(await serveFlows({ observer, audits, instance, cluster, tables, datapath, resets, log }, hubble));
+  undo.push(await serveFlows({ observer, audits, instance, cluster, tables, datapath, resets, progress, log }, hubble));
   return { observer, audits };
 }

@@ -78,7 +78,7 @@ function compare(given: readonly Given[]): 'same' | 'refused' {
 }
 
 /** Of a family with more, so many at random. */
-const maxPairs = 200;
+const maxPairs = 100;
 
 describe.each(Object.keys(families))('--%s', (name) => {
   const family = families[name]!;
@@ -101,10 +101,10 @@ describe.each(Object.keys(families))('--%s', (name) => {
 });
 
 describe('at random', () => {
-  test('1,000 sets of up to five flags of any kind', () => {
+  test('500 sets of up to five flags of any kind', () => {
     const random = randomOf(11);
-    const outcomes = Array.from({ length: 1_000 }, () => compare(Array.from({ length: 1 + random(5) }, () => { const one = all[random(all.length)]!; return random(4) === 0 ? negated(one) : one; })));
-    expect(outcomes.filter((outcome) => outcome === 'same').length).toBeGreaterThan(400);
+    const outcomes = Array.from({ length: 500 }, () => compare(Array.from({ length: 1 + random(5) }, () => { const one = all[random(all.length)]!; return random(4) === 0 ? negated(one) : one; })));
+    expect(outcomes.filter((outcome) => outcome === 'same').length).toBeGreaterThan(200);
   });
 });
 

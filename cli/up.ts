@@ -14,7 +14,7 @@ import { runningAgent } from '../agent/node/lock.ts';
 import type { Tunnel } from '../agent/node/tables.ts';
 import { processOf } from '../agent/workload/process.ts';
 import type { RangeWords } from '../agent/service/ranges.ts';
-import { hubbleFlags, hubbleOf, type HubbleWords } from './hubble-flags.ts';
+import { hubbleFlags, hubbleOf, sharedWords, type HubbleWords } from './hubble-flags.ts';
 import { chosenInstance, instanceFlag, instanceOption, rangeFlags, wholeNumber, xdpModes, xdpOption, type XdpWord } from './options.ts';
 import { printError } from './print.ts';
 import { Screen } from './screen.ts';
@@ -108,7 +108,7 @@ async function up(dir: string, options: UpOptions): Promise<void> {
 
 async function upNodes(dir: string, options: UpOptions, count: number): Promise<void> {
   requireRoot();
-  if (Object.keys(hubbleOf(options)).length > 0) throw new ConfigError('--hubble-* and --metrics-listen are for one node', 'leave out --nodes; ./weir relay puts the nodes of this machine together');
+  const hubble = sharedWords(options);
   const [{ Nodes }, { NodesView }, { nodeInstance }, { checkTrusted }] = await Promise.all(
     [import('./nodes.ts'), import('./nodes-view.ts'), import('../agent/node/cluster.ts'), import('../agent/directory/trust.ts')]);
   checkTrusted(resolve(dir));
@@ -118,7 +118,7 @@ async function upNodes(dir: string, options: UpOptions, count: number): Promise<
   const { ranges } = await allRangesOf(options);
   const { serviceIpv4Range, serviceIpv6Range, poolIpv4Range, poolIpv6Range } = options;
   const nodes = new Nodes(chosenInstance(options), {
-    instance, dir: resolve(dir), nodes: count, tunnel, underlay, xdp, ipv4Range: ranges.ipv4, ipv6Range: ranges.ipv6, names, ...(allowRoot === true ? { allowRoot } : {}), ...(attach === undefined ? {} : { attach }),
+    instance, dir: resolve(dir), nodes: count, tunnel, underlay, xdp, ipv4Range: ranges.ipv4, ipv6Range: ranges.ipv6, hubble, names, ...(allowRoot === true ? { allowRoot } : {}), ...(attach === undefined ? {} : { attach }),
     ...Object.fromEntries(Object.entries({ serviceIpv4Range, serviceIpv6Range, poolIpv4Range, poolIpv6Range }).filter(([, range]) => range !== undefined)),
   }, (line) => { screen.log(line); });
   const view = new NodesView(nodes.names.map((node) => nodeInstance(instance, node)));

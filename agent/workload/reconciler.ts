@@ -234,6 +234,9 @@ export class WorkloadReconciler {
     if (existsSync(folders.folder)) rmSync(folders.folder, { recursive: true });
   }
 
+  /** Ends and clean-ups that are under way. */
+  get working(): number { return this.#work.size; }
+
   /** Work that stopAll waits for; its failure is told, and the folder is met again by the next agent or by `weir down`. */
   #later(work: Promise<void>, what: string): void {
     const told = work.catch((error: unknown) => { this.#options.log(`${what}: ${messageOf(error)}`); }).finally(() => { this.#work.delete(told); });
