@@ -30,8 +30,9 @@ export class NodesCluster extends Cluster {
 
   override async settled(): Promise<void> {
     await this.until('workloads of all nodes run and know each other', () => {
-      const all = nodes.map((node) => this.json<{ phase: string }[]>('--node', node, 'db', 'show', 'workloads'));
-      return all.flat().length === Object.keys(this.#at).length && all.flat().every(({ phase }) => phase === 'Running')
+      const all = nodes.map((node) => this.json<{ key: string; phase: string }[]>('--node', node, 'db', 'show', 'workloads'));
+      const found = new Set(all.flat().map(({ key }) => key));
+      return Object.keys(this.#at).every((key) => found.has(key)) && all.flat().every(({ phase }) => phase === 'Running')
         && nodes.every((node, index) => this.json<{ origin: string; identity: number }[]>('--node', node, 'db', 'show', 'ipcache')
           .filter(({ origin, identity }) => origin === 'remote' && identity >= 256).length === all[1 - index]!.length * 2);
     });

@@ -28,18 +28,24 @@ static __always_inline int is_end(const struct addr *addr, __be16 port, const st
 static __always_inline void forget(__u64 cookie)
 {
 	struct sock_peer_key key = { .cookie = cookie };
+	int slot;
 
-	for (key.slot = 0; key.slot < SOCK_PEER_SLOTS; key.slot++)
+	/* Counted in a register: of numbers on the stack the verifier of 5.10 forgets what they are. */
+	for (slot = 0; slot < SOCK_PEER_SLOTS; slot++) {
+		key.slot = slot;
 		if (!bpf_map_lookup_elem(&sock_peers, &key) || bpf_map_delete_elem(&sock_peers, &key))
 			break;
+	}
 }
 
 /* The slot that holds this frontend, the first free one, or any when all are taken by others; its number goes to the key. */
 static __always_inline struct sock_peer *slot_for(struct sock_peer_key *key, const struct frontend_key *frontend)
 {
 	struct sock_peer *peer;
+	int slot;
 
-	for (key->slot = 0; key->slot < SOCK_PEER_SLOTS; key->slot++) {
+	for (slot = 0; slot < SOCK_PEER_SLOTS; slot++) {
+		key->slot = slot;
 		peer = bpf_map_lookup_elem(&sock_peers, key);
 		if (!peer || is_end(&peer->frontend, peer->frontend_port, &frontend->addr, frontend->port))
 			return peer;
@@ -113,8 +119,10 @@ static __always_inline int frontend_of(__u64 cookie, struct addr *addr, __be16 *
 {
 	struct sock_peer_key key = { .cookie = cookie };
 	struct sock_peer *peer;
+	int slot;
 
-	for (key.slot = 0; key.slot < SOCK_PEER_SLOTS; key.slot++) {
+	for (slot = 0; slot < SOCK_PEER_SLOTS; slot++) {
+		key.slot = slot;
 		peer = bpf_map_lookup_elem(&sock_peers, &key);
 		if (!peer)
 			return 0;
