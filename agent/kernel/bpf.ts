@@ -172,6 +172,26 @@ export function programSize(programFd: number, object: string): ProgramSize {
   return { instructions: view.getUint32(20, true) / 8, machineBytes: view.getUint32(16, true) };
 }
 
+const programInfo = { length: 152, translatedBytes: 20, translated: 32, functionRow: 132, functions: 136, functionCount: 144 } as const;
+
+export interface ProgramCode { /** Of 8 bytes each; a call of a subprogram bears its number (kernel/bpf/verifier.c, jit_subprogs). */ readonly instructions: Uint8Array; /** First instruction of each subprogram. */ readonly starts: readonly number[] }
+
+/** What the verifier made of a loaded program (struct bpf_prog_info). */
+export function programCode(programFd: number, object: string): ProgramCode {
+  const ask = (info: Uint8Array): DataView => {
+    bpf(command.objectInfo, attributes([[0, 4, programFd], [4, 4, info.length], [8, 8, addressOf(info)]]), object, 'BPF_OBJ_GET_INFO_BY_FD');
+    return new DataView(info.buffer);
+  };
+  const sizes = ask(new Uint8Array(programInfo.length));
+  const row = sizes.getUint32(programInfo.functionRow, true);
+  const count = sizes.getUint32(programInfo.functionCount, true);
+  const instructions = new Uint8Array(sizes.getUint32(programInfo.translatedBytes, true));
+  const functions = new Uint8Array(row * count);
+  ask(attributes([[programInfo.translatedBytes, 4, instructions.length], [programInfo.translated, 8, instructions], [programInfo.functionRow, 4, row], [programInfo.functions, 8, functions], [programInfo.functionCount, 4, count]], programInfo.length));
+  const rows = new DataView(functions.buffer);
+  return { instructions, starts: Array.from({ length: count }, (_, index) => rows.getUint32(index * row, true)) };
+}
+
 export interface TestRun { readonly result: number; readonly packet: Uint8Array; readonly durationNs: number }
 
 /** Offset of `ifindex` in struct __sk_buff. */
