@@ -8,6 +8,7 @@ import { protocolName } from '../policy/icmp.ts';
 import { podOf } from '../workload/by-hand.ts';
 import { bpfPolicy } from './bpf-policy.ts';
 import { connectionsOf } from './bpf-ct.ts';
+import { listNat } from './bpf-nat.ts';
 import { explainFlow } from './explain.ts';
 import { auditReport } from './policy-audit.ts';
 import { listPolicies, policyDetails } from './policy-rules.ts';
@@ -33,6 +34,7 @@ export function verbsOf(agent: Agent): Readonly<Record<string, Verb>> {
     'service list': () => listServices(agent),
     'service get': ({ name }) => serviceDetails(agent, name),
     'service explain': ({ address }) => explainAddress(agent, address),
+    'bpf nat': () => listNat(agent, maxRows),
     'bpf lb': () => listFrontends(agent).slice(0, maxRows),
     'bpf policy': () => bpfPolicy(agent),
     'bpf ct': () => datapath.conntrack.entries(maxRows).map(([key, entry]) => {
