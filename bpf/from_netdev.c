@@ -104,6 +104,7 @@ int from_netdev(struct __sk_buff *skb)
 	if (!w)
 		return TC_ACT_UNSPEC;
 	p = &w->packet;
+	w->device = skb->ifindex;
 	/* A tagged frame is for the VLAN device on top of this one. */
 	if (is_tagged(skb, ether_type) || parse(skb, ether_type, p))
 		return TC_ACT_UNSPEC;

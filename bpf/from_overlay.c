@@ -87,6 +87,7 @@ int from_overlay(struct __sk_buff *skb)
 	if (!w)
 		return TC_ACT_SHOT;
 	w->observation.ifindex = skb->ifindex;
+	w->device = 0;
 	reason = is_tagged(skb, ether_type) ? DROP_VLAN_FILTERED : parse(skb, ether_type, &w->packet);
 	if (!reason)
 		reason = verify_sender(skb, w);

@@ -81,6 +81,7 @@ int from_workload(struct __sk_buff *skb)
 		return drop_unjudged(w, DIRECTION_EGRESS, reason);
 
 	w->observation.service = SERVICE_ASK;
+	w->device = 0;
 	if (judge_packet(skb, w))
 		return refuse(skb, w, ifindex);
 	if (w->to.ifindex)

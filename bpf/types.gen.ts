@@ -127,6 +127,7 @@ export interface CtEntry {
   readonly frontend: Addr;
   readonly frontend_port: number;
   readonly service: number;
+  readonly device: number;
 }
 
 export interface Usage {

@@ -381,6 +381,7 @@ static __noinline int conntrack_judge_related(struct work *w)
 		w->frontend_port = entry->frontend_port;
 		if (entry->service & CT_TRANSLATED && !(entry->service & CT_HAIRPIN) && end == entry->origin)
 			o->service |= SERVICE_ERROR;
+		w->device = entry->device;
 		if (entry->service & CT_FROM_NODE && end == entry->origin)
 			w->to.remote = 1;
 	}

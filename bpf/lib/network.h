@@ -9,20 +9,22 @@ static __noinline int hand_to_network(struct __sk_buff *skb, struct work *w)
 	const struct packet *p = &w->packet;
 	struct bpf_fib_lookup fib = {};
 	enum drop_reason reason;
+	__u32 device;
 	long found;
 
 	if (is_tunnel(p))
 		return drop_unjudged(w, DIRECTION_EGRESS, DROP_ENCAPSULATION_PROHIBITED);
 	found = route_of(skb, p, &fib);
-	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+	device = device_for_client(w, found);
+	if (!device && found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return found == BPF_FIB_LKUP_RET_NOT_FWDED ? TC_ACT_OK :
 		       drop_unjudged(w, DIRECTION_EGRESS, DROP_FIB_LOOKUP_FAILED);
 	reason = decrement_ttl(skb, p);
 	if (!reason && !(w->observation.service & (SERVICE_REPLY | SERVICE_ERROR)))
-		reason = masquerade(skb, fib.ifindex);
+		reason = masquerade(skb, device ? device : fib.ifindex);
 	if (reason)
 		return drop_unjudged(w, DIRECTION_EGRESS, reason);
-	return redirect_to_hop(&fib);
+	return device ? (int)bpf_redirect_neigh(device, 0, 0, 0) : redirect_to_hop(&fib);
 }
 
 /* A client's packet to a backend that is not here: under this node's address, by which the answer comes back, or (DSR) the client's own. */

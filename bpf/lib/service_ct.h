@@ -20,6 +20,7 @@ static __always_inline void service_to_entry(const struct work *w, struct ct_ent
 	entry->flags |= CT_SERVICE;
 	entry->frontend = w->frontend;
 	entry->frontend_port = w->frontend_port;
+	entry->device = w->device;
 }
 
 /* The way there, before the connection's own row: whoever finds that finds this. */
@@ -60,8 +61,10 @@ static __noinline void service_of_entry(struct work *w, struct ct_entry *entry)
 	w->frontend_port = entry->frontend_port;
 	if (entry->service & CT_HAIRPIN)
 		o->service |= SERVICE_HAIRPIN;
-	if (o->is_reply && entry->service & CT_TRANSLATED)
+	if (o->is_reply && entry->service & CT_TRANSLATED) {
 		o->service |= SERVICE_REPLY;
+		w->device = entry->device;
+	}
 	if (o->is_reply && entry->service & CT_FROM_NODE)
 		w->to.remote = 1;
 	if (!(entry->service & CT_ONE_WAY))

@@ -330,7 +330,8 @@ struct ct_entry {
 	struct addr frontend;	/* CT_TRANSLATED */
 	__be16 frontend_port;
 	__u8 service;		/* enum ct_service */
-	__u8 pad[5];
+	__u8 pad;
+	__u32 device;		/* CT_TRANSLATED, of a client outside: where it came in */
 };
 
 /* Key: an endpoint's id. The connections that count against its quota: those it opens, and those that come to it from no endpoint here. */

@@ -84,7 +84,8 @@ struct work {
 	struct source_range_key source_range_key;
 	struct addr frontend;	/* of the packet's connection */
 	__be16 frontend_port;
-	__u8 pad_end[6];
+	__u8 pad_end[2];
+	__u32 device;	/* where the client outside came in, or this packet */
 };
 
 MAP(work_rows, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct work, 1, 0);
