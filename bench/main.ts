@@ -8,8 +8,11 @@ import { memory } from './memory.ts';
 import { nodes } from './nodes.ts';
 import { policy } from './policy.ts';
 import { records } from './records.ts';
+import { services } from './services.ts';
+import { servicesControl } from './services-control.ts';
 import { print, type Figure } from './table.ts';
 import { verdict } from './verdict.ts';
+import { xdp } from './xdp.ts';
 
 const benches: Readonly<Record<string, readonly [title: string, run: () => Promise<Figure[]>]>> = {
   local: ['two local workloads under policy, against plain veth and host routing', local],
@@ -18,8 +21,10 @@ const benches: Readonly<Record<string, readonly [title: string, run: () => Promi
   records: ['what reading the flow records costs', records],
   hubble: ['flows to clients, readers and a relay', hubble],
   verdict: ['the programs alone, by bpf_prog_test_run', verdict],
+  xdp: ['a NodePort whose backend is on another node: XDP against tc, live frames', xdp],
   policy: ['the policy compiler, on one core', policy],
   change: ['a policy file changes among 1,000, for 5,000 endpoints', change],
+  services: ['Services on their way into the kernel; a ClusterIP against its backend, and against other ways there', async () => [...await servicesControl(), ...await services()]],
   memory: ['what the agent takes', memory],
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* tc ingress on the host side of a workload's veth: everything that a workload sends. */
 #include "lib/deliver.h"
-#include "lib/node.h"
+#include "lib/network.h"
+#include "lib/service_reset.h"
 
 struct arp { __be16 hardware, protocol; __u8 hardware_length, protocol_length; __be16 operation; __u8 sha[6]; __be32 spa; __u8 tha[6]; __be32 tpa; } __attribute__((packed));
 
@@ -45,28 +46,6 @@ static __always_inline int discovery_from_workload(struct __sk_buff *skb, const 
 	return TC_ACT_OK;
 }
 
-/* Out of this node: by the host's own routes, under the node's address. */
-static __always_inline int hand_to_network(struct __sk_buff *skb, struct work *w)
-{
-	const struct packet *p = &w->packet;
-	struct bpf_fib_lookup fib = {};
-	enum drop_reason reason;
-	long found;
-
-	if (is_tunnel(p))
-		return drop_unjudged(w, DIRECTION_EGRESS, DROP_ENCAPSULATION_PROHIBITED);
-	found = route_of(skb, p, &fib);
-	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
-		return found == BPF_FIB_LKUP_RET_NOT_FWDED ? TC_ACT_OK :
-		       drop_unjudged(w, DIRECTION_EGRESS, DROP_FIB_LOOKUP_FAILED);
-	reason = decrement_ttl(skb, p);
-	if (!reason)
-		reason = masquerade(skb, w, fib.ifindex);
-	if (reason)
-		return drop_unjudged(w, DIRECTION_EGRESS, reason);
-	return redirect_to_hop(&fib);
-}
-
 SEC("tc")
 int from_workload(struct __sk_buff *skb)
 {
@@ -101,8 +80,9 @@ int from_workload(struct __sk_buff *skb)
 	if (reason)
 		return drop_unjudged(w, DIRECTION_EGRESS, reason);
 
+	w->observation.service = SERVICE_ASK;
 	if (judge_packet(skb, w))
-		return TC_ACT_SHOT;
+		return refuse(skb, w, ifindex);
 	if (w->to.ifindex)
 		return hand_to_workload(skb, w, w->to.ifindex);
 	if (w->to.remote)

@@ -124,6 +124,9 @@ export interface CtEntry {
   readonly owner: number;
   readonly counted_packets: bigint;
   readonly counted_bytes: bigint;
+  readonly frontend: Addr;
+  readonly frontend_port: number;
+  readonly service: number;
 }
 
 export interface Usage {
@@ -144,6 +147,20 @@ export interface NatKey {
 export interface NatValue {
   readonly addr: Addr;
   readonly port: number;
+}
+
+export interface TranslationKey {
+  readonly client: Addr;
+  readonly frontend: Addr;
+  readonly client_port: number;
+  readonly frontend_port: number;
+  readonly protocol: number;
+}
+
+export interface Translation {
+  readonly addr: Addr;
+  readonly port: number;
+  readonly backend: number;
 }
 
 export interface FragmentKey {
@@ -193,6 +210,76 @@ export interface RuleCount {
   readonly last_ns: bigint;
 }
 
+export interface FrontendKey {
+  readonly addr: Addr;
+  readonly port: number;
+  readonly protocol: number;
+  readonly scope: number;
+}
+
+export interface Frontend {
+  readonly service: number;
+  readonly first: number;
+  readonly count: number;
+  readonly maglev: number;
+  readonly affinity_seconds: number;
+  readonly flags: number;
+}
+
+export interface Backend {
+  readonly addr: Addr;
+  readonly port: number;
+  readonly protocol: number;
+  readonly state: number;
+  readonly connections: number;
+}
+
+export interface ServiceControl {
+  readonly maglev_size: number;
+}
+
+export interface ServiceClient {
+  readonly ifindex: number;
+}
+
+export interface NetnsQuestion {
+  readonly socket: bigint;
+  readonly netns: bigint;
+}
+
+export interface SockPeerKey {
+  readonly cookie: bigint;
+  readonly slot: number;
+}
+
+export interface SockPeer {
+  readonly frontend: Addr;
+  readonly backend: Addr;
+  readonly frontend_port: number;
+  readonly backend_port: number;
+  readonly protocol: number;
+  readonly service: number;
+  readonly number: number;
+  readonly ifindex: number;
+}
+
+export interface AffinityKey {
+  readonly client: Addr;
+  readonly service: number;
+  readonly by_socket: number;
+}
+
+export interface Affinity {
+  readonly backend: number;
+  readonly seen: number;
+}
+
+export interface SourceRangeKey {
+  readonly prefixlen: number;
+  readonly service: number;
+  readonly addr: Addr;
+}
+
 export const direction = {
   DIRECTION_UNKNOWN: 0,
   DIRECTION_INGRESS: 1,
@@ -218,6 +305,7 @@ export const drop_reason = {
   DROP_NO_WORKLOAD_HERE: 150,
   DROP_CT_MAP_INSERTION_FAILED: 155,
   DROP_INVALID_IPV6_EXTENSION_HEADER: 156,
+  DROP_NO_SERVICE: 158,
   DROP_NO_TUNNEL: 160,
   DROP_UNSUPPORTED_L2_PROTOCOL: 166,
   DROP_NO_MAPPING_FOR_NAT_MASQUERADE: 167,
@@ -228,6 +316,7 @@ export const drop_reason = {
   DROP_UNKNOWN_SENDER: 172,
   DROP_FRAGMENT_WITHOUT_FIRST: 175,
   DROP_FORBIDDEN_ICMPV6_MESSAGE: 176,
+  DROP_NOT_IN_SRC_RANGE: 177,
   DROP_POLICY_DENY: 181,
   DROP_VLAN_FILTERED: 182,
   DROP_TTL_EXCEEDED: 196,
@@ -256,7 +345,9 @@ export const counter = {
   COUNTER_FORWARDED: 1,
   COUNTER_CT_REFUSED: 2,
   COUNTER_RULES_UNCOUNTED: 3,
-  COUNTERS: 4,
+  COUNTER_SOCK_PEERS_FULL: 4,
+  COUNTER_SERVICE_RESETS: 5,
+  COUNTERS: 6,
 } as const;
 
 export const limit = {
@@ -287,11 +378,22 @@ export const limit = {
   POLICY_INTERVALS: 16384,
   NAT_PORT_FIRST: 61000,
   NAT_PORT_COUNT: 4536,
+  MAX_FRONTENDS: 131072,
+  MAX_SERVICE_SLOTS: 524288,
+  MAX_BACKENDS: 262144,
+  MAX_MAGLEV_TABLES: 4096,
+  MAGLEV_SIZE: 16381,
+  MAX_MAGLEV_SIZE: 131071,
+  MAX_SOCK_PEERS: 131072,
+  SOCK_PEER_SLOTS: 8,
+  MAX_AFFINITIES: 65536,
+  MAX_SOURCE_RANGES: 65536,
 } as const;
 
 export const ipcache_flag = {
   IPCACHE_HOST: 1,
   IPCACHE_REMOTE: 2,
+  IPCACHE_NODE: 4,
 } as const;
 
 export const ct_state = {
@@ -319,4 +421,29 @@ export const ct_flag = {
   CT_HOST: 1,
   CT_FIN: 4,
   CT_REMOTE: 16,
+  CT_SERVICE: 64,
+} as const;
+
+export const ct_service = {
+  CT_TRANSLATED: 1,
+  CT_HAIRPIN: 2,
+  CT_FROM_NODE: 4,
+  CT_ONE_WAY: 8,
+} as const;
+
+export const frontend_scope = {
+  SCOPE_CLUSTER: 0,
+  SCOPE_EXTERNAL: 1,
+} as const;
+
+export const frontend_flag = {
+  FRONTEND_SOURCE_RANGES: 1,
+  FRONTEND_NODE_PORT: 2,
+  FRONTEND_LOCAL: 4,
+  FRONTEND_DSR: 8,
+} as const;
+
+export const backend_state = {
+  BACKEND_ACTIVE: 0,
+  BACKEND_TERMINATING: 1,
 } as const;

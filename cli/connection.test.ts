@@ -75,6 +75,9 @@ describe('settings', () => {
     { name: 'what is no duration', env: { HUBBLE_TIMEOUT: 'soon' }, says: /--timeout soon: expected a duration/ },
     { name: 'a file that is not there', args: ['--config', 'nope.yaml'], says: /read nope.yaml: ENOENT/ },
     { name: 'a named file that is no mapping', args: ['--config', 'x.yaml'], files: { 'x.yaml': '[]' }, says: /one mapping of settings/ },
+    { name: '--port-forward', args: ['-P'], says: /--port-forward reaches a relay inside Kubernetes, which weir does not speak yet/ },
+    { name: 'it by the environment', env: { HUBBLE_PORT_FORWARD: 'true' }, says: /--port-forward reaches a relay inside Kubernetes/ },
+    { name: '--auto-port-forward', args: ['--auto-port-forward', '--kube-namespace', 'x', '--kube-context', 'y', '--kubeconfig', 'z', '--port-forward-port', '0'], says: /--auto-port-forward reaches a relay inside Kubernetes/ },
     { name: 'a flag that is neither true nor false', env: { HUBBLE_TLS: 'maybe' }, says: /tls: maybe is neither/ },
   ])('refuses $name', ({ args = [], env, files, says }) => {
     lay(files);

@@ -3,19 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { selectNode } from './node.ts';
 import { version } from '../agent/version.ts';
 import { printError } from './print.ts';
-import { register as registerAgent } from './agent.ts';
-import { register as registerEdges } from './edges.ts';
-import { register as registerExplain } from './explain.ts';
-import { register as registerHubble } from './hubble.ts';
-import { register as registerHubbleList } from './hubble-list.ts';
-import { register as registerList } from './list.ts';
-import { register as registerObserve } from './observe.ts';
-import { register as registerPolicy } from './policy.ts';
-import { register as registerRecord } from './record.ts';
-import { register as registerRelay } from './relay.ts';
-import { register as registerStatus } from './status.ts';
-import { register as registerUp } from './up.ts';
-import { register as registerWorkload } from './workload.ts';
+import { verbsOf } from './verbs.ts';
 
 const program = new Command('weir')
   .description('identity, policy and visibility for workloads, enforced by the kernel')
@@ -26,9 +14,7 @@ const program = new Command('weir')
   .configureHelp({ sortSubcommands: true })
   .addHelpText('after', '\nExample:\n  sudo ./weir up examples/shop\n  sudo ./weir observe --verdict DROPPED --follow');
 
-for (const register of [
-  registerUp, registerAgent, registerPolicy, registerExplain, registerStatus, registerList, registerObserve, registerHubbleList, registerHubble, registerEdges, registerRecord, registerRelay, registerWorkload,
-]) register(program);
+for (const { load } of verbsOf(process.argv.slice(2))) (await load()).register(program);
 
 program.hook('preAction', (_, action) => { selectNode(action, program.opts<{ node?: string }>().node); });
 

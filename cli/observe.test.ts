@@ -75,6 +75,7 @@ const flags: { name: string; args: string[]; raw: string[] }[] = [
   { name: 'a service of either end', args: ['--service', 'shop/web'], raw: ['{"source_service":["shop/web"]}', '{"destination_service":["shop/web"]}'] },
   { name: 'identity and label it goes to', args: ['--to-identity', 'host', '--to-label', 'app=web'], raw: ['{"destination_label":["app=web"],"destination_identity":[1]}'] },
   { name: 'a workload of either end', args: ['--workload', 'Deployment/web'], raw: ['{"source_workload":[{"name":"web","kind":"Deployment"}]}', '{"destination_workload":[{"name":"web","kind":"Deployment"}]}'] },
+  { name: 'as Go writes what is on or off', args: ['--ipv4=true', '--encrypted=false'], raw: ['{"ip_version":["IPv4"]}'] },
   { name: 'the word flows', args: ['--verdict', 'dropped', 'flows'], raw: ['{"verdict":["DROPPED"]}'] },
 ];
 
@@ -98,6 +99,7 @@ const refused: { name: string; args: string[]; says: RegExp }[] = [
   { name: 'a namespace twice', args: ['--from-pod', 'x/a', '--from-namespace', 'b'], says: /x\/a names its namespace already/ },
   { name: '--not before nothing', args: ['--not'], says: /--not stands before a filter flag/ },
   { name: 'a default mask that is neither on nor off', args: ['--use-default-field-masks', 'maybe'], says: /--use-default-field-masks maybe: expected true or false/ },
+  { name: 'a file and --port-forward', args: ['--port-forward'], says: /--input-file and --port-forward cannot be combined/ },
   { name: 'a group of --top', args: ['--top', 'colour'], says: /Allowed choices are/ },
   { name: '--explain of a file', args: ['--explain'], says: /--explain asks the agent of this machine/ },
   { name: 'encrypted and unencrypted', args: ['--encrypted', '--unencrypted'], says: /cannot be combined/ },
@@ -118,6 +120,11 @@ describe('flags', () => {
     const { out } = await run(['--since', '2026-09-01T10:00:10Z', '--until', '2026-09-01T10:00:12.5Z', '--field-mask', 'uuid', '-o', 'json']);
     expect(out.trim().split('\n').map((line) => (JSON.parse(line) as { flow: object }).flow)).toEqual([{ uuid: 'u-0010' }, { uuid: 'u-0011' }, { uuid: 'u-0012' }]);
   });
+
+  test.each<{ name: string; args: string[]; names: boolean }>([
+    { name: 'names', args: [], names: true }, { name: 'asked for', args: ['--ip-translation'], names: true }, { name: 'as Go writes it', args: ['--ip-translation=true'], names: true },
+    { name: 'addresses', args: ['--ip-translation=false'], names: false }, { name: 'in two words', args: ['--ip-translation', 'false'], names: false },
+  ])('--ip-translation: $name', async ({ args, names }) => { expect((await run([...args, '--uuid', 'u-0000', '--experimental-use-default-field-masks'])).out.includes('default/')).toBe(names); });
 
   test('no agent: what to do', async () => {
     const program = new Command();

@@ -61,9 +61,9 @@ async function relay(words: RelayWords): Promise<() => void> {
   let unfollow = (): void => undefined;
   if (peers !== undefined) for (const peer of peers) nodes.set(peer);
   else {
-    const { address, serverName } = parsePeer(words.peerService ?? `unix://${instanceOf(words.instance).hubbleSocket}`);
-    if (serverName !== undefined && certificates === undefined) throw new ConfigError(`--peer-service ${words.peerService}: TLS wants --peer-tls-ca`);
-    unfollow = followPeers(address, serverName === undefined ? grpc.credentials.createInsecure() : certificates!.client(), nodes, retryMs, log);
+    const peer = parsePeer(words.peerService ?? `unix://${instanceOf(words.instance).hubbleSocket}`);
+    if (peer.serverName !== undefined && certificates === undefined) throw new ConfigError(`--peer-service ${words.peerService}: TLS wants --peer-tls-ca`);
+    unfollow = followPeers(peer, peer.serverName === undefined ? grpc.credentials.createInsecure() : certificates!.client(), nodes, retryMs, log);
   }
   log(`relay of ${peers === undefined ? 'the nodes that an agent tells of' : `${peers.length} ${peers.length === 1 ? 'node' : 'nodes'}`} at ${words.listen}`);
   return () => { unfollow(); nodes.close(); close(); closeListener(); certificates?.close(); };

@@ -8,7 +8,7 @@ import { Deframer } from './grpc/frame.ts';
 import { encode, flowMessage, getFlowsResponseMessage } from './proto.ts';
 import { Ring } from './ring.ts';
 import { CallSink } from './sink.ts';
-import { flowOf, ip4, lookups as names, recordOf, slotsOf } from './testing.ts';
+import { flowOf, ip4, lookups as names, recordOf, slotsOf, services } from './testing.ts';
 import type { Lookups } from './flow.ts';
 
 const plain = (bytes: Uint8Array): object => getFlowsResponseMessage.toObject(getFlowsResponseMessage.decode(bytes), { defaults: true, arrays: true, longs: String });
@@ -93,7 +93,7 @@ describe('random records', () => {
   /** Names and policies change in the middle, and half of the records are from before. */
   const changedNs = 1_000_000;
   const lookups: Lookups = {
-    ...names, changedNs: () => changedNs,
+    ...names, services, changedNs: () => changedNs,
     endpoint: (address, timeNs) => { const found = names.endpoint(address, timeNs); return found && timeNs < changedNs ? { ...found, podName: 'old' } : found; },
     policies: (judged, side, timeNs) => (judged.policy === 2 ? [] : names.policies(judged, side, timeNs).map((policy) => ({ ...policy, revision: timeNs < changedNs ? 1 : 2, labels: [`bits-${judged.bits}`] }))),
     policyLog: ({ word, policy }) => [`log ${word}`, `of ${policy}`],

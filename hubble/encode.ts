@@ -9,6 +9,7 @@ import { Parts } from './parts.ts';
 import { encode, flowMessage, getFlowsResponseMessage } from './proto.ts';
 import { decodeRecord, field, judgementField, timeAt } from './record.ts';
 import type { Ring } from './ring.ts';
+import { serviceOf } from './services.ts';
 import { flowType, type Flow } from './types.ts';
 import { uuidParts } from './uuid.ts';
 import { messageOf, oneByteTag, put, putVarint, tagOf, varintBytes } from './wire.ts';
@@ -24,6 +25,7 @@ const handBytes = 256;
 /** Room for the length of the flow, which is known last: two bytes up to 16,383. */
 const lengthBytes = 2;
 
+const nothing = new Uint8Array(0);
 const ipTag = oneByteTag(flowMessage, 'IP');
 const flowTag = oneByteTag(getFlowsResponseMessage, 'flow');
 const addressTags = { source: oneByteTag(ipMessage, 'source'), destination: oneByteTag(ipMessage, 'destination') };
@@ -47,6 +49,7 @@ export class RecordEncoder {
   #destination!: End;
   #policy!: Uint8Array;
   #event!: Uint8Array;
+  #services: Uint8Array = nothing;
 
   constructor(ring: Ring, lookups: Lookups) {
     this.#ring = ring;
@@ -79,8 +82,9 @@ export class RecordEncoder {
     this.#policy = this.#policies.of(words, at, changedNs, known);
     const protocol = bytes[at + field.protocol];
     this.#event = (protocol === protocolNumber.ICMPv4 || protocol === protocolNumber.ICMPv6 ? this.#icmpEvents : this.#events).of(words, at, 0, true);
+    this.#services = this.#servicesOf(at);
     return handBytes + this.#source.ip.length + this.#source.endpoint.length + this.#destination.ip.length + this.#destination.endpoint.length
-      + this.#policy.length + this.#event.length + this.#tail.length;
+      + this.#policy.length + this.#event.length + this.#services.length + this.#tail.length;
   }
 
   /** The record that was prepared, as a message from `start` on; the result is where it ends. `number`: of its entry. */
@@ -99,6 +103,7 @@ export class RecordEncoder {
     next = putHex(target, next, uuidParts.first + number);
     next = put(target, next, this.#event);
     next = put(target, next, this.#policy);
+    next = put(target, next, this.#services);
     const length = next - flowAt;
     const shift = varintBytes(length) - lengthBytes;
     if (shift !== 0) target.copyWithin(flowAt + shift, flowAt, next);
@@ -111,6 +116,13 @@ export class RecordEncoder {
       next += 1;
     }
     return next;
+  }
+
+  #servicesOf(at: number): Uint8Array {
+    const { bytes } = this.#ring;
+    const [source, destination] = [serviceOf(bytes, at, 'source', this.#lookups), serviceOf(bytes, at, 'destination', this.#lookups)];
+    if (source === undefined && destination === undefined) return nothing;
+    return encode(flowMessage, { ...(source && { source_service: source }), ...(destination && { destination_service: destination }) });
   }
 
   #writeIp(target: Uint8Array, at: number): number {

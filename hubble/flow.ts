@@ -3,9 +3,10 @@
 import { ipText, macText } from './address.ts';
 import { action, flow_event, observation_point, type FlowRecord, type Judgement } from '../bpf/types.gen.ts';
 import { summarize } from './summary.ts';
+import { hasPort, type ServiceLookup } from './services.ts';
 import { timestampOfNs } from './time.ts';
 import { uuidOf } from './uuid.ts';
-import { eventType, flowType, verdict, type Endpoint, type Flow, type Layer4, type Policy, type TcpFlags, type Workload } from './types.ts';
+import { eventType, flowType, verdict, type Endpoint, type Flow, type Layer4, type Policy, type Service, type TcpFlags, type Workload } from './types.ts';
 
 export interface EndpointNames {
   readonly id: number;
@@ -41,6 +42,8 @@ export interface Lookups {
   /** From CLOCK_MONOTONIC to nanoseconds since 1970. */
   readonly toUnixNs: (monotonicNs: bigint) => bigint;
   readonly nodeName: string;
+  /** Absent: nothing is known of services. They are those of now. */
+  readonly services?: ServiceLookup;
 }
 
 /** `number`: of its entry in the ring. */
@@ -67,6 +70,7 @@ export function toFlow(record: FlowRecord, lookups: Lookups, number: number): Fl
     uuid: uuidOf(number),
     ...eventFields(record),
     ...policyFields(record, timeNs, lookups),
+    ...serviceFields(record, source.text, destination.text, lookups),
     Summary: summaryOf(record),
   };
 }
@@ -123,6 +127,12 @@ export function policyFields(record: FlowRecord, timeNs: number, lookups: Lookup
   add(record.ingress, 'ingress');
   if (log.length > 0) fields.policy_log = [...new Set(log)];
   return fields;
+}
+
+function serviceFields({ protocol, sport, dport }: FlowRecord, source: string, destination: string, { services }: Lookups): Partial<Flow> {
+  const at = (address: string, port: number): Service | undefined => (services !== undefined && hasPort(services, port) ? services.at(address, port, protocol) : undefined);
+  const [from, to] = [at(source, sport), at(destination, dport)];
+  return { ...(from && { source_service: from }), ...(to && { destination_service: to }) };
 }
 
 const policyOf = ({ name, namespace, kind, labels, revision }: PolicyName): Policy => ({

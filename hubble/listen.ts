@@ -15,7 +15,7 @@ export interface Listen {
 
 export interface Listening { readonly port: number; readonly close: () => void }
 
-/** Clients that come at the same moment; the kernel takes no more than net.core.somaxconn. */
+/** Who comes while others are being taken; a unix socket refuses those beyond at once. At most net.core.somaxconn. */
 const backlog = 4_096;
 
 const bind = async (listener: Server, where: ListenOptions): Promise<void> => new Promise((resolve, reject) => {
@@ -41,7 +41,7 @@ export function splitAddress(text: string): { readonly host: string; readonly po
   return { host, port: Number(port) };
 }
 
-const isLoopback = (host: string): boolean => host === 'localhost' || host === '[::1]' || /^127\.[0-9.]+$/.test(host);
+export const isLoopback = (host: string): boolean => host === 'localhost' || host === '[::1]' || /^127\.[0-9.]+$/.test(host);
 
 /** Throws RequestError when it may not or cannot listen there. */
 export async function listenTcp(server: GrpcServer, listen: Listen, log: (line: string) => void): Promise<Listening> {

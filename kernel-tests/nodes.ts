@@ -13,7 +13,6 @@ export type Node = (typeof nodes)[number];
 
 export class NodesCluster extends Cluster {
   readonly #at: Readonly<Record<string, Node>>;
-  readonly #ends = new Map<string, { ipv4: string; ipv6: string }>();
 
   private constructor(name: string, at: Readonly<Record<string, Node>>, args: readonly string[]) {
     super(name, ['--nodes', String(nodes.length), ...args]);
@@ -44,11 +43,7 @@ export class NodesCluster extends Cluster {
 
   override address(workload: string): { ipv4: string; ipv6: string; identity: number; interfaceName: string } { return this.json('--node', this.#at[workload]!, 'endpoint', 'get', workload); }
 
-  /** As it was at the first look: for clusters whose endpoints stay. */
-  end(workload: string): { ipv4: string; ipv6: string } {
-    if (this.#ends.size === 0) for (const node of nodes) for (const row of this.json<{ key: string; ipv4: string; ipv6: string }[]>('--node', node, 'endpoint', 'list')) this.#ends.set(row.key, row);
-    return this.#ends.get(workload)!;
-  }
+  protected override endpoints(): { key: string; ipv4: string; ipv6: string }[] { return nodes.flatMap((node) => this.json<{ key: string; ipv4: string; ipv6: string }[]>('--node', node, 'endpoint', 'list')); }
 
   onNode(node: Node, ...command: string[]): Run {
     const { status, stdout, stderr } = spawnSync('nsenter', [`--net=${netnsOf(this.instance, node)}`, ...command], { encoding: 'utf8' });

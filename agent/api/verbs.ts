@@ -12,6 +12,7 @@ import { explainFlow } from './explain.ts';
 import { auditReport } from './policy-audit.ts';
 import { listPolicies, policyDetails } from './policy-rules.ts';
 import type { Verb } from './server.ts';
+import { explainAddress, listFrontends, listServices, serviceDetails, serviceStatus } from './services.ts';
 
 /** Rows that one answer may have. */
 const maxRows = 10_000;
@@ -29,6 +30,10 @@ export function verbsOf(agent: Agent): Readonly<Record<string, Verb>> {
     'policy list': () => listPolicies(agent),
     'policy get': ({ name }) => policyDetails(agent, name),
     'policy audit': ({ name }) => auditReport(agent, name),
+    'service list': () => listServices(agent),
+    'service get': ({ name }) => serviceDetails(agent, name),
+    'service explain': ({ address }) => explainAddress(agent, address),
+    'bpf lb': () => listFrontends(agent).slice(0, maxRows),
     'bpf policy': () => bpfPolicy(agent),
     'bpf ct': () => datapath.conntrack.entries(maxRows).map(([key, entry]) => {
       const from = entry.origin & 1;
@@ -54,6 +59,7 @@ export function verbsOf(agent: Agent): Readonly<Record<string, Verb>> {
       const pod = tables.pods.get(String(key));
       if (pod === undefined) throw new ConfigError(`no workload ${String(key)}`, 'see ./weir workload list');
       if (pod.source !== undefined) throw new ConfigError(`${pod.key} stands in ${pod.source.file}:${pod.source.line}`, 'remove it there');
+      if (pod.binds !== undefined) throw new ConfigError(`${pod.key} is weir's own`, 'start without it: ./weir up DIR --no-names');
       tables.pods.write([], [pod.key]);
       return { key: pod.key };
     },
@@ -90,10 +96,11 @@ function statusOf(agent: Agent): Record<string, unknown> {
   const drops = dropRows(agent);
   return {
     instance: options.instance.name, pid: process.pid, startedAt: agent.startedAt.toISOString(), directory: options.dir ?? null,
-    attach: agent.attachMode, generation: policy.generation, ranges: options.ranges,
-    workloads: countBy(tables.workloads.rows(), ({ phase }) => phase, {}), endpoints: { ready: tables.endpoints.rows().filter((row) => row.state === 'ready').length, all: tables.endpoints.size },
+    attach: agent.attachMode, xdp: Object.fromEntries(agent.xdpDevices), generation: policy.generation, ranges: options.ranges,
+    workloads: countBy(tables.workloads.rows(), ({ phase }) => phase, {}), ready: tables.workloads.rows().filter((row) => row.ready).length, endpoints: { ready: tables.endpoints.rows().filter((row) => row.state === 'ready').length, all: tables.endpoints.size },
     policies: countBy(tables.policies.rows(), ({ state }) => state, { enforced: 0, audited: 0, off: 0, refused: 0 }),
     identities: tables.identities.size,
+    services: serviceStatus(agent),
     nodes: tables.nodes.rows().map(({ name, health, local, tunnel }) => ({ name, health, local, tunnel })),
     problems: tables.problems.rows().map(({ source, field, message, mend, severity }) => ({ severity, at: `${source.file}:${source.line}:${source.column}`, field, message, mend })),
     packets: { forwarded: datapath.counter(counter.COUNTER_FORWARDED), dropped: drops.reduce((sum, { packets }) => sum + packets, 0) },

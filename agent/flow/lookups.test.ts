@@ -38,7 +38,7 @@ class Node {
   constructor(capacity = 100) {
     const self = this;
     const numbers: Pick<KernelNumbers, 'revision' | 'policyOf'> = { get revision() { return self.revision; }, policyOf: (id) => self.policies.get(id) };
-    this.names = new Names(this.endpoints, remoteEndpointTable(), this.identities, numbers, 'node1', () => this.nowNs);
+    this.names = new Names(this.endpoints, remoteEndpointTable(), this.identities, numbers, 'node1', undefined, () => this.nowNs);
     this.entries = new Entries(new Ring(capacity), this.names.lookups);
     this.endpoints.write([web]);
     this.identities.write([{ id: 300, labels: ['k8s:app=web'], kind: 'workload' }]);

@@ -13,7 +13,6 @@ const isThere = (value: unknown): boolean => !isAbsent(value) && !(Array.isArray
 
 const IN_ENTRY: Readonly<Record<string, string>> = {
   toFQDNs: 'DNS names as peers',
-  toServices: 'services as peers',
   toGroups: 'cloud provider groups as peers',
   fromGroups: 'cloud provider groups as peers',
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Every map. User space writes all but conntrack, nat, fragments, counters, drops, rule_counts and flows, and of usage the quota. */
+/* Every map. User space writes all but conntrack, nat, translations, fragments, counters, drops, rule_counts and flows, and of usage the quota;
+ * of services, the programs write sock_peers, affinities, connections of backends and answers to netns_questions. */
 #pragma once
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -24,13 +25,40 @@ MAP(steps, BPF_MAP_TYPE_ARRAY, __u32, struct step, MAX_STEPS, BPF_F_MMAPABLE);
 MAP(class_rows, BPF_MAP_TYPE_ARRAY, __u32, struct class_line, MAX_CLASSES * (ROW_WORDS / LINE_WORDS), BPF_F_MMAPABLE);
 MAP(conntrack, BPF_MAP_TYPE_HASH, struct ct_key, struct ct_entry, MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
 MAP(nat, BPF_MAP_TYPE_HASH, struct nat_key, struct nat_value, MAX_NAT, BPF_F_NO_PREALLOC);
+MAP(translations, BPF_MAP_TYPE_HASH, struct translation_key, struct translation, MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
 MAP(usage, BPF_MAP_TYPE_ARRAY, __u32, struct usage, MAX_ENDPOINTS, BPF_F_MMAPABLE);
 MAP(fragments, BPF_MAP_TYPE_HASH, struct fragment_key, struct fragment_value, MAX_FRAGMENTS, BPF_F_NO_PREALLOC);
 MAP(netdevs, BPF_MAP_TYPE_HASH, __u32, struct netdev, MAX_NETDEVS, BPF_F_NO_PREALLOC);
 MAP(overlays, BPF_MAP_TYPE_ARRAY, __u32, struct overlay, 1, 0);
+MAP(frontends, BPF_MAP_TYPE_HASH, struct frontend_key, struct frontend, MAX_FRONTENDS, BPF_F_NO_PREALLOC);
+MAP(service_slots, BPF_MAP_TYPE_ARRAY, __u32, __u32, MAX_SERVICE_SLOTS, BPF_F_MMAPABLE);
+MAP(backends, BPF_MAP_TYPE_HASH, __u32, struct backend, MAX_BACKENDS, BPF_F_NO_PREALLOC);
+MAP(services, BPF_MAP_TYPE_ARRAY, __u32, struct service_control, 1, 0);
+MAP(service_clients, BPF_MAP_TYPE_HASH, __u64, struct service_client, MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
+MAP(netns_questions, BPF_MAP_TYPE_ARRAY, __u32, struct netns_question, 1, 0);
+MAP(sock_peers, BPF_MAP_TYPE_HASH, struct sock_peer_key, struct sock_peer, MAX_SOCK_PEERS, BPF_F_NO_PREALLOC);
+MAP(affinities, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinity, MAX_AFFINITIES, 0);
+MAP(source_ranges, BPF_MAP_TYPE_LPM_TRIE, struct source_range_key, __u32, MAX_SOURCE_RANGES, BPF_F_NO_PREALLOC);
 MAP(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct drop_count, MAX_DROP_COUNTS, 0);
 MAP(rule_counts, BPF_MAP_TYPE_HASH, struct rule_key, struct rule_count, MAX_RULE_COUNTS, BPF_F_NO_PREALLOC);
 MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, COUNTERS, 0);
+
+/* Of each service whose clients should meet the same backend at every node: slot -> index among its backends. */
+struct maglev_table {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, MAGLEV_SIZE);
+	__uint(map_flags, BPF_F_INNER_MAP);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__type(key, __u32);
+	__uint(max_entries, MAX_MAGLEV_TABLES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__array(values, struct maglev_table);
+} maglev_tables SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -50,7 +78,11 @@ struct anchor {
 	enum ct_state ct_state;
 	enum ct_timeout ct_timeout;
 	enum ct_flag ct_flag;
+	enum ct_service ct_service;
 	enum ipcache_flag ipcache_flag;
+	enum frontend_scope frontend_scope;
+	enum frontend_flag frontend_flag;
+	enum backend_state backend_state;
 };
 const struct anchor *anchor SEC(".rodata.types");
 

@@ -8,6 +8,7 @@
 #define TUNNEL_TTL 64
 #define FIRST_WORKLOAD_IDENTITY 256
 #define LAST_WORKLOAD_IDENTITY 65535
+#define IDENTITY_REMOTE_NODE 6	/* agent/identity/reserved.ts */
 
 /* The part of struct bpf_tunnel_key that every kernel from 5.10 on takes. */
 struct tunnel_key { __u32 id; union { __u32 ipv4; __be32 ipv6[4]; } remote; __u8 tos, ttl; __u16 pad; __u32 label; };
@@ -44,7 +45,8 @@ static __noinline enum drop_reason set_tunnel(struct __sk_buff *skb, const struc
 		if (from)
 			key.id = identity_of(from, w->observation.generation);
 	}
-	if (!is_workload_identity(key.id))
+	/* For clients of services, the node speaks for itself. */
+	if (!is_workload_identity(key.id) && key.id != IDENTITY_REMOTE_NODE)
 		return DROP_INVALID_IDENTITY;
 	if (node->word[0] || node->word[1] || node->word[2] != bpf_htonl(0xffff)) {
 		__builtin_memcpy(key.remote.ipv6, node->word, sizeof(key.remote.ipv6));

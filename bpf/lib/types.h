@@ -37,6 +37,7 @@ enum drop_reason {
 	DROP_NO_WORKLOAD_HERE = 150,
 	DROP_CT_MAP_INSERTION_FAILED = 155,
 	DROP_INVALID_IPV6_EXTENSION_HEADER = 156,
+	DROP_NO_SERVICE = 158,	/* a service without a backend, or its backend went */
 	DROP_NO_TUNNEL = 160,
 	DROP_UNSUPPORTED_L2_PROTOCOL = 166,
 	DROP_NO_MAPPING_FOR_NAT_MASQUERADE = 167,
@@ -47,6 +48,7 @@ enum drop_reason {
 	DROP_UNKNOWN_SENDER = 172,
 	DROP_FRAGMENT_WITHOUT_FIRST = 175,
 	DROP_FORBIDDEN_ICMPV6_MESSAGE = 176,
+	DROP_NOT_IN_SRC_RANGE = 177,	/* loadBalancerSourceRanges */
 	DROP_POLICY_DENY = 181,	/* a deny rule */
 	DROP_VLAN_FILTERED = 182,	/* a tagged frame from or to a workload */
 	DROP_TTL_EXCEEDED = 196,
@@ -115,7 +117,9 @@ enum counter {
 	COUNTER_FORWARDED = 1,		/* packets */
 	COUNTER_CT_REFUSED = 2,		/* new connections beyond an endpoint's quota, or with the table full */
 	COUNTER_RULES_UNCOUNTED = 3,	/* judgements that rule_counts had no room for */
-	COUNTERS = 4,
+	COUNTER_SOCK_PEERS_FULL = 4,	/* sockets that sock_peers had no room for: their packets are translated instead */
+	COUNTER_SERVICE_RESETS = 5,	/* of TCP connections whose backend is gone */
+	COUNTERS = 6,
 };
 
 /* Key: reason << 2 | direction, of enum drop_reason and enum direction. */
@@ -169,6 +173,16 @@ enum limit {
 	POLICY_INTERVALS = 16384,	/* as many as three levels hold, and more than anybody writes */
 	NAT_PORT_FIRST = 61000,	/* above Linux's default ip_local_port_range, so that it never meets the host's own */
 	NAT_PORT_COUNT = 4536,
+	MAX_FRONTENDS = 131072,	/* 10,000 services: an address, a node's port in both families, both scopes */
+	MAX_SERVICE_SLOTS = 524288,	/* backends, counted for each service port; what is and what comes */
+	MAX_BACKENDS = 262144,
+	MAX_MAGLEV_TABLES = 4096,
+	MAGLEV_SIZE = 16381,	/* unless it is set */
+	MAX_MAGLEV_SIZE = 131071,
+	MAX_SOCK_PEERS = 131072,
+	SOCK_PEER_SLOTS = 8,	/* services that one UDP socket is told of at a time */
+	MAX_AFFINITIES = 65536,
+	MAX_SOURCE_RANGES = 65536,
 };
 
 /* ---- map rows ---- */
@@ -197,6 +211,7 @@ struct ipcache_value {
 enum ipcache_flag {
 	IPCACHE_HOST = 1,	/* an address of this node */
 	IPCACHE_REMOTE = 2,	/* of another node of the cluster: reached under the workload's own address */
+	IPCACHE_NODE = 4,	/* another node itself, where there are tunnels: what it sends in them for clients of services is answered there */
 };
 
 /* Key: ifindex of the host side of the veth. */
@@ -286,6 +301,7 @@ enum ct_flag {
 	CT_HOST = 1,		/* that end is this node */
 	CT_FIN = 4,		/* that end has sent a FIN */
 	CT_REMOTE = 16,		/* that end is on another node */
+	CT_SERVICE = 64,	/* one bit: ct_entry.service says more */
 };
 
 /* Times of connections: units of 2^20 ns of CLOCK_MONOTONIC, so that two of them and what every packet needs stand in one cache line. */
@@ -311,6 +327,10 @@ struct ct_entry {
 	__u32 owner;		/* id of the endpoint whose quota it counts against */
 	__u64 counted_packets;	/* of `packets` and `bytes`: what rules were counted for */
 	__u64 counted_bytes;
+	struct addr frontend;	/* CT_TRANSLATED */
+	__be16 frontend_port;
+	__u8 service;		/* enum ct_service */
+	__u8 pad[5];
 };
 
 /* Key: an endpoint's id. The connections that count against its quota: those it opens, and those that come to it from no endpoint here. */
@@ -373,3 +393,5 @@ struct overlay {
 	__be16 port;		/* UDP, where the tunnels end */
 	__u8 pad[2];
 };
+
+#include "service_types.h"

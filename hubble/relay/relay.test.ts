@@ -224,7 +224,7 @@ describe('peers', () => {
     await startAgent('b');
     agent.served.peers.set([peerOf('a'), peerOf('b')]);
     await startRelay([]);
-    undo.push(followPeers(`unix://${socketOf('a')}`, grpc.credentials.createInsecure(), nodes, 200, quiet));
+    undo.push(followPeers({ address: `unix://${socketOf('a')}` }, grpc.credentials.createInsecure(), nodes, 200, quiet));
     await until('both are known', () => nodes.list().filter(({ connected }) => connected).length === 2);
     agent.serving.close();
     await until('one is away', () => nodes.list().filter(({ connected }) => connected).length === 1);
@@ -248,6 +248,16 @@ test('TLS on both sides, by the name of the node; a node that wants TLS from a r
   served.observer.record(flow('n1', 1));
   await until('it is connected', () => nodes.list().some(({ connected }) => connected));
   expect(await all({})).toEqual(['connected n1', 'unavailable n2', 'n11']);
+  // Who tells of the nodes is checked by its name too.
+  served.peers.set([{ name: 'told', address: 'unix:///nowhere' }]);
+  for (const [name, known] of [['n2', []], ['n1', ['told']]] as const) {
+    const learnt = new Nodes({ retryMs: 200, log: quiet });
+    const end = followPeers(parsePeer(`${name}=tls://127.0.0.1:${serving.port}`), certificates.client(), learnt, 200, quiet);
+    undo.push(() => { end(); learnt.close(); });
+    if (known.length > 0) await until('the peers are told', () => learnt.list().length > 0);
+    else await new Promise((resolve) => { setTimeout(resolve, 500); });
+    expect(learnt.list().map(({ peer }) => peer.name)).toEqual(known);
+  }
   const without = new Nodes({ retryMs: 200, log: quiet });
   without.set(parsePeer(`n1=tls://127.0.0.1:${serving.port}`));
   expect(without.list()[0]!.trouble).toMatch(/no certificate/);
