@@ -1,6 +1,6 @@
 // What is downloaded or made once and used by every run: below the user's cache folder, each thing under the hash of what it comes from.
 // What has not been used for longest goes when all of it takes more than `limitBytes`.
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -26,8 +26,12 @@ export function tooMany(kept: readonly Kept[], limit: number, nowMs: number): st
 
 function prune(): void {
   const names = readdirSync(cacheFolder).filter((name) => name !== 'apt' && !name.startsWith('draft-'));
-  const sizes = execFileSync('du', ['-s', '-B1', ...names], { cwd: cacheFolder, encoding: 'utf8' }).trim().split('\n').map((line) => Number(line.split('\t')[0]));
-  const kept = names.map((name, index): Kept => ({ name, bytes: sizes[index]!, usedMs: statSync(join(cacheFolder, name)).mtimeMs }));
+  // Another run may prune at the same time: what it took is not told of.
+  const lines = spawnSync('du', ['-s', '-B1', ...names], { cwd: cacheFolder, encoding: 'utf8' }).stdout.trim().split('\n').map((line) => line.split('\t') as [string, string]);
+  const kept = lines.flatMap(([bytes, name]): Kept[] => {
+    const usedMs = statSync(join(cacheFolder, name), { throwIfNoEntry: false })?.mtimeMs;
+    return usedMs === undefined ? [] : [{ name, bytes: Number(bytes), usedMs }];
+  });
   for (const name of tooMany(kept, limitBytes, Date.now())) rmSync(join(cacheFolder, name), { recursive: true, force: true });
 }
 

@@ -36,8 +36,9 @@ export class Courier {
 
   #take(socket: Socket): void {
     this.#socket = socket;
-    socket.on('error', () => { socket.destroy(); }).on('close', () => { if (this.#socket === socket) this.#socket = undefined; });
-    createInterface({ input: socket }).on('line', (line) => { this.#unpack(JSON.parse(line) as Parcel); });
+    const lost = (): void => { socket.destroy(); };
+    socket.on('error', lost).on('close', () => { if (this.#socket === socket) this.#socket = undefined; });
+    createInterface({ input: socket }).on('error', lost).on('line', (line) => { this.#unpack(JSON.parse(line) as Parcel); });
   }
 
   #send(): void {

@@ -78,7 +78,8 @@ async function main(): Promise<void> {
   const started = Date.now();
   const [passed, failed, skipped] = values['two-nodes'] ? await testTwoNodes(values.kernel === undefined ? ['6.12', '6.12'] : [names[0]!, names[1] ?? names[0]!], values.verbose) : await testAll(names, jobs);
   if (values.matrix) writeMatrix();
-  process.stdout.write(`${names.length} kernels in ${((Date.now() - started) / 60_000).toFixed(1)} minutes\nkernel: ${passed} passed, ${failed} failed, ${skipped} skipped\n`);
+  const what = values['two-nodes'] ? 'two nodes' : names.join(', ');
+  process.stdout.write(`${what}: ${((Date.now() - started) / 60_000).toFixed(1)} minutes\nkernel: ${passed} passed, ${failed} failed, ${skipped} skipped\n`);
   if (failed > 0 || passed === 0) process.exitCode = 1;
 }
 

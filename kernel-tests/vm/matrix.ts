@@ -7,8 +7,7 @@ import { checkout } from './machine.ts';
 import type { TestLine } from './reporter.ts';
 
 type Counts = readonly [passed: number, failed: number, without: number];
-/** `seconds`: of CPU, of the last run, whatever it ran. */
-export interface Run { readonly release: string; readonly checks: Readonly<Record<string, string>>; readonly seconds: number }
+export interface Run { readonly release: string; readonly checks: Readonly<Record<string, string>> }
 export interface Found extends Run { readonly files: Readonly<Record<string, Counts>> }
 
 const folder = join(checkout, 'build/vm/results');
@@ -59,7 +58,6 @@ function matrix(found: ReadonlyMap<string, Found>): string {
   return [
     `| ${['', ...names].join(' | ')} |`, `|${'---|'.repeat(names.length + 1)}`, row('release', (one) => one.release),
     ...shownChecks.map((check) => row(check, (one) => one.checks[check] ?? 'not asked')), ...groups.map((group) => row(group.name, (one, kernel) => told(group, kernel, one, files))),
-    row('minutes of CPU', (one) => (one.seconds / 60).toFixed(1)),
   ].join('\n');
 }
 

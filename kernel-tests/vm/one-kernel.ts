@@ -59,7 +59,7 @@ export async function testKernel(name: string, files: readonly string[], { vng, 
   const [end, how] = await boot(name, files, vng, take);
   const seconds = (Date.now() - started) / 1000;
   const judged = judge(floors.find((floor) => floor.kernel === name)!, files, lines, count);
-  keep(name, { release: name === 'host' ? release() : kernelOf(name).release, checks, seconds: end.cpuSeconds ?? seconds }, judged);
+  keep(name, { release: name === 'host' ? release() : kernelOf(name).release, checks }, judged);
   report(name, judged, end, seconds, how);
   return [judged.passed.length, judged.failed.length + Number(end.failure !== undefined), judged.without.length];
 }

@@ -9,6 +9,7 @@ import { ConfigError } from '../../agent/errors.ts';
 import { kernelFolder } from './apt.ts';
 import { complaintOf } from './console.ts';
 import { stageCheckout } from './image.ts';
+import type { Kernel } from './kernels.ts';
 import { checkout } from './machine.ts';
 import type { Boot, End } from './qemu.ts';
 
@@ -42,10 +43,10 @@ function ensureVng(): string {
 
 /** What the kernel said comes at the end; a panic is the end without one. */
 const wrapper = (staged: string): string => `#!/bin/sh
-modprobe overlay
+modprobe overlay || exit 1
 ulimit -l unlimited
 mkdir -p /run/weir-vng/rows /run/weir-vng/work
-mount -t overlay -o lowerdir=${staged}:${checkout},upperdir=/run/weir-vng/rows,workdir=/run/weir-vng/work overlay ${vngCheckout} || exit 1
+mount -t overlay -o lowerdir=${staged},upperdir=/run/weir-vng/rows,workdir=/run/weir-vng/work overlay ${vngCheckout} && mkdir ${vngCheckout}/node_modules && mount --bind ${join(checkout, 'node_modules')} ${vngCheckout}/node_modules || exit 1
 mount -t bpf bpf /sys/fs/bpf 2>/dev/null
 cp ${join(dirname(staged), 'vm/command')} /run/weir-vng/command
 mount -t tmpfs -o mode=1777 tmpfs /tmp
@@ -57,6 +58,13 @@ dmesg | sed 's/^/${consoleMark}/'
 echo "DONE $status"
 `;
 
+/** kmod reads its own index, which busybox did not write. */
+function unpackedKernel(kernel: Kernel): string {
+  const unpacked = kernelFolder(kernel);
+  if (!existsSync(join(unpacked, 'lib/modules', kernel.release, 'modules.dep.bin'))) execFileSync('/sbin/depmod', ['-b', unpacked, kernel.release], { stdio: ['ignore', 'ignore', 'pipe'] });
+  return unpacked;
+}
+
 export async function runByVng({ kernel, accelerator, folder: runs, command }: Boot, timeoutMs: number, line: (text: string) => void): Promise<End> {
   const path = ensureVng();
   const staged = stageCheckout(kernel, command, runs);
@@ -64,7 +72,7 @@ export async function runByVng({ kernel, accelerator, folder: runs, command }: B
   mkdirSync(runs, { recursive: true });
   writeFileSync(script, wrapper(staged));
   chmodSync(script, 0o755);
-  const words = ['vng', '--run', join(kernelFolder(kernel), 'boot', `vmlinuz-${kernel.release}`), ...(accelerator === 'kvm' ? [] : ['--disable-kvm']), '--disable-microvm', '--cpus', '1', '--memory', `${memoryMib}M`,
+  const words = ['vng', '--run', join(unpackedKernel(kernel), 'boot', `vmlinuz-${kernel.release}`), ...(accelerator === 'kvm' ? [] : ['--disable-kvm']), '--disable-microvm', '--cpus', '1', '--memory', `${memoryMib}M`,
     '--user', 'root', '--cwd', '/', '--exec', script];
   // virtme-ng wants a terminal.
   const vng = spawn('timeout', ['-k', '5', String(timeoutMs / 1000), 'nice', '-n', '10', 'script', '-qfec', words.join(' '), '/dev/null'],
