@@ -258,7 +258,7 @@ test('the help of every verb shows an example', async () => {
   const commandsOf = (help: string): string[] => [...(help.split('\nCommands:\n')[1]?.split('\n\n')[0] ?? '').matchAll(/^ {2}([a-z-]+)/gm)].map(([, name]) => name!).filter((name) => name !== 'help');
   const walk = async (path: readonly string[]): Promise<string[]> => {
     const { code, out } = await typed(...path, '--help');
-    expect([path.join(' '), code, out]).toEqual([path.join(' '), 0, expect.stringMatching(/\nExample:\n {2}(sudo )?\.\/weir/)]);
+    expect([path.join(' '), code, out]).toEqual([path.join(' '), 0, expect.stringMatching(/\nExample:\n {2}(sudo |source <\()?\.\/weir/)]);
     return [path.join(' '), ...(await Promise.all(commandsOf(out).map((name) => walk([...path, name])))).flat()];
   };
   expect(await walk([])).toEqual(expect.arrayContaining(['', 'bpf ct', 'check', 'db show', 'down', 'explain', 'identity get', 'observe', 'policy verdict', 'status', 'up', 'workload exec']));
@@ -276,11 +276,11 @@ describe('workloads', () => {
   });
 
   const ends: { key: string; row: RegExp }[] = [
-    { key: 'default/crashes', row: /crashes +CrashLoopBackOff +\d+ +exit code 3/ },
-    { key: 'default/absent', row: /absent +CrashLoopBackOff +\d+ +command not found: no-such-program/ },
-    { key: 'default/done', row: /done +Completed +0/ },
-    { key: 'default/fails', row: /fails +Failed +0 +exit code 1/ },
-    { key: 'default/pair', row: /pair +Running +0/ },
+    { key: 'default/crashes', row: /crashes +CrashLoopBackOff +no +\d+ +exit code 3/ },
+    { key: 'default/absent', row: /absent +CrashLoopBackOff +no +\d+ +command not found: no-such-program/ },
+    { key: 'default/done', row: /done +Completed +no +0/ },
+    { key: 'default/fails', row: /fails +Failed +no +0 +exit code 1/ },
+    { key: 'default/pair', row: /pair +Running +yes +0/ },
   ];
   test.each(ends)('$key is listed with its state and the reason', async ({ row }) => {
     await cluster.until(String(row), () => row.test(cluster.weir('workload', 'list').out), 10_000);
