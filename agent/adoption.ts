@@ -22,6 +22,7 @@ import { cgroupFolder, ensureMounts } from './node/check.ts';
 import { overlayInterface } from './node/overlay.ts';
 import { gatewayInterfaces, ownInterfaces, removeGateway } from './node/gateway.ts';
 import { PolicyReconciler } from './policy/reconciler.ts';
+import { serviceRangesIn } from './service/start.ts';
 import { readJson, writeJson } from './store/file.ts';
 import { upgrade } from './upgrade.ts';
 import { cleanupWorkloads } from './workload/reconciler.ts';
@@ -63,7 +64,11 @@ export async function open(options: AgentOptions, netlink: Netlink, owns: () => 
   const { instance, ranges, log } = options;
   const wanted = { layout: layoutOf(objectPath), network: readlinkSync('/proc/self/ns/net'), attach: options.attachMode ?? 'auto', tunnel: tunnelOf(options),
     connections: options.connections ?? limit.MAX_CONNECTIONS } as const;
-  checkRanges(netlink, ranges, ownInterfaces(netlink, instance));
+  const own = ownInterfaces(netlink, instance);
+  checkRanges(netlink, ranges, own);
+  const { clusterIps, pool } = serviceRangesIn(options);
+  checkRanges(netlink, clusterIps, own, { name: "Services'", option: 'service-' });
+  checkRanges(netlink, pool, own, { name: "load balancers'", option: 'pool-' });
   ensureMounts();
   const keep = (): void => { writeJson(recordPath(instance), { ...wanted, maps: pinnedMaps(instance) } satisfies AgentRecord); };
   let reason = whyClean(instance, ranges, wanted);

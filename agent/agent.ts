@@ -8,6 +8,7 @@ import type { HubbleOptions } from '../hubble/options.ts';
 import { endpointsFolder, forget, manifestsFolder, open, removeFolders, type Opened } from './adoption.ts';
 import { serveApi } from './api/server.ts';
 import { verbsOf } from './api/verbs.ts';
+import { ServiceClients } from './datapath/clients.ts';
 import { Enforcement } from './datapath/enforcement.ts';
 import { removePins } from './datapath/hooks.ts';
 import { sweepConnections, type Sweeper } from './datapath/sweeper.ts';
@@ -22,6 +23,7 @@ import { Audits } from './flow/audits.ts';
 import { Names } from './flow/lookups.ts';
 import { followRules, RuleCounts } from './flow/rule-counts.ts';
 import { serveFlows } from './flow/serve.ts';
+import { ServiceNames } from './flow/service-names.ts';
 import { readFlows } from './flow/source.ts';
 import { IdentityAllocator, isLocalIdentity } from './identity/allocator.ts';
 import { cidrLabels } from './identity/labels.ts';
@@ -29,42 +31,54 @@ import { SharedNumbers } from './identity/shared.ts';
 import { identityTable } from './identity/tables.ts';
 import type { Instance } from './instance.ts';
 import { ipcacheTable } from './ipcache/tables.ts';
-import type { AttachMode } from './kernel/attach.ts';
+import type { AttachMode, XdpMode } from './kernel/attach.ts';
 import { Netlink } from './kernel/netlink.ts';
+import { startNames } from './names/start.ts';
 import type { Ranges } from './node/addresses.ts';
-import { cgroupFolder, checkMachine, requireMachine } from './node/check.ts';
+import { cgroupFolder, cgroupRoot, checkMachine, requireMachine } from './node/check.ts';
 import { identitiesFolder, type Membership } from './node/cluster.ts';
 import { ClusterReflector } from './node/cluster-reflector.ts';
 import { ensureGateway, removeGateway } from './node/gateway.ts';
 import { takeLock } from './node/lock.ts';
 import { ensureOverlay, mtuBetween } from './node/overlay.ts';
 import { publishNode } from './node/publisher.ts';
-import { reconcileNetdevs } from './node/reconciler.ts';
+import { reconcileNetdevs, type XdpDevices } from './node/reconciler.ts';
 import { reflectNode } from './node/reflector.ts';
 import { reconcileRoutes } from './node/routes.ts';
 import { netdevTable, nodeAddressTable, nodeTable, remoteEndpointTable, type NetdevRow } from './node/tables.ts';
 import type { PolicyReconciler } from './policy/reconciler.ts';
+import type { Resets } from './service/resets.ts';
+import { serviceRangesIn, startResets, startServices, type Services } from './service/start.ts';
+import type { ServiceRanges } from './service/ranges.ts';
+import { backendTable, frontendTable, serviceTable, sliceTable } from './service/tables.ts';
+import { policyServices } from './policy/services.ts';
 import { PolicySet } from './policy/reflector.ts';
 import { policyTable } from './policy/tables.ts';
-import { reconcileHosts } from './workload/hosts-reconciler.ts';
 import { WorkloadReconciler } from './workload/reconciler.ts';
 import { reflectPods } from './workload/reflector.ts';
 import { podsByHand } from './workload/status.ts';
 import { podTable, workloadTable, type PodRow } from './workload/tables.ts';
+import { Progress } from './progress.ts';
 import { version } from './version.ts';
 
 export interface AgentOptions {
   readonly instance: Instance;
   readonly ranges: Ranges;
+  /** Of the addresses of Services; by the instance's name unless it is given. */
+  readonly serviceRanges?: ServiceRanges;
   /** The manifest directory; absent: workloads come by hand only. */
   readonly dir?: string;
   /** Whether a workload may run as uid 0. */
   readonly allowRoot: boolean;
   /** As the kernel can, unless it is given. */
   readonly attachMode?: AttachMode;
+  /** How the node's devices may run XDP, the better first; absent: they do not. */
+  readonly xdp?: readonly XdpMode[];
   readonly hubble?: HubbleOptions;
   /** Rows of the conntrack table; MAX_CONNECTIONS unless it is given. */
   readonly connections?: number;
+  /** false: no name server runs, and workloads see the machine's resolv.conf. */
+  readonly names?: boolean;
   /** Absent: the only node. */
   readonly cluster?: Membership;
   readonly log: (line: string) => void;
@@ -74,6 +88,7 @@ export const makeTables = () => ({
   manifests: manifestTable(), problems: problemTable(), pods: podTable(), workloads: workloadTable(), endpoints: endpointTable(),
   identities: identityTable(), ipcache: ipcacheTable(), policies: policyTable(), 'node-addresses': nodeAddressTable(), netdevs: netdevTable(),
   nodes: nodeTable(), 'remote-endpoints': remoteEndpointTable(),
+  services: serviceTable(), 'endpoint-slices': sliceTable(), frontends: frontendTable(), backends: backendTable(),
 });
 export type Tables = ReturnType<typeof makeTables>;
 
@@ -87,8 +102,11 @@ export interface Agent {
   readonly datapath: Datapath;
   readonly policies: PolicySet;
   readonly policy: PolicyReconciler;
+  readonly services: Services;
+  readonly resets: Resets;
   readonly enforcement: Enforcement;
   readonly attachMode: AttachMode;
+  readonly xdpDevices: XdpDevices;
   readonly sweeper: Sweeper;
   readonly dns: Dns;
   readonly startedAt: Date;
@@ -132,10 +150,15 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
 async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void>, owns: () => void): Promise<Agent> {
   const { instance, ranges, cluster, log } = options;
+  const progress = new Progress(log);
   const netlink = new Netlink();
   undo.push(() => { closeSync(netlink.fd); });
   const { datapath, hooks, attachMode, policy, adopted, applied } = await open(options, netlink, owns);
   undo.push(() => { datapath.object.close(); });
+  hooks.attachSockets(cgroupRoot()!);
+  const clients = new ServiceClients(datapath, cgroupRoot()!);
+  undo.push(() => { clients.close(); });
+  clients.addNode();
   const tables = makeTables();
   const allocator = new IdentityAllocator(tables.identities, cluster && new SharedNumbers(identitiesFolder(cluster.folder), cluster.node));
   // Nothing is pruned, relabelled or flipped before all files have been read.
@@ -145,49 +168,69 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const gateway = ensureGateway(netlink, instance, ranges);
   undo.push(() => { removeGateway(netlink, instance, ranges); });
   undo.push(reflectNode(netlink, tables['node-addresses'], tables.netdevs));
-  const sweeper = sweepConnections(datapath, tables.endpoints, log);
+  const sweeper = sweepConnections(datapath, tables.endpoints, progress.log('conntrack'));
   undo.push(sweeper.stop);
-  undo.push(reconcileNetdevs(tables.netdevs, datapath, hooks, log));
+  const xdpDevices = new Map<string, XdpMode>();
+  undo.push(reconcileNetdevs({ netdevs: tables.netdevs, datapath, hooks, log: progress.log('devices'), xdp: options.xdp ?? [], xdpDevices }));
   const underlayMtu = mtuOf(tables.netdevs.rows());
   ensureOverlay(netlink, instance, cluster, underlayMtu, datapath, hooks);
-  if (cluster !== undefined) joinCluster(cluster, options, netlink, tables, allocator, undo);
+  if (cluster !== undefined) joinCluster(cluster, options, netlink, tables, allocator, progress, undo);
 
-  const policies = new PolicySet(tables.manifests, tables.policies, tables.problems);
+  const resets = startResets(tables, datapath, log);
+  undo.push(() => resets.stop());
+  const policies = new PolicySet(tables.manifests, tables.policies, tables.problems, undefined, policyServices(tables.services, tables['endpoint-slices']));
   const ruleCounts = new RuleCounts(datapath, policy.numbers, (key) => tables.policies.get(key) !== undefined);
-  const { observer, audits, dns } = await openHubble(options, tables, datapath, policy, policies, undo);
-  undo.push(followRules(ruleCounts, tables.policies, log));
-  const hosts = reconcileHosts(tables.endpoints, tables['remote-endpoints'], instance);
-  undo.push(hosts.stop);
+  const serviceNames = new ServiceNames(tables.frontends, tables.backends);
+  undo.push(() => { serviceNames.close(); });
+  const { observer, audits, dns } = await openHubble(options, tables, datapath, policy, policies, { resets, services: serviceNames, progress }, undo);
+  undo.push(followRules(ruleCounts, tables.policies, progress.log('rules')));
+  const names = options.names === false ? undefined
+    : startNames({ instance, ranges, serviceRanges: Object.values(serviceRangesIn(options).clusterIps), ...(cluster === undefined ? {} : { node: cluster.node }), log }, tables);
+  undo.push(() => { names?.stop(); });
   const workloads = new WorkloadReconciler({
-    instance, pods: tables.pods, workloads: tables.workloads, hostsFile: hosts.path, cgroupFolder: cgroupFolder(instance.cgroup), log,
+    instance, pods: tables.pods, workloads: tables.workloads, resolvFile: (namespace) => names?.resolvFile(namespace), cgroupFolder: cgroupFolder(instance.cgroup),
+    addresses: (key) => {
+      const row = tables.endpoints.get(key);
+      return row === undefined ? [] : [row.ipv4, row.ipv6];
+    },
+    drained: async (row) => services.drained(row), log: progress.log('workloads'),
   });
   const endpoints = new EndpointReconciler({
-    instance, netlink, hooks, gateway, ranges, mtu: cluster === undefined ? underlayMtu : mtuBetween(underlayMtu, cluster),
+    instance, netlink, hooks, clients, gateway, ranges, mtu: cluster === undefined ? underlayMtu : mtuBetween(underlayMtu, cluster),
     workloads: tables.workloads, manifests: tables.manifests, endpoints: tables.endpoints, identities: allocator,
-    release: (key) => { workloads.release(key); }, failed: (key, message) => { workloads.fail(key, message); },
+    release: (key) => { workloads.release(key); }, failed: (key, message) => {
+      progress.failed('endpoints');
+      workloads.fail(key, message);
+    },
   });
   undo.push(() => { endpoints.stop(); });
+  const services = startServices(options, tables, datapath, resets);
+  undo.push(services.stop);
+  serviceNames.follow(services.usersOf);
   const enforcement = new Enforcement({
     policies, endpoints: tables.endpoints, identities: tables.identities, allocator, nodeAddresses: tables['node-addresses'], ipcache: tables.ipcache,
     nodes: tables.nodes, remoteEndpoints: tables['remote-endpoints'],
     reconciler: policy, ...(adopted === undefined ? {} : { adopted: [...adopted.identities.keys()] }),
     applied: async () => {
+      services.flush();
       await applied();
       sweeper.begin();
       dns.begin();
     },
-    open: (row) => { endpoints.open(row); }, log,
+    open: (row) => { endpoints.open(row); }, log: progress.log('policy'),
   });
+  progress.waits('policy', () => enforcement.waiting);
+  progress.waits('workloads', () => workloads.working);
   undo.push(() => enforcement.stop());
   undo.push(async () => {
     await workloads.stopAll(stopGraceMs);
     workloads.close();
   });
 
-  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, enforcement, attachMode, sweeper, dns, startedAt: new Date(), stop };
+  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, services, resets, enforcement, attachMode, xdpDevices, sweeper, dns, startedAt: new Date(), stop };
   undo.push(await serveApi(instance.apiSocket, verbsOf(agent)));
   undo.push(reflectPods(tables.manifests, tables.pods, tables.problems,
-    { allowRoot: options.allowRoot, ...(cluster === undefined ? {} : { placement: cluster }) }));
+    { allowRoot: options.allowRoot, ...(cluster === undefined ? {} : { placement: cluster }) }, services.standing));
   if (options.dir !== undefined) {
     const directory = await reflectDirectory({ dir: options.dir, display: options.dir, manifests: tables.manifests, problems: tables.problems, keep: manifestsFolder(instance) });
     undo.push(() => { directory.stop(); });
@@ -205,17 +248,17 @@ function takeOver({ endpoints, identities }: NonNullable<Opened['adopted']>, { i
 }
 
 /** What the other nodes told stands before anything is judged. */
-function joinCluster(member: Membership, { ranges, log }: AgentOptions, netlink: Netlink, tables: Tables, identities: IdentityAllocator, undo: Undo): void {
-  const { nodes, netdevs, endpoints, 'remote-endpoints': remote } = tables;
+function joinCluster(member: Membership, { ranges, log }: AgentOptions, netlink: Netlink, tables: Tables, identities: IdentityAllocator, progress: Progress, undo: Undo): void {
+  const { nodes, netdevs, endpoints, workloads, 'remote-endpoints': remote } = tables;
   const reflector = new ClusterReflector(member, { nodes, endpoints: remote, identities }, log);
   undo.push(() => { reflector.stop(); });
-  undo.push(reconcileRoutes(nodes, netdevs, netlink, log));
-  undo.push(publishNode(member, ranges, netdevs, endpoints));
+  undo.push(reconcileRoutes(nodes, netdevs, netlink, progress.log('routes')));
+  undo.push(publishNode(member, ranges, netdevs, endpoints, workloads));
 }
 
-async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits' | 'dns'>> {
+async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions, tables: Tables, datapath: Datapath, policy: PolicyReconciler, policies: PolicySet, { resets, services, progress }: { readonly resets: Resets; readonly services: ServiceNames; readonly progress: Progress }, undo: Undo): Promise<Pick<Agent, 'observer' | 'audits' | 'dns'>> {
   const nodeName = cluster?.node ?? hostname();
-  const names = new Names(tables.endpoints, tables['remote-endpoints'], tables.identities, policy.numbers, nodeName);
+  const names = new Names(tables.endpoints, tables['remote-endpoints'], tables.identities, policy.numbers, nodeName, services);
   undo.push(() => { names.close(); });
   const observer = new Observer({ nodeName, version, lookups: names.lookups });
   const audits = new Audits(names.lookups, (key) => policies.auditedSince(key));
@@ -228,8 +271,8 @@ async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions,
     lost: (count) => { observer.lost('PERF_EVENT_RING_BUFFER', count); },
     upkeep: () => { names.upkeep((nowNs) => observer.oldestNs(nowNs)); },
   }));
-  const dns = followDns({ datapath, reconciler: policy.dns, endpoints: tables.endpoints, observer, lookups: names.lookups, log });
+  const dns = followDns({ datapath, reconciler: policy.dns, endpoints: tables.endpoints, observer, lookups: names.lookups, log: progress.log('dns') });
   undo.push(dns.stop);
-  undo.push(await serveFlows({ observer, audits, instance, cluster, tables, datapath, log }, hubble));
+  undo.push(await serveFlows({ observer, audits, instance, cluster, tables, datapath, progress, resets, log }, hubble));
   return { observer, audits, dns };
 }

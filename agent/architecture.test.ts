@@ -15,6 +15,7 @@ interface Rule { readonly name: string; readonly from: RegExp; readonly allowed:
 const rules: readonly Rule[] = [
   { name: 'kernel imports nothing of ours', from: /^agent\/kernel\//, allowed: /^agent\/kernel\// },
   { name: 'store imports nothing of ours', from: /^agent\/store\//, allowed: /^agent\/store\// },
+  { name: 'the name server runs without the rest', from: /^agent\/names\/server\//, allowed: /^agent\/names\/server\// },
   { name: 'hubble never imports the agent', from: /^hubble\//, allowed: /^(hubble|bpf\/types\.gen)/ },
   { name: 'the policy compiler knows no kernel', from: /^agent\/policy\/(compile|merge|rules|validate|explain|suggest|offline|verdict|selector)\.ts$/, allowed: /^agent\/(policy|identity|errors)/ },
 ];

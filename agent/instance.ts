@@ -8,7 +8,7 @@ export const defaultInstance = 'default';
 
 export interface Instance {
   readonly name: string;
-  /** Run-time state: sockets, shim state, logs, hosts files; 0700. */
+  /** Run-time state: sockets, shim state, logs, names; 0700. */
   readonly stateDir: string;
   /** Hubble API (gRPC), 0600. */
   readonly hubbleSocket: string;

@@ -9,6 +9,8 @@ import { buildBpf, findClang, objectPath } from '../bpf/build.ts';
 const here = dirname(fileURLToPath(import.meta.url));
 const build = join(here, '..', 'build');
 export const peerPath = join(build, 'weir-peer');
+/** Programs of others that weir is measured against. */
+export const peerFolder = join(build, 'peers');
 export const judgePath = join(build, 'weir-judge.o');
 
 function compile(source: string, target: string, flags: readonly string[], after = 0): void {

@@ -42,7 +42,7 @@ async function measure({ name, filters, screen }: Subject, target: boolean): Pro
   const observer = new Observer({ nodeName: 'bench', version: '0', lookups });
   if (screen) observer.subscribe(() => {});
   if (filters.length > 0) {
-    const sink = { write: () => true, whenDrained: () => {}, end: () => {} };
+    const sink = { entry: () => true, tell: () => true, flush: () => true, whenDrained: () => {}, end: () => {} };
     new FlowStream(observer.entries, compileQuery({ follow: true }), compileEntryFilters(observer.entries, filters), sink, 'bench', Date.now).run();
   }
   const stop = readFlows(datapath, {

@@ -9,8 +9,11 @@ import { memory } from './memory.ts';
 import { nodes } from './nodes.ts';
 import { policy } from './policy.ts';
 import { records } from './records.ts';
+import { services } from './services.ts';
+import { servicesControl } from './services-control.ts';
 import { print, type Figure } from './table.ts';
 import { verdict } from './verdict.ts';
+import { xdp } from './xdp.ts';
 
 const benches: Readonly<Record<string, readonly [title: string, run: () => Promise<Figure[]>]>> = {
   local: ['two local workloads under policy, against plain veth and host routing', local],
@@ -20,8 +23,10 @@ const benches: Readonly<Record<string, readonly [title: string, run: () => Promi
   hubble: ['flows to clients, readers and a relay', hubble],
   verdict: ['the programs alone, by bpf_prog_test_run', verdict],
   dns: ['DNS rules: a query, an answer, 500 patterns', dns],
+  xdp: ['a NodePort whose backend is on another node: XDP against tc, live frames', xdp],
   policy: ['the policy compiler, on one core', policy],
   change: ['a policy file changes among 1,000, for 5,000 endpoints', change],
+  services: ['Services on their way into the kernel; a ClusterIP against its backend, and against other ways there', async () => [...await servicesControl(), ...await services()]],
   memory: ['what the agent takes', memory],
 };
 

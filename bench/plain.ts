@@ -25,27 +25,30 @@ export class PlainPair implements Pair {
   readonly client: string;
   readonly server: string;
   readonly to = { ipv4: address(1, 4), ipv6: address(1, 6) };
-  readonly #router: string;
+  /** Path of the network namespace between them. */
+  readonly router: string;
+  readonly #name: string;
 
   constructor(name: string, rules?: number) {
     this.label = rules === undefined ? 'plain' : `nft ${rules}`;
-    this.#router = `weir-${name}`;
-    this.client = `/run/netns/${this.#router}-client`;
-    this.server = `/run/netns/${this.#router}-server`;
+    this.#name = `weir-${name}`;
+    this.router = `/run/netns/${this.#name}`;
+    this.client = `/run/netns/${this.#name}-client`;
+    this.server = `/run/netns/${this.#name}-server`;
     this.close();
-    ip('netns', 'add', this.#router);
+    ip('netns', 'add', this.#name);
     ends.forEach((end, index) => { this.#attach(end, index as 0 | 1); });
     const forwarding = ['net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1'];
-    execFileSync('nsenter', [`--net=/run/netns/${this.#router}`, 'sysctl', '-q', '-w', ...forwarding]);
-    if (rules !== undefined) execFileSync('nsenter', [`--net=/run/netns/${this.#router}`, 'nft', '-f', '-'], { input: ruleset(rules) });
+    execFileSync('nsenter', [`--net=${this.router}`, 'sysctl', '-q', '-w', ...forwarding]);
+    if (rules !== undefined) execFileSync('nsenter', [`--net=${this.router}`, 'nft', '-f', '-'], { input: ruleset(rules) });
   }
 
   #attach(end: string, index: 0 | 1): void {
-    const netns = `${this.#router}-${end}`;
+    const netns = `${this.#name}-${end}`;
     ip('netns', 'add', netns);
-    ip('link', 'add', end, 'netns', this.#router, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', netns);
+    ip('link', 'add', end, 'netns', this.#name, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', netns);
     ip('-n', netns, 'link', 'set', 'lo', 'up');
-    for (const [where, device, own] of [[this.#router, end, router], [netns, 'eth0', address]] as const) {
+    for (const [where, device, own] of [[this.#name, end, router], [netns, 'eth0', address]] as const) {
       ip('-n', where, 'address', 'add', `${own(index, 4)}/24`, 'dev', device);
       ip('-n', where, 'address', 'add', `${own(index, 6)}/64`, 'dev', device, 'nodad');
       ip('-n', where, 'link', 'set', 'dev', device, 'up');
@@ -54,6 +57,6 @@ export class PlainPair implements Pair {
   }
 
   close(): void {
-    for (const name of [this.#router, `${this.#router}-client`, `${this.#router}-server`]) if (existsSync(`/run/netns/${name}`)) ip('netns', 'delete', name);
+    for (const name of [this.#name, `${this.#name}-client`, `${this.#name}-server`]) if (existsSync(`/run/netns/${name}`)) ip('netns', 'delete', name);
   }
 }

@@ -15,7 +15,7 @@ const rounds = 15;
 const changes = 60;
 const flowCount = 100_000;
 /** As the launcher starts the agent. */
-const launched = { arguments: ['--max-semi-space-size=1', '--expose-gc', '--disable-warning=ExperimentalWarning'], env: { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '131072', MALLOC_MMAP_THRESHOLD_: '131072' } };
+export const launched = { arguments: ['--max-semi-space-size=1', '--expose-gc', '--disable-warning=ExperimentalWarning'], env: { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '131072', MALLOC_MMAP_THRESHOLD_: '131072' } };
 const memoryProgram = fileURLToPath(new URL('policy-memory.ts', import.meta.url));
 
 function cpuMs(work: () => void): number {

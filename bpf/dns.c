@@ -6,17 +6,26 @@
 #include "lib/dns_match.h"
 #include "lib/dns_message.h"
 
-/* The query becomes its own answer and goes back to who sent it. Both sums over addresses and ports stay as they are. */
-static __always_inline int answer_refused(struct __sk_buff *skb, const struct work *w, const struct endpoint *end)
+/* The query becomes its own answer and goes back to who sent it, from whom it was sent to. Both sums over addresses and ports stay as
+ * they are. */
+static __always_inline int answer_refused(struct __sk_buff *skb, struct work *w, const struct endpoint *end)
 {
 	const struct packet *p = &w->packet;
 	struct { __u8 dmac[6], smac[6]; } head;
-	struct ports ports = { .source = p->dport, .destination = p->sport };
-	__be32 ipv4[2] = { p->daddr.word[3], p->saddr.word[3] };
-	struct addr ipv6[2] = { p->daddr, p->saddr };
-	__u8 flags[2];
+	struct ports ports = {};
+	struct addr ipv6[2];
 	__be16 before, after;
+	__be32 ipv4[2];
+	__u8 flags[2];
 
+	if (w->observation.service & SERVICE_TO_BACKEND && rewrite_destination(skb, w, &w->frontend, w->frontend_port))
+		return TC_ACT_SHOT;
+	ports.source = p->dport;
+	ports.destination = p->sport;
+	ipv4[0] = p->daddr.word[3];
+	ipv4[1] = p->saddr.word[3];
+	ipv6[0] = p->daddr;
+	ipv6[1] = p->saddr;
 	mac_copy(head.dmac, end->mac);
 	mac_copy(head.smac, end->host_mac);
 	if (bpf_skb_load_bytes(skb, p->l4 + 8 + 2, &before, sizeof(before)))
@@ -98,7 +107,11 @@ int dns_query(struct __sk_buff *skb)
 	pending.salt = d->salt;
 	pending.length = d->record.length;
 	pending.type = d->record.type;
-	pending_key(&key, d, &p->daddr, p->dport, p->sport);
+	/* As the answer will carry it when it is read: from the frontend again. */
+	if (w->observation.service & SERVICE_TO_BACKEND)
+		pending_key(&key, d, &w->frontend, w->frontend_port, p->sport);
+	else
+		pending_key(&key, d, &p->daddr, p->dport, p->sport);
 	bpf_map_update_elem(&dns_pendings, &key, &pending, BPF_ANY);
 	bpf_tail_call(skb, &dns_programs, DNS_PASSED);
 	return drop_unjudged(w, DIRECTION_EGRESS, DROP_MISSED_TAIL_CALL);
@@ -135,6 +148,15 @@ static __always_inline int was_asked(struct dns_work *d, const struct packet *p)
 	return 1;
 }
 
+/* As flows are told: the backend, not its frontend. */
+static __always_inline void record_backend(struct dns_record *r, const struct ct_key *key)
+{
+	int second = addr_equal(&key->addr[0], &r->daddr);
+
+	r->saddr = second ? key->addr[1] : key->addr[0];
+	r->sport = second ? key->port[1] : key->port[0];
+}
+
 /* Reads the answer in `skb`, which is for the workload at w->to. DROP_NONE: its addresses stand in the map, it may be handed over. */
 static __noinline enum drop_reason learn_answer(struct __sk_buff *skb, struct work *w)
 {
@@ -151,6 +173,8 @@ static __noinline enum drop_reason learn_answer(struct __sk_buff *skb, struct wo
 		return reason;
 	head = (const struct dns_head *)d->message;
 	dns_begin(d, w, end, w->to.ifindex);
+	if (w->observation.service & SERVICE_REPLY)
+		record_backend(&d->record, &w->ct_key);
 	if (!(head->flags[0] & DNS_QR) || head->questions != bpf_htons(1))
 		return dns_unread(DNS_COUNT_MALFORMED, DROP_INVALID_PACKET);
 	if (!was_asked(d, &w->packet))

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* tc ingress on the host side of a workload's veth: everything that a workload sends. */
 #include "lib/deliver.h"
-#include "lib/node.h"
+#include "lib/network.h"
+#include "lib/service_reset.h"
 
 struct arp { __be16 hardware, protocol; __u8 hardware_length, protocol_length; __be16 operation; __u8 sha[6]; __be32 spa; __u8 tha[6]; __be32 tpa; } __attribute__((packed));
 
@@ -43,28 +44,6 @@ static __always_inline int discovery_from_workload(struct __sk_buff *skb, const 
 	if (!addr_equal(&target, &end->ipv6) && !is_link_local(&target))
 		return drop_unjudged(w, DIRECTION_EGRESS, DROP_INVALID_SOURCE_IP);
 	return TC_ACT_OK;
-}
-
-/* Out of this node: by the host's own routes, under the node's address. */
-static __always_inline int hand_to_network(struct __sk_buff *skb, struct work *w)
-{
-	const struct packet *p = &w->packet;
-	struct bpf_fib_lookup fib = {};
-	enum drop_reason reason;
-	long found;
-
-	if (is_tunnel(p))
-		return drop_unjudged(w, DIRECTION_EGRESS, DROP_ENCAPSULATION_PROHIBITED);
-	found = route_of(skb, p, &fib);
-	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
-		return found == BPF_FIB_LKUP_RET_NOT_FWDED ? TC_ACT_OK :
-		       drop_unjudged(w, DIRECTION_EGRESS, DROP_FIB_LOOKUP_FAILED);
-	reason = decrement_ttl(skb, p);
-	if (!reason)
-		reason = masquerade(skb, w, fib.ifindex);
-	if (reason)
-		return drop_unjudged(w, DIRECTION_EGRESS, reason);
-	return redirect_to_hop(&fib);
 }
 
 /* A packet that may pass. */
@@ -111,8 +90,10 @@ int from_workload(struct __sk_buff *skb)
 	if (reason)
 		return drop_unjudged(w, DIRECTION_EGRESS, reason);
 
+	w->observation.service = SERVICE_ASK;
+	w->device = 0;
 	if (judge_packet(skb, w))
-		return TC_ACT_SHOT;
+		return refuse(skb, w, ifindex);
 	if (w->observation.dns) {
 		bpf_tail_call(skb, &dns_programs, w->observation.is_reply ? DNS_ANSWER : DNS_QUERY);
 		return drop_unjudged(w, DIRECTION_EGRESS, DROP_MISSED_TAIL_CALL);

@@ -56,6 +56,8 @@ static __noinline int sweep_one(struct __sk_buff *skb, __u32 at)
 		return 0;
 	owner = entry->owner;
 	sweep_nat(&key, entry->origin);
+	if (entry->flags & CT_SERVICE)
+		translation_forget(&key, entry);
 	if (!ct_is_done(&key, entry) || bpf_map_delete_elem(&conntrack, &key))
 		return 0;
 	/* What came since its last record. After a flip its numbers may mean other rules. The row is gone, its memory not before this program ends (RCU). */

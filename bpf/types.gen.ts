@@ -125,6 +125,10 @@ export interface CtEntry {
   readonly owner: number;
   readonly counted_packets: bigint;
   readonly counted_bytes: bigint;
+  readonly frontend: Addr;
+  readonly frontend_port: number;
+  readonly service: number;
+  readonly device: number;
 }
 
 export interface Usage {
@@ -145,6 +149,20 @@ export interface NatKey {
 export interface NatValue {
   readonly addr: Addr;
   readonly port: number;
+}
+
+export interface TranslationKey {
+  readonly client: Addr;
+  readonly frontend: Addr;
+  readonly client_port: number;
+  readonly frontend_port: number;
+  readonly protocol: number;
+}
+
+export interface Translation {
+  readonly addr: Addr;
+  readonly port: number;
+  readonly backend: number;
 }
 
 export interface FragmentKey {
@@ -219,22 +237,32 @@ export interface Backend {
 }
 
 export interface ServiceControl {
-  readonly node_netns: bigint;
   readonly maglev_size: number;
+}
+
+export interface ServiceClient {
+  readonly ifindex: number;
+}
+
+export interface NetnsQuestion {
+  readonly socket: bigint;
+  readonly netns: bigint;
 }
 
 export interface SockPeerKey {
   readonly cookie: bigint;
-  readonly addr: Addr;
-  readonly port: number;
-  readonly protocol: number;
+  readonly slot: number;
 }
 
 export interface SockPeer {
-  readonly addr: Addr;
-  readonly port: number;
+  readonly frontend: Addr;
+  readonly backend: Addr;
+  readonly frontend_port: number;
+  readonly backend_port: number;
+  readonly protocol: number;
   readonly service: number;
-  readonly backend: number;
+  readonly number: number;
+  readonly ifindex: number;
 }
 
 export interface AffinityKey {
@@ -350,6 +378,7 @@ export const drop_reason = {
   DROP_CT_MAP_INSERTION_FAILED: 155,
   DROP_INVALID_IPV6_EXTENSION_HEADER: 156,
   DROP_FRAGMENT_NOT_SUPPORTED: 157,
+  DROP_NO_SERVICE: 158,
   DROP_NO_TUNNEL: 160,
   DROP_UNSUPPORTED_L2_PROTOCOL: 166,
   DROP_NO_MAPPING_FOR_NAT_MASQUERADE: 167,
@@ -360,6 +389,7 @@ export const drop_reason = {
   DROP_UNKNOWN_SENDER: 172,
   DROP_FRAGMENT_WITHOUT_FIRST: 175,
   DROP_FORBIDDEN_ICMPV6_MESSAGE: 176,
+  DROP_NOT_IN_SRC_RANGE: 177,
   DROP_NOT_SUPPORTED_BY_PROXY: 180,
   DROP_POLICY_DENY: 181,
   DROP_VLAN_FILTERED: 182,
@@ -389,7 +419,9 @@ export const counter = {
   COUNTER_FORWARDED: 1,
   COUNTER_CT_REFUSED: 2,
   COUNTER_RULES_UNCOUNTED: 3,
-  COUNTERS: 4,
+  COUNTER_SOCK_PEERS_FULL: 4,
+  COUNTER_SERVICE_RESETS: 5,
+  COUNTERS: 6,
 } as const;
 
 export const limit = {
@@ -428,6 +460,7 @@ export const limit = {
   MAGLEV_SIZE: 16381,
   MAX_MAGLEV_SIZE: 131071,
   MAX_SOCK_PEERS: 131072,
+  SOCK_PEER_SLOTS: 8,
   MAX_AFFINITIES: 65536,
   MAX_SOURCE_RANGES: 65536,
 } as const;
@@ -435,6 +468,7 @@ export const limit = {
 export const ipcache_flag = {
   IPCACHE_HOST: 1,
   IPCACHE_REMOTE: 2,
+  IPCACHE_NODE: 4,
 } as const;
 
 export const ct_state = {
@@ -462,7 +496,15 @@ export const ct_flag = {
   CT_HOST: 1,
   CT_FIN: 4,
   CT_REMOTE: 16,
-  CT_DNS: 64,
+  CT_SERVICE: 64,
+  CT_DNS: 128,
+} as const;
+
+export const ct_service = {
+  CT_TRANSLATED: 1,
+  CT_HAIRPIN: 2,
+  CT_FROM_NODE: 4,
+  CT_ONE_WAY: 8,
 } as const;
 
 export const frontend_scope = {

@@ -5,7 +5,25 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { buildBpf, findClang, objectPath } from './build.ts';
+import { callsOf, deepestChain } from './stack.ts';
 import { budget, countsOf, sourceOf, verify } from './verify.ts';
+
+/** Instructions of 8 bytes: a call of subprogram `callee`, or one that is none. */
+const code = (...callees: (number | undefined)[]): Uint8Array => Uint8Array.from(callees.flatMap((callee) => (callee === undefined ? [0xb7, 0, 0, 0, 0, 0, 0, 0] : [0x85, 0x10, 0, 0, callee, 0, 0, 0])));
+
+describe('the stack along calls', () => {
+  const rows: { name: string; starts: number[]; instructions: Uint8Array; frames: number[]; depth: number | undefined }[] = [
+    { name: 'no calls', starts: [0], instructions: code(undefined), frames: [40], depth: 64 },
+    { name: 'a frame of nothing takes a step', starts: [0, 1], instructions: code(1, undefined), frames: [0, 0], depth: 64 },
+    { name: 'the deeper one of two', starts: [0, 2, 3], instructions: code(1, 2, undefined, undefined), frames: [32, 64, 96], depth: 128 },
+    { name: 'a chain of three, found again from elsewhere', starts: [0, 2, 3], instructions: code(1, 2, 2, undefined), frames: [32, 64, 96], depth: 192 },
+    { name: 'calls that the kernel does not show', starts: [0, 1], instructions: code(0, undefined), frames: [32, 32], depth: undefined },
+  ];
+  test.each(rows)('$name', ({ starts, instructions, frames, depth }) => {
+    const calls = callsOf({ instructions, starts });
+    expect(calls && deepestChain(calls, frames)).toBe(depth);
+  });
+});
 
 describe('the log', () => {
   test('counts', () => {
@@ -21,7 +39,11 @@ test('every program is within the budget', () => {
   const rows = verify(objectPath);
   if ('refused' in rows) throw new Error(rows.refused);
   expect(rows.map((row) => row.program)).toEqual(expect.arrayContaining(['from_workload', 'to_workload', 'from_netdev']));
-  for (const row of rows) expect(row.processed).toBeLessThanOrEqual(budget);
+  for (const { processed, largestFrame, deepestChain: chain } of rows) {
+    expect(processed).toBeLessThanOrEqual(budget);
+    expect(chain).toBeGreaterThanOrEqual(largestFrame);
+    expect(chain).toBeLessThanOrEqual(512);
+  }
 });
 
 test('a refusal names the line of C', () => {

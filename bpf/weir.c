@@ -4,7 +4,11 @@
 #include "from_overlay.c"
 #include "from_workload.c"
 #include "dns.c"
+#include "netns_cookie.c"
+#include "socket.c"
+#include "socket_bind.c"
 #include "sweep.c"
 #include "to_workload.c"
+#include "xdp.c"
 
 char weir_license[] SEC("license") = "Dual BSD/GPL";

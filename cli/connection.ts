@@ -31,6 +31,8 @@ export const connectionFlags = (command: Command): Command => command
   .option('--tls-ca-cert-files <files>', 'who signs the server, with commas between (the system\'s)').option('--tls-server-name <name>', 'the name in the certificate of the server')
   .option('--tls-client-cert-file <file>', 'certificate that is shown to the server').option('--tls-client-key-file <file>', 'its key')
   .option('--basic-auth-username <name>', 'sent to the server, over TLS only').option('--basic-auth-password <password>', 'sent with it')
+  .option('-P, --port-forward', 'for relays in Kubernetes, which weir does not speak yet: refused').option('--auto-port-forward', 'refused too')
+  .option('--port-forward-port <port>', 'of --port-forward').option('--kube-context <name>', 'of --port-forward').option('--kube-namespace <name>', 'of --port-forward').option('--kubeconfig <file>', 'of --port-forward')
   .option('--config <file>', 'settings of these flags, in YAML').option('--debug', 'tells more')
   .addOption(instanceOption());
 
@@ -44,6 +46,8 @@ export function givenFlags(command: Command): Record<string, unknown> {
 export function connectionOf(command: Command, environment: Environment = process.env): Server {
   const flags = givenFlags(command);
   const settings = new Settings(flags, environment);
+  const forward = (['port-forward', 'auto-port-forward'] as const).find((name) => settings.flag(name));
+  if (forward !== undefined) throw new ConfigError(`--${forward} reaches a relay inside Kubernetes, which weir does not speak yet`, 'forward the port yourself and name it: --server localhost:4245');
   const instance = (command.opts<{ instance: string }>()).instance;
   const limits = { dialTimeoutMs: durationOf('timeout', settings, dialTimeoutMs), requestTimeoutMs: durationOf('request-timeout', settings, requestTimeoutMs) };
   // Who names an instance means its agent, whatever the environment says.

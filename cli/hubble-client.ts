@@ -2,11 +2,13 @@
 import { accessSync, constants } from 'node:fs';
 import grpc from '@grpc/grpc-js';
 import { ConfigError } from '../agent/errors.ts';
-import { healthService, observerService, peerService } from '../hubble/proto.ts';
+import { escape } from '../hubble/print/escape.ts';
+import { healthService, observerService, peerService, reflectionServices } from '../hubble/proto.ts';
 import type {
-  ChangeNotification, GetAgentEventsResponse, GetDebugEventsResponse, GetEventsRequest, GetFlowsRequest, GetFlowsResponse, GetNamespacesResponse, GetNodesResponse, ServerStatusResponse,
+  ChangeNotification, GetAgentEventsResponse, GetDebugEventsResponse, GetEventsRequest, GetFlowsRequest, GetFlowsResponse, GetNamespacesResponse, GetNodesResponse, ReflectionRequest, ReflectionResponse, ServerStatusResponse,
 } from '../hubble/types.ts';
 import type { Server } from './connection.ts';
+import { newerThanThis } from './server-version.ts';
 
 /** A server that was there and is not any more: somebody who follows may try again. */
 export class ServerGone extends ConfigError {}
@@ -17,10 +19,14 @@ interface Method<Request, Response> { readonly path: string; readonly requestSer
 export class HubbleClient {
   readonly #server: Server;
   readonly #client: grpc.Client;
+  /** Hears once when the server is newer than this command line. */
+  readonly #warn: (text: string) => void;
+  #warned = false;
 
-  constructor(server: Server) {
+  constructor(server: Server, warn: (text: string) => void = () => undefined) {
     checkSocket(server);
     this.#server = server;
+    this.#warn = warn;
     this.#client = new grpc.Client(server.address, server.credentials, server.options);
   }
 
@@ -52,10 +58,26 @@ export class HubbleClient {
 
   async isHealthy(): Promise<boolean> { return (await this.#unary(healthService.Check, { service: 'observer.Observer' })).status === 1; }
 
+  /** Server reflection, in its older form, which every Hubble has. */
+  async reflect(request: ReflectionRequest): Promise<ReflectionResponse> {
+    const { path, requestSerialize, responseDeserialize } = reflectionServices[1]!.ServerReflectionInfo;
+    const call = this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, this.#server.metadata, { deadline: Date.now() + this.#server.requestTimeoutMs });
+    try {
+      call.end(request);
+      for await (const response of call) return response as ReflectionResponse;
+    } catch (error) {
+      throw this.#explain(error);
+    } finally {
+      call.cancel();
+    }
+    throw new ConfigError(`the server at ${this.#server.address} gave no answer`);
+  }
+
   close(): void { this.#client.close(); }
 
   async #stream<Request, Response>({ path, requestSerialize, responseDeserialize }: Method<Request, Response>, request: Request, receive: Receive<Response>): Promise<void> {
     const call = this.#client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, this.#server.metadata);
+    call.on('metadata', (metadata) => { this.#compare(metadata); });
     try {
       for await (const response of call) await receive(response as Response);
     } catch (error) {
@@ -69,12 +91,21 @@ export class HubbleClient {
     const { metadata, requestTimeoutMs } = this.#server;
     try {
       return await new Promise<Response>((resolve, reject) => {
-        this.#client.makeUnaryRequest<Request, Response>(path, requestSerialize, responseDeserialize, request, metadata, { deadline: Date.now() + requestTimeoutMs },
+        const call = this.#client.makeUnaryRequest<Request, Response>(path, requestSerialize, responseDeserialize, request, metadata, { deadline: Date.now() + requestTimeoutMs },
           (error, response) => { if (error) reject(error); else resolve(response!); });
+        call.on('metadata', (answered) => { this.#compare(answered); });
       });
     } catch (error) {
       throw this.#explain(error);
     }
+  }
+
+  #compare(metadata: grpc.Metadata): void {
+    if (this.#warned) return;
+    const text = newerThanThis(metadata);
+    if (text === undefined) return;
+    this.#warned = true;
+    this.#warn(`${escape(text)}\n`);
   }
 
   #explain(error: unknown): unknown {
@@ -88,8 +119,8 @@ export class HubbleClient {
 }
 
 /** Runs with a connection, and closes it. */
-export async function withClient<Result>(server: Server, run: (client: HubbleClient) => Promise<Result>): Promise<Result> {
-  const client = new HubbleClient(server);
+export async function withClient<Result>(server: Server, run: (client: HubbleClient) => Promise<Result>, warn = (text: string): void => { process.stderr.write(text); }): Promise<Result> {
+  const client = new HubbleClient(server, warn);
   try {
     await client.connect();
     return await run(client);

@@ -18,6 +18,27 @@ export const hubbleFlags = (command: Command): Command => command
   .option('--metrics-listen <address>', 'metrics for Prometheus: 127.0.0.1:9965')
   .option('--hubble-metrics <list>', 'which, as Hubble names them: drop:sourceContext=pod|ip,flow; separated by commas or spaces', (text) => text.split(/[\s,]+(?=[a-z-]+(?:[:,\s]|$))/).filter((one) => one !== ''));
 
+/** What stands for a node's own name in paths and addresses. */
+const nodePlace = '{node}';
+const files = ['hubbleTlsCert', 'hubbleTlsKey', 'hubbleTlsClientCa', 'hubbleExport'] as const;
+
+/** The same for every node of this machine: each has a network of its own, so all take the same ports. Throws ConfigError. */
+export function sharedWords(words: HubbleWords): HubbleWords {
+  const { hubbleListen, hubbleInsecure, hubbleExport, metricsListen, hubbleMetrics } = words;
+  hubbleOf(words);
+  if (hubbleExport !== undefined && !hubbleExport.includes(nodePlace)) throw new ConfigError(`--hubble-export ${hubbleExport}: every node writes files of its own`, 'put {node} where its name belongs, as in export-{node}.yaml');
+  return {
+    ...(hubbleListen !== undefined && { hubbleListen }), ...(hubbleInsecure === true && { hubbleInsecure }), ...(metricsListen !== undefined && { metricsListen }), ...(hubbleMetrics && { hubbleMetrics }),
+    ...Object.fromEntries(files.flatMap((name) => (words[name] === undefined ? [] : [[name, resolve(words[name])]]))),
+  };
+}
+
+/** As a node's agent takes them. */
+export const hubbleArguments = (words: HubbleWords, node: string): string[] => ([
+  ['--hubble-listen', words.hubbleListen], ['--hubble-tls-cert', words.hubbleTlsCert], ['--hubble-tls-key', words.hubbleTlsKey], ['--hubble-tls-client-ca', words.hubbleTlsClientCa],
+  ['--hubble-export', words.hubbleExport], ['--metrics-listen', words.metricsListen], ['--hubble-metrics', words.hubbleMetrics?.join(' ')],
+] as const).flatMap(([flag, value]) => (value === undefined ? [] : [flag, value.replaceAll(nodePlace, node)])).concat(words.hubbleInsecure === true ? ['--hubble-insecure'] : []);
+
 export function hubbleOf(words: HubbleWords): HubbleOptions {
   const { hubbleExport, metricsListen, hubbleMetrics } = words;
   if (hubbleMetrics !== undefined && metricsListen === undefined) throw new ConfigError('--hubble-metrics is about --metrics-listen', 'use for example --metrics-listen 127.0.0.1:9965');

@@ -56,7 +56,7 @@ export function register(program: Command): void {
       if (output === 'json') printJson(namespaces.map((one) => toJson(root.lookupType('observer.Namespace'), one)));
       else printRows(['NAMESPACE', ...(output === 'wide' ? ['CLUSTER'] : [])], namespaces.map(({ namespace = '', cluster = '' }) => [namespace, ...(output === 'wide' ? [cluster] : [])].map(escape)));
     });
-  const watch = program.command('watch').description('what a server tells as it changes').addHelpText('after', '\nExample:\n  ./weir watch peers');
+  const watch = program.command('watch').alias('w').description('what a server tells as it changes').addHelpText('after', '\nExample:\n  ./weir watch peers');
   connectionFlags(watch.command('peers').alias('peer').description('nodes that come, change and go, as an agent tells relays'))
     .addHelpText('after', '\nExample:\n  sudo ./weir watch peers')
     .action(async (_: object, command: Command) => {

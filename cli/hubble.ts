@@ -1,13 +1,16 @@
 // weir hubble: the verbs of the `hubble` command under its own name, for scripts that know it (alias hubble='./weir hubble'), with its `status`.
 import { Option, type Command } from 'commander';
 import { ConfigError } from '../agent/errors.ts';
+import { version } from '../agent/version.ts';
 import { toJson } from '../hubble/json.ts';
 import { escape, escapeJson } from '../hubble/print/escape.ts';
 import { root } from '../hubble/proto.ts';
 import type { ServerStatusResponse } from '../hubble/types.ts';
 import { connectionFlags, connectionOf } from './connection.ts';
 import { withClient } from './hubble-client.ts';
+import { register as registerConfig } from './hubble-config.ts';
 import { ageText, register as registerList } from './hubble-list.ts';
+import { register as registerReflect } from './hubble-reflect.ts';
 import { aligned } from './observe-events.ts';
 import { register as registerObserve } from './observe.ts';
 
@@ -15,9 +18,12 @@ const forms = ['compact', 'dict', 'json', 'table', 'tab'] as const;
 type Form = typeof forms[number];
 
 export function register(program: Command): void {
-  const hubble = program.command('hubble').description('the verbs of the hubble command: status, observe, list, watch').addHelpText('after', '\nExample:\n  sudo ./weir hubble status --server unix:///run/weir/relay.sock');
+  const hubble = program.command('hubble').description('the verbs of the hubble command: status, observe, list, watch, config, reflect, version').addHelpText('after', '\nExample:\n  sudo ./weir hubble status --server unix:///run/weir/relay.sock');
   registerObserve(hubble);
   registerList(hubble);
+  registerConfig(hubble);
+  registerReflect(hubble);
+  hubble.command('version').description('the version of this command line').addHelpText('after', '\nExample:\n  ./weir hubble version').action(() => { process.stdout.write(`weir ${version}\n`); });
   connectionFlags(hubble.command('status').description('how the observer is doing: an agent, or a relay with its nodes'))
     .addOption(new Option('-o, --output <form>', 'how to print').choices([...forms]).default('compact'))
     .addHelpText('after', '\nExample:\n  sudo ./weir hubble status')

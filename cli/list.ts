@@ -50,6 +50,8 @@ function registerNoun(program: Command, noun: Noun): void {
 const views = [
   { name: 'policy', columns: ['endpoint', 'direction', 'policy', 'from', 'to', 'rules'], summary: 'the compiled policies, interval by interval' },
   { name: 'ct', columns: ['protocol', 'source', 'sourcePort', 'destination', 'destinationPort', 'state', 'packets', 'bytes', 'revoked'], summary: 'the connections that are tracked' },
+  { name: 'lb', columns: ['frontend', 'scope', 'service', 'backends', 'maglev', 'affinity', 'flags'], summary: 'at which addresses services are reached, and who answers' },
+  { name: 'nat', columns: ['protocol', 'source', 'sourcePort', 'destination', 'destinationPort', 'translated', 'translatedPort'], summary: 'which address and port stands for which outside' },
   { name: 'drops', columns: ['reason', 'direction', 'packets', 'bytes'], summary: 'what was dropped, and why' },
   { name: 'quota', columns: ['endpoint', 'held', 'quota', 'refused'], summary: 'whose connections fill the table, and how many each may have' },
   { name: 'ipcache', columns: ['prefix', 'identity', 'class', 'ifindex', 'host', 'node'], summary: 'the ipcache as the kernel has it' },

@@ -1,22 +1,9 @@
-// The command line: one file per verb, each registers itself. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
+// The command line: one file per verb, each registers itself. Exit codes: 0 done, 1 refused or failed, 2 wrong usage (of observe: 1, as Hubble's).
 import { Command, CommanderError } from 'commander';
 import { selectNode } from './node.ts';
 import { version } from '../agent/version.ts';
 import { printError } from './print.ts';
-import { register as registerAgent } from './agent.ts';
-import { register as registerDns } from './dns.ts';
-import { register as registerEdges } from './edges.ts';
-import { register as registerExplain } from './explain.ts';
-import { register as registerHubble } from './hubble.ts';
-import { register as registerHubbleList } from './hubble-list.ts';
-import { register as registerList } from './list.ts';
-import { register as registerObserve } from './observe.ts';
-import { register as registerPolicy } from './policy.ts';
-import { register as registerRecord } from './record.ts';
-import { register as registerRelay } from './relay.ts';
-import { register as registerStatus } from './status.ts';
-import { register as registerUp } from './up.ts';
-import { register as registerWorkload } from './workload.ts';
+import { verbsOf } from './verbs.ts';
 
 const program = new Command('weir')
   .description('identity, policy and visibility for workloads, enforced by the kernel')
@@ -27,15 +14,16 @@ const program = new Command('weir')
   .configureHelp({ sortSubcommands: true })
   .addHelpText('after', '\nExample:\n  sudo ./weir up examples/shop\n  sudo ./weir observe --verdict DROPPED --follow');
 
-for (const register of [
-  registerUp, registerAgent, registerPolicy, registerExplain, registerStatus, registerList, registerObserve, registerHubbleList, registerHubble, registerEdges, registerRecord, registerRelay, registerWorkload, registerDns,
-]) register(program);
+for (const { load } of verbsOf(process.argv.slice(2))) (await load()).register(program);
 
 program.hook('preAction', (_, action) => { selectNode(action, program.opts<{ node?: string }>().node); });
 
+/** Wrong usage of `observe`: it exits as that of Hubble. */
+const asHubble = new WeakSet<CommanderError>();
+
 /** Wrong usage reads as every other error does: what is wrong, then what to do. Subcommands do not inherit this. */
 function strict(command: Command, path: string): void {
-  command.exitOverride().showHelpAfterError(`  see ${path} --help`).configureOutput({
+  command.exitOverride(command.name() === 'observe' ? (error) => { asHubble.add(error); throw error; } : undefined).showHelpAfterError(`  see ${path} --help`).configureOutput({
     outputError: (text, write) => { write(text.replace(/^error: /, 'weir: ').replace(/\n\(Did you mean (.*)\?\)/, '; did you mean $1?')); },
   });
   for (const sub of command.commands) strict(sub, `${path} ${sub.name()}`);
@@ -48,7 +36,7 @@ try {
   await program.parseAsync(process.argv);
 } catch (error) {
   if (error instanceof CommanderError) {
-    process.exitCode = error.exitCode === 0 ? 0 : 2;
+    process.exitCode = error.exitCode === 0 ? 0 : asHubble.has(error) ? 1 : 2;
   } else {
     printError(error);
     process.exitCode = 1;

@@ -32,7 +32,7 @@ export async function followFlows(server: Server, request: GetFlowsRequest, rece
         goneMs = undefined;
         pauseMs = firstPauseMs;
         await client.getFlows({ ...request, number: 0, since: after(last ?? timestampOfMs(lastMs)) }, note);
-      });
+      }, tell);
       return;
     } catch (error) {
       const atMs = Date.now();

@@ -1,31 +1,59 @@
-// Flows from a file of JSON lines instead of a server: the same filters, times and numbers, applied here.
+// Flows from a file instead of a server, JSON lines or what `weir record` wrote: the same filters, times and numbers, applied here.
 import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { ConfigError, messageOf } from '../agent/errors.ts';
 import { fromJson } from '../hubble/json.ts';
 import { flowMessage, getFlowsResponseMessage } from '../hubble/proto.ts';
 import { isPast, type Query } from '../hubble/query.ts';
+import { isBinary, linesOf, readBlocks } from '../hubble/recording.ts';
 import { compareTimes } from '../hubble/time.ts';
 import type { Flow, GetFlowsResponse } from '../hubble/types.ts';
 
-/** `path` "-" is standard input. What is no flow is told by `warn` and left out. */
+/** `path` "-" is standard input. What is no flow is told by `warn` and left out; so is the rest of a file that was cut. */
 export async function readFlows(path: string, query: Query, receive: (response: GetFlowsResponse) => void | Promise<void>, warn: (text: string) => void): Promise<void> {
   const input = path === '-' ? process.stdin : createReadStream(path);
   const failed = new Promise<never>((_, reject) => {
     input.once('error', (error: Error) => { reject(new ConfigError(`read ${path}: ${error.message}`)); });
   });
-  await Promise.race([failed, select(parse(createInterface({ input, crlfDelay: Infinity }), path, warn), query, receive)]);
+  await Promise.race([failed, select(responsesOf(input as AsyncIterable<Buffer>, path, warn), query, receive)]);
 }
 
-async function * parse(lines: AsyncIterable<string>, path: string, warn: (text: string) => void): AsyncGenerator<GetFlowsResponse> {
+/** Whichever of both forms it is: its first bytes say it. */
+async function * responsesOf(input: AsyncIterable<Buffer>, path: string, warn: (text: string) => void): AsyncGenerator<GetFlowsResponse> {
+  const chunks = input[Symbol.asyncIterator]();
+  let start: Buffer = Buffer.alloc(0);
+  while (start.length < 16) {
+    const { value, done } = await chunks.next();
+    if (done === true) break;
+    start = Buffer.concat([start, value]);
+  }
+  const whole = async function * (): AsyncGenerator<Buffer> {
+    yield start;
+    yield * { [Symbol.asyncIterator]: () => chunks };
+  };
+  yield * isBinary(start) ? unpack(whole(), path, warn) : parse(whole(), path, warn);
+}
+
+async function * unpack(chunks: AsyncIterable<Buffer>, path: string, warn: (text: string) => void): AsyncGenerator<GetFlowsResponse> {
   let number = 0;
-  for await (const line of lines) {
+  for await (const read of readBlocks(chunks)) {
+    if ('cut' in read) { warn(cutText(path, number, read.cut)); return; }
     number += 1;
-    if (line.trim() === '') continue;
+    yield read.response;
+  }
+}
+
+const cutText = (path: string, number: number, why: string): string => `${path}: read up to message ${number}: ${why}\n`;
+
+async function * parse(chunks: AsyncIterable<Buffer>, path: string, warn: (text: string) => void): AsyncGenerator<GetFlowsResponse> {
+  let number = 0;
+  for await (const { text, whole, tooLong } of linesOf(chunks)) {
+    number += 1;
+    if (tooLong) warn(`${path}:${number}: no flow: the line is too long\n`);
+    if (text.trim() === '') continue;
     try {
-      yield responseOf(JSON.parse(line));
+      yield responseOf(JSON.parse(text));
     } catch (error) {
-      warn(`${path}:${number}: no flow: ${messageOf(error)}\n`);
+      warn(whole ? `${path}:${number}: no flow: ${messageOf(error)}\n` : cutText(path, number - 1, 'it was cut there'));
     }
   }
 }

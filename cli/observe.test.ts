@@ -1,15 +1,19 @@
 // weir observe without an agent: the recorded flag sets of Hubble with their exit codes, filters and flows, and its two text forms.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Command } from 'commander';
 import { messageOf } from '../agent/errors.ts';
+import { fromJson } from '../hubble/json.ts';
 import { Observer, serveHubble } from '../hubble/observer.ts';
+import { getFlowsResponseMessage } from '../hubble/proto.ts';
 import { flowOf, servedOf } from '../hubble/testing.ts';
+import type { GetFlowsResponse } from '../hubble/types.ts';
 import { register } from './observe.ts';
+import { Recording } from './recording.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const flowsFile = join(root, 'hubble/testdata/flows.jsonl');
@@ -44,11 +48,39 @@ describe('recorded flag sets', () => {
   });
 });
 
+describe('the same of a binary recording', () => {
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'observe-'));
+    const recording = new Recording(join(folder, 'flows.bin'), { form: 'binary' });
+    for (const line of testdata('flows.jsonl').trim().split('\n')) recording.add(fromJson<GetFlowsResponse>(getFlowsResponseMessage, JSON.parse(line)));
+    recording.finish();
+  });
+  afterAll(() => { rmSync(folder, { recursive: true }); });
+
+  test.each(recorded)('$name', async ({ args, rc, err, uuids }) => {
+    const outcome = await run([...args, '-o', 'json'], join(folder, 'flows.bin'));
+    expect({ rc: outcome.rc, err: outcome.err }).toEqual({ rc, err });
+    expect(outcome.out.split('\n').filter((line) => line !== '').map((line) => (JSON.parse(line) as { flow: { uuid: string } }).flow.uuid)).toEqual(uuids);
+  });
+
+  test.each(['compact', 'dict', 'json', 'table'])('and -o %s is as of the lines', async (form) => {
+    const args = ['-o', form, '--time-format', 'RFC3339Nano', '--print-policy-names', '--print-node-name'];
+    expect(await run(args, join(folder, 'flows.bin'))).toEqual(await run(args));
+  });
+});
+
 describe('recorded outputs, by the real command in UTC', () => {
   test.each(['compact', 'dict'])('%s', (form) => {
     const out = execFileSync(process.execPath, ['cli/main.ts', 'observe', '--input-file', flowsFile, '-o', form], { cwd: root, encoding: 'utf8', env: { ...process.env, TZ: 'UTC' } });
     expect(out).toBe(testdata(`observe-${form}.txt`));
   });
+});
+
+test.each<{ name: string; args: string[]; code: number }>([
+  { name: 'a flag without its value', args: ['--last'], code: 1 }, { name: 'a form that is none', args: ['-o', 'nope'], code: 1 }, { name: 'help', args: ['--help'], code: 0 },
+])('exit code of $name, by the real command', ({ args, code }) => {
+  for (const verb of [['observe'], ['hubble', 'observe']]) expect(spawnSync(process.execPath, ['cli/main.ts', ...verb, ...args], { cwd: root }).status).toBe(code);
 });
 
 const flags: { name: string; args: string[]; raw: string[] }[] = [
@@ -75,6 +107,7 @@ const flags: { name: string; args: string[]; raw: string[] }[] = [
   { name: 'a service of either end', args: ['--service', 'shop/web'], raw: ['{"source_service":["shop/web"]}', '{"destination_service":["shop/web"]}'] },
   { name: 'identity and label it goes to', args: ['--to-identity', 'host', '--to-label', 'app=web'], raw: ['{"destination_label":["app=web"],"destination_identity":[1]}'] },
   { name: 'a workload of either end', args: ['--workload', 'Deployment/web'], raw: ['{"source_workload":[{"name":"web","kind":"Deployment"}]}', '{"destination_workload":[{"name":"web","kind":"Deployment"}]}'] },
+  { name: 'as Go writes what is on or off', args: ['--ipv4=true', '--encrypted=false', '--ipv6=1', '--unencrypted=F'], raw: ['{"ip_version":["IPv4","IPv6"]}'] },
   { name: 'the word flows', args: ['--verdict', 'dropped', 'flows'], raw: ['{"verdict":["DROPPED"]}'] },
 ];
 
@@ -98,6 +131,7 @@ const refused: { name: string; args: string[]; says: RegExp }[] = [
   { name: 'a namespace twice', args: ['--from-pod', 'x/a', '--from-namespace', 'b'], says: /x\/a names its namespace already/ },
   { name: '--not before nothing', args: ['--not'], says: /--not stands before a filter flag/ },
   { name: 'a default mask that is neither on nor off', args: ['--use-default-field-masks', 'maybe'], says: /--use-default-field-masks maybe: expected true or false/ },
+  { name: 'a file and --port-forward', args: ['--port-forward'], says: /--input-file and --port-forward cannot be combined/ },
   { name: 'a group of --top', args: ['--top', 'colour'], says: /Allowed choices are/ },
   { name: '--explain of a file', args: ['--explain'], says: /--explain asks the agent of this machine/ },
   { name: 'encrypted and unencrypted', args: ['--encrypted', '--unencrypted'], says: /cannot be combined/ },
@@ -118,6 +152,11 @@ describe('flags', () => {
     const { out } = await run(['--since', '2026-09-01T10:00:10Z', '--until', '2026-09-01T10:00:12.5Z', '--field-mask', 'uuid', '-o', 'json']);
     expect(out.trim().split('\n').map((line) => (JSON.parse(line) as { flow: object }).flow)).toEqual([{ uuid: 'u-0010' }, { uuid: 'u-0011' }, { uuid: 'u-0012' }]);
   });
+
+  test.each<{ name: string; args: string[]; names: boolean }>([
+    { name: 'names', args: [], names: true }, { name: 'asked for', args: ['--ip-translation'], names: true }, { name: 'as Go writes it', args: ['--ip-translation=true'], names: true },
+    { name: 'addresses', args: ['--ip-translation=false'], names: false }, { name: 'in two words', args: ['--ip-translation', 'false'], names: false },
+  ])('--ip-translation: $name', async ({ args, names }) => { expect((await run([...args, '--uuid', 'u-0000', '--experimental-use-default-field-masks'])).out.includes('default/')).toBe(names); });
 
   test('no agent: what to do', async () => {
     const program = new Command();

@@ -18,7 +18,7 @@ import { addFilterFlags, type FlowFilters } from './observe-flags.ts';
 import { readFlows } from './observe-input.ts';
 import { requestOf, type SelectorOptions } from './observe-request.ts';
 import { parseDurationMs } from './observe-times.ts';
-import { chosenInstance } from './options.ts';
+import { booleanValues, chosenInstance } from './options.ts';
 import { Settings } from './settings.ts';
 import { groupings, type Grouping } from './tally.ts';
 
@@ -28,7 +28,9 @@ interface ObserveOptions extends SelectorOptions {
   readonly printPolicyNames?: boolean;
   readonly timeFormat: string;
   readonly numeric?: boolean;
-  readonly ipTranslation: string;
+  readonly ipTranslation: string | true;
+  readonly experimentalFieldMask?: string;
+  readonly experimentalUseDefaultFieldMasks?: string | true;
   readonly color: 'auto' | 'always' | 'never';
   readonly silentErrors?: boolean;
   readonly printRawFilters?: boolean;
@@ -54,7 +56,7 @@ const standardOutput: Output = {
 };
 
 export function register(program: Command, output: Output = standardOutput): void {
-  const command = program.command('observe').description('flows, as they are judged: what was allowed, what was dropped and by which policy')
+  const command = booleanValues(program.command('observe')).description('flows, as they are judged: what was allowed, what was dropped and by which policy')
     .argument('[what]', 'flows, agent-events or debug-events', 'flows')
     .allowUnknownOption().allowExcessArguments();
   addSelectorFlags(command);
@@ -83,9 +85,13 @@ function addSelectorFlags(command: Command): void {
     .option('--since <time>', 'from then on: 5m, or a date')
     .option('--until <time>', 'until then: 5m, or a date')
     .option('--input-file <file>', 'flows from a file of JSON lines; - is standard input')
-    .option('--field-mask <fields>', 'only these fields of a flow, for JSON')
-    .option('--use-default-field-masks <boolean>', 'asks the server only for what is printed', 'true');
+    .option('--field-mask <fields>', 'only these fields of a flow, for JSON', joined)
+    .option('--use-default-field-masks [boolean]', 'asks the server only for what is printed', 'true')
+    .addOption(new Option('--experimental-field-mask <fields>', 'its older name').argParser(joined).hideHelp())
+    .addOption(new Option('--experimental-use-default-field-masks [boolean]', 'its older name').hideHelp());
 }
+
+const joined = (fields: string, before: string | undefined): string => (before === undefined ? fields : `${before},${fields}`);
 
 function addOutputFlags(command: Command): void {
   command
@@ -94,7 +100,7 @@ function addOutputFlags(command: Command): void {
     .option('--print-policy-names', 'with the policies that allowed or denied')
     .addOption(new Option('--time-format <format>', 'how times are written').choices([...timeFormats]).default('StampMilli'))
     .option('--numeric', 'numbers instead of names')
-    .option('--ip-translation <boolean>', 'names instead of addresses', 'true')
+    .option('--ip-translation [boolean]', 'names instead of addresses', 'true')
     .addOption(new Option('--color <when>', 'colours in the compact form').choices(['auto', 'always', 'never']).default('auto'))
     .option('-s, --silent-errors', 'only the exit code tells of an error')
     .option('--print-raw-filters', 'the filters as they are sent, and nothing else')
@@ -120,7 +126,9 @@ async function observe(command: Command, options: ObserveOptions, filters: FlowF
     output.write(rawFilters(filters));
     return;
   }
-  const request = requestOf(options, filters, Date.now());
+  const request = requestOf(renamed(options), filters, Date.now());
+  const forward = (['port-forward', 'auto-port-forward'] as const).find((name) => name in givenFlags(command));
+  if (options.inputFile !== undefined && forward !== undefined) throw new ConfigError(`--input-file and --${forward} cannot be combined`, 'leave one of them out');
   const printer = printerOf(command, options, output);
   const receive = (response: GetFlowsResponse): void | Promise<void> => {
     printer.print(response);
@@ -142,6 +150,14 @@ async function observe(command: Command, options: ObserveOptions, filters: FlowF
   printer.finish();
 }
 
+/** A flag that was given without its value is on. */
+const on = (value: string | true): string => (value === true ? 'true' : value);
+
+function renamed(options: ObserveOptions): ObserveOptions {
+  const fieldMask = options.fieldMask ?? options.experimentalFieldMask;
+  return { ...options, ...(fieldMask !== undefined && { fieldMask }), useDefaultFieldMasks: on(options.experimentalUseDefaultFieldMasks ?? options.useDefaultFieldMasks) };
+}
+
 /** Only the agent that judged can explain, and only between lines. */
 function refuseExplain(command: Command, { inputFile, output }: ObserveOptions): void {
   if (inputFile !== undefined || 'server' in givenFlags(command)) throw new ConfigError('--explain asks the agent of this machine', 'leave --server and --input-file out');
@@ -156,7 +172,7 @@ async function explain(command: Command, response: GetFlowsResponse, output: Out
 /** Of the flags of flows, events know those that say how many, from when and how to print. */
 async function events(kind: EventKind, command: Command, options: ObserveOptions, { whitelist, blacklist }: FlowFilters, output: Output): Promise<void> {
   if (whitelist.length + blacklist.length > 0) throw new ConfigError(`observe ${kind}: filters are for flows`, 'leave the filter flags out');
-  const { field_mask: _, whitelist: __, blacklist: ___, ...request } = requestOf(options, { whitelist, blacklist }, Date.now());
+  const { field_mask: _, whitelist: __, blacklist: ___, ...request } = requestOf(renamed(options), { whitelist, blacklist }, Date.now());
   await observeEvents(kind, connectionOf(command), request, { ...options, write: output.write, drained: output.drained });
 }
 
@@ -165,7 +181,7 @@ function printerOf(command: Command, options: ObserveOptions, { write, writeErro
   return createPrinter({
     form: options.output, write, writeError,
     timeFormat: options.timeFormat, nodeName: options.printNodeName === true, policyNames: options.printPolicyNames === true,
-    numeric: options.numeric === true, translate: flagValue('--ip-translation', options.ipTranslation), debug: new Settings(givenFlags(command)).flag('debug'),
+    numeric: options.numeric === true, translate: flagValue('--ip-translation', on(options.ipTranslation)), debug: new Settings(givenFlags(command)).flag('debug'),
     colors: colored ? ansiColors : noColors,
     bareFlow: options.output === 'json' && (process.env['HUBBLE_COMPAT'] ?? '').split(',').includes('legacy-json-output'),
   });

@@ -1,5 +1,6 @@
 // Options that several verbs share.
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import type { XdpMode } from '../agent/kernel/attach.ts';
 import { defaultInstance, instanceOf, type Instance } from '../agent/instance.ts';
 import { outputs, type Output } from './print.ts';
 
@@ -13,10 +14,31 @@ export interface Common { readonly instance: string; readonly output: Output }
 
 export const chosenInstance = (options: { readonly instance: string }): Instance => instanceOf(options.instance);
 
+/** Where the addresses of Services come from. */
+export const rangeFlags = (command: Command): Command => command
+  .option('--service-ipv4-range <prefix>', 'ClusterIPs of Services').option('--service-ipv6-range <prefix>', 'ClusterIPs of Services')
+  .option('--pool-ipv4-range <prefix>', 'addresses of Services of type LoadBalancer').option('--pool-ipv6-range <prefix>', 'addresses of Services of type LoadBalancer');
+
+/** How the node's devices run XDP. Not unless it is asked for: a driver that runs programs may lose offloads by it, and generic XDP costs every packet. */
+export type XdpWord = 'off' | 'auto' | 'generic';
+export const xdpOption = (): Option => new Option('--xdp <mode>', 'on the node\'s devices, for clients of services: auto is native on hardware whose driver can, else generic').choices(['off', 'auto', 'generic']).default('off');
+export const xdpModes = { off: [], auto: ['native', 'generic'], generic: ['generic'] } as const satisfies Record<XdpWord, readonly XdpMode[]>;
+
 /** A verb that lists or shows something of a running agent. */
 export const listing = (command: Command): Command => command.addOption(instanceOption()).addOption(outputOption());
 
 export function wholeNumber(text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
   return Number(text);
+}
+
+/** As Go's flags: `--follow=true`, and `--follow=false` as if it were not there. */
+export function booleanValues(command: Command): Command {
+  const parse = command.parseOptions.bind(command);
+  command.parseOptions = (args) => parse(args.flatMap((arg) => {
+    const [, flag, value] = /^(--[a-z0-9-]+)=(1|t|true|0|f|false)$/i.exec(arg) ?? [];
+    const option = command.options.find(({ long }) => long === flag);
+    return option === undefined || !option.isBoolean() ? [arg] : /^[1t]/i.test(value!) ? [flag!] : [];
+  }));
+  return command;
 }

@@ -1,12 +1,12 @@
 // Recorded flows under other policies: what would be opened and closed, by the real command; what a flow says of policies.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { stringify } from 'yaml';
-import { Recording } from './record.ts';
+import { Recording } from './recording.ts';
 import { recordedOf } from './policy-simulate.ts';
 import { podIdentityLabels } from '../agent/identity/labels.ts';
 import type { Flow } from '../hubble/types.ts';
@@ -33,7 +33,7 @@ afterEach(() => { rmSync(folder, { recursive: true }); });
 
 function simulate(policies: readonly object[], flows: readonly Flow[]): { code: number | null; out: string; error: string } {
   writeFileSync(join(folder, 'policies.yaml'), policies.map((one) => stringify(one)).join('---\n'));
-  const recording = new Recording(join(folder, 'flows.jsonl'), true);
+  const recording = new Recording(join(folder, 'flows.jsonl'), { form: 'json', force: true });
   for (const one of flows) recording.add({ flow: one });
   recording.finish();
   const { status, stdout, stderr } = spawnSync(process.execPath, ['cli/main.ts', 'policy', 'simulate', '-f', join(folder, 'policies.yaml'), '--flows', join(folder, 'flows.jsonl'), '-o', 'json'], { cwd: root, encoding: 'utf8' });
@@ -76,17 +76,7 @@ describe('simulate', () => {
   });
 });
 
-describe('a recording', () => {
-  test('is whole when it is there, and tells its losses', () => {
-    const path = join(folder, 'r.jsonl');
-    const recording = new Recording(path, false);
-    recording.add({ flow: flow(web, db, 1) });
-    recording.add({ lost_events: { num_events_lost: 5 } });
-    expect(readFileSync(path, 'utf8')).toBe('');
-    expect(recording.finish()).toBe(`1 flow in ${path}; 5 events were lost, which the file tells in their place`);
-    expect(readFileSync(path, 'utf8').split('\n')).toHaveLength(3);
-    expect(() => new Recording(path, false)).toThrow(/is there already/);
-  });
+describe('a flow', () => {
   test.each<{ name: string; flow: Flow; allowed: boolean | undefined }>([
     { name: 'the beginning of a connection', flow: flow(web, db, 1), allowed: true }, { name: 'its middle', flow: flow(web, db, 1, { trace_reason: 2 }), allowed: undefined },
     { name: 'a drop by policy', flow: flow(web, db, 1, denied), allowed: false }, { name: 'another drop', flow: flow(web, db, 1, { verdict: 2, drop_reason_desc: 157 }), allowed: undefined },

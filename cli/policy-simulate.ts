@@ -6,12 +6,15 @@ import { readClusterFiles } from '../agent/policy/cluster-files.ts';
 import { protocolName } from '../agent/policy/icmp.ts';
 import { Simulator, maxTuples, type RecordedEnd, type RecordedFlow, type Simulated, type Simulation } from '../agent/policy/simulate.ts';
 import { compileQuery } from '../hubble/query.ts';
-import { verdict, type Endpoint, type Flow } from '../hubble/types.ts';
+import { verdict, type Endpoint, type Flow, type GetFlowsResponse } from '../hubble/types.ts';
+import { connectionFlags, connectionOf, type Server } from './connection.ts';
+import { keptFlows } from './kept-flows.ts';
 import { readFlows } from './observe-input.ts';
+import { parseTime } from './observe-times.ts';
 import { printError, printObject, printable, tableText } from './print.ts';
 import { nameOf } from './tally.ts';
 
-interface Words { readonly file: readonly string[]; readonly flows: string; readonly output: 'table' | 'json' }
+interface Words { readonly file: readonly string[]; readonly flows?: string; readonly since?: string; readonly output: 'table' | 'json' }
 
 const protocols: Readonly<Record<string, number>> = { TCP: 6, UDP: 17, SCTP: 132, ICMPv4: 1, ICMPv6: 58 };
 /** Drops that a policy decided: POLICY_DENIED, POLICY_DENY. Others say nothing of policies. */
@@ -21,30 +24,37 @@ const traceReasonNew = 1;
 const leaving = new Set([4, 11]);
 
 export function register(policy: Command): void {
-  policy.command('simulate').description('which recorded flows other policies would judge otherwise')
-    .requiredOption('-f, --file <paths...>', 'all policies that would be in force: files or folders').requiredOption('--flows <file>', 'a recording of ./weir record, or JSON lines of observe; - is standard input')
+  const command = connectionFlags(policy.command('simulate').description('which recorded flows other policies would judge otherwise'))
+    .requiredOption('-f, --file <paths...>', 'all policies that would be in force: files or folders').option('--flows <file>', 'a recording of ./weir record, or JSON lines of observe; - is standard input')
+    .option('--since <time>', 'instead of a file: the flows that the observer keeps since then: 1h, or a date')
     .addOption(new Option('-o, --output <form>', 'how to print').choices(['table', 'json']).default('table'))
-    .addHelpText('after', '\nExample:\n  sudo ./weir record -o flows.jsonl --for 10m\n  ./weir policy simulate -f new-policies/ --flows flows.jsonl\n\nExit codes: 0 nothing that was allowed would be denied, 1 something would, 2 the files are wrong.')
-    .action(async (words: Words) => {
-      try {
-        await simulate(words);
-      } catch (error) {
-        if (!(error instanceof ConfigError)) throw error;
-        printError(error);
-        process.exitCode = 2;
-      }
-    });
+    .addHelpText('after', '\nExample:\n  sudo ./weir policy simulate -f new-policies/ --since 1h\n  sudo ./weir record -o flows.bin --for 10m\n  ./weir policy simulate -f new-policies/ --flows flows.bin\n\nExit codes: 0 nothing that was allowed would be denied, 1 something would, 2 the files are wrong.');
+  command.action(async (words: Words) => {
+    try {
+      await simulate(words, () => connectionOf(command));
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      printError(error);
+      process.exitCode = 2;
+    }
+  });
 }
 
-async function simulate({ file, flows, output }: Words): Promise<void> {
+async function simulate({ file, flows, since, output }: Words, serverOf: () => Server): Promise<void> {
+  if ((flows === undefined) === (since === undefined)) throw new ConfigError('flows come from a file or from the observer: --flows FILE or --since TIME', 'give one of the two');
   const files = readClusterFiles(file);
   worldOfFiles(files); // refuses what has errors
   const simulator = new Simulator();
-  let broken = 0;
-  await readFlows(flows, compileQuery({}), ({ flow }) => {
+  let [broken, lost] = [0, 0];
+  const warn = (text: string): void => { broken += 1; process.stderr.write(printable(text)); };
+  const receive = ({ flow, lost_events: loss }: GetFlowsResponse): void => {
+    lost += Number(loss?.num_events_lost ?? 0);
     const recorded = flow == null ? undefined : recordedOf(flow);
-    if (recorded !== undefined && !simulator.add(recorded)) throw new ConfigError(`${flows}: more than ${maxTuples} different flows`, 'record fewer, with filters');
-  }, (text) => { broken += 1; process.stderr.write(printable(text)); });
+    if (recorded !== undefined && !simulator.add(recorded)) throw new ConfigError(`more than ${maxTuples} different flows`, 'take fewer: a shorter time, or record with filters');
+  };
+  if (flows !== undefined) await readFlows(flows, compileQuery({}), receive, warn);
+  else await keptFlows(serverOf(), parseTime('--since', since!, Date.now()), receive, (text) => { process.stderr.write(text); });
+  if (lost > 0) process.stderr.write(`${lost} events were lost and are not judged\n`);
   print(simulator.judge(files.cluster), output, broken);
 }
 

@@ -1,4 +1,4 @@
-// Why the containers of a workload do not run, in words: for the list of workloads and for the live table.
+// Why the containers of a workload do not run or are not ready, in words: for the list of workloads and for the live table.
 import { constants } from 'node:os';
 import type { ContainerState, WorkloadRow } from '../agent/workload/tables.ts';
 
@@ -12,10 +12,10 @@ function reasonOf({ state, reason, signal, exitCode = 0 }: ContainerState): stri
 }
 
 /** The container is named when there are several. */
-export const reasonsOf = ({ containers, message }: WorkloadRow): string[] => [
+export const reasonsOf = ({ containers, unready, message }: WorkloadRow): string[] => [
   ...containers.flatMap((container) => {
     const reason = reasonOf(container);
     return reason === undefined ? [] : [containers.length > 1 ? `${container.name}: ${reason}` : reason];
   }),
-  ...(message === undefined ? [] : [message]),
+  ...(unready === undefined ? [] : [unready]), ...(message === undefined ? [] : [message]),
 ];

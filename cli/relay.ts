@@ -8,10 +8,11 @@ import { instanceOf } from '../agent/instance.ts';
 import { version } from '../agent/version.ts';
 import { Certificates } from '../hubble/certificates.ts';
 import { RequestError } from '../hubble/errors.ts';
+import type { GrpcServer } from '../hubble/grpc/server.ts';
 import { listenTcp, listenUnix } from '../hubble/listen.ts';
 import { defaultRelayOptions } from '../hubble/relay/flows.ts';
 import { Nodes } from '../hubble/relay/nodes.ts';
-import { addRelay } from '../hubble/relay/serve.ts';
+import { relayServer } from '../hubble/relay/serve.ts';
 import { followPeers, parsePeer } from '../hubble/relay/source.ts';
 import { parseDurationMs } from './observe-times.ts';
 import { instanceOption, wholeNumber } from './options.ts';
@@ -52,8 +53,7 @@ async function relay(words: RelayWords): Promise<() => void> {
   const retryMs = durationOf('--retry-timeout', words.retryTimeout);
   const certificates = peerCertificates(words);
   const nodes = new Nodes({ retryMs, log, ...(certificates && { certificates }) });
-  const server = new grpc.Server();
-  const stop = addRelay(server, nodes, version, {
+  const { server, close } = relayServer(nodes, version, {
     ...defaultRelayOptions, window: words.sortBufferLenMax, drainMs: durationOf('--sort-buffer-drain-timeout', words.sortBufferDrainTimeout),
   });
   const peers = words.peers?.map((text) => parsePeer(text));
@@ -61,15 +61,15 @@ async function relay(words: RelayWords): Promise<() => void> {
   let unfollow = (): void => undefined;
   if (peers !== undefined) for (const peer of peers) nodes.set(peer);
   else {
-    const { address, serverName } = parsePeer(words.peerService ?? `unix://${instanceOf(words.instance).hubbleSocket}`);
-    if (serverName !== undefined && certificates === undefined) throw new ConfigError(`--peer-service ${words.peerService}: TLS wants --peer-tls-ca`);
-    unfollow = followPeers(address, serverName === undefined ? grpc.credentials.createInsecure() : certificates!.client(), nodes, retryMs, log);
+    const peer = parsePeer(words.peerService ?? `unix://${instanceOf(words.instance).hubbleSocket}`);
+    if (peer.serverName !== undefined && certificates === undefined) throw new ConfigError(`--peer-service ${words.peerService}: TLS wants --peer-tls-ca`);
+    unfollow = followPeers(peer, peer.serverName === undefined ? grpc.credentials.createInsecure() : certificates!.client(), nodes, retryMs, log);
   }
   log(`relay of ${peers === undefined ? 'the nodes that an agent tells of' : `${peers.length} ${peers.length === 1 ? 'node' : 'nodes'}`} at ${words.listen}`);
-  return () => { stop(); unfollow(); nodes.close(); server.forceShutdown(); closeListener(); certificates?.close(); };
+  return () => { unfollow(); nodes.close(); close(); closeListener(); certificates?.close(); };
 }
 
-async function listen(server: grpc.Server, { listen: address, insecure, tlsCert, tlsKey, tlsClientCa }: RelayWords): Promise<() => void> {
+async function listen(server: GrpcServer, { listen: address, insecure, tlsCert, tlsKey, tlsClientCa }: RelayWords): Promise<() => void> {
   const path = /^unix:\/\/(\/.+)$/.exec(address)?.[1];
   if (path !== undefined) {
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });

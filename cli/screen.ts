@@ -95,10 +95,12 @@ export class Screen {
 
   #draw(agent: Followed): void {
     const { tables } = agent;
-    const running = tables.workloads.rows().filter((row) => row.phase === 'Running').length;
+    // Those that the user asked for: weir's own name server is not counted.
+    const asked = tables.workloads.rows().filter(({ pod }) => pod.binds === undefined);
+    const running = asked.filter((row) => row.phase === 'Running').length;
     const enforced = tables.policies.rows().filter((row) => row.state === 'enforced').length;
     const { rows: height, columns: width } = this.#out;
-    const head = `weir  ${this.#dir}   ${running}/${tables.workloads.size} workloads running   ${enforced}/${tables.policies.size} policies enforced   Ctrl-C ends it`;
+    const head = `weir  ${this.#dir}   ${running}/${asked.length} workloads running   ${enforced}/${tables.policies.size} policies enforced   Ctrl-C ends it`;
     const notes = [
       ...tables.workloads.rows().filter((row) => row.phase === 'CrashLoopBackOff' || row.phase === 'Failed').slice(0, shownProblems)
         .map((row) => `${row.key}: ${row.phase}${whyOf(row)}`),

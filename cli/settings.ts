@@ -10,7 +10,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 /** Names of flags that may be set elsewhere; which of them are lists. */
 export const settingNames = [
   'debug', 'server', 'timeout', 'request-timeout', 'tls', 'tls-allow-insecure', 'tls-ca-cert-files', 'tls-client-cert-file', 'tls-client-key-file', 'tls-server-name',
-  'basic-auth-username', 'basic-auth-password', 'allowlist', 'denylist',
+  'basic-auth-username', 'basic-auth-password', 'port-forward', 'auto-port-forward', 'port-forward-port', 'kube-context', 'kube-namespace', 'kubeconfig', 'allowlist', 'denylist',
 ] as const;
 export type SettingName = typeof settingNames[number];
 
@@ -20,12 +20,14 @@ export class Settings {
   readonly #flags: Values;
   readonly #environment: Environment;
   readonly #file: Values;
+  /** Undefined: there is none. */
+  readonly path: string | undefined;
 
   /** `flags`: only those that were given, by their names with dashes. */
   constructor(flags: Values, environment: Environment = process.env) {
     this.#flags = flags;
     this.#environment = environment;
-    this.#file = readConfig(text(flags['config']) ?? fromEnvironment('config', environment), environment);
+    ({ path: this.path, values: this.#file } = readConfig(text(flags['config']) ?? fromEnvironment('config', environment), environment));
   }
 
   text(name: SettingName): string | undefined {
@@ -60,17 +62,19 @@ function fromEnvironment(name: string, environment: Environment): string | undef
   return environment[`WEIR_${variable}`] || environment[`HUBBLE_${variable}`] || undefined;
 }
 
+/** Where the user's own settings stand, there or not. */
+export const userConfig = (environment: Environment = process.env): string => join(environment['XDG_CONFIG_HOME'] || join(environment['HOME'] ?? homedir(), '.config'), 'hubble/config.yaml');
+
 /** The first that is there: of this folder, of the user's configuration, of the home folder. One that is named must be there. */
-function readConfig(named: string | undefined, environment: Environment): Values {
-  if (named !== undefined) return parseConfig(named) ?? fail(named, 'one mapping of settings is expected');
-  const home = environment['HOME'] ?? homedir();
-  for (const path of ['config.yaml', join(environment['XDG_CONFIG_HOME'] || join(home, '.config'), 'hubble/config.yaml'), join(home, '.hubble/config.yaml')]) {
+function readConfig(named: string | undefined, environment: Environment): { readonly path: string | undefined; readonly values: Values } {
+  if (named !== undefined) return { path: named, values: parseConfig(named) ?? fail(named, 'one mapping of settings is expected') };
+  for (const path of ['config.yaml', userConfig(environment), join(environment['HOME'] ?? homedir(), '.hubble/config.yaml')]) {
     if (!existsSync(path)) continue;
     const values = parseConfig(path);
     // In the folder of somebody's work a file of this name may be anything.
-    if (values !== undefined && (path !== 'config.yaml' || settingNames.some((name) => name in values))) return values;
+    if (values !== undefined && (path !== 'config.yaml' || settingNames.some((name) => name in values))) return { path, values };
   }
-  return {};
+  return { path: undefined, values: {} };
 }
 
 function parseConfig(path: string): Values | undefined {

@@ -13,15 +13,16 @@ import { maxNodes, readCluster } from '../agent/node/cluster.ts';
 import { runningAgent } from '../agent/node/lock.ts';
 import type { Tunnel } from '../agent/node/tables.ts';
 import { processOf } from '../agent/workload/process.ts';
-import { hubbleFlags, hubbleOf, type HubbleWords } from './hubble-flags.ts';
-import { chosenInstance, instanceFlag, instanceOption, wholeNumber } from './options.ts';
+import type { RangeWords } from '../agent/service/ranges.ts';
+import { hubbleFlags, hubbleOf, sharedWords, type HubbleWords } from './hubble-flags.ts';
+import { chosenInstance, instanceFlag, instanceOption, rangeFlags, wholeNumber, xdpModes, xdpOption, type XdpWord } from './options.ts';
 import { printError } from './print.ts';
 import { Screen } from './screen.ts';
 
 /** The agent with all its libraries: loaded by the verbs that need it, so that the others start fast. */
 const loadAgent = async () => import('../agent/agent.ts');
 
-interface UpOptions extends HubbleWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode; readonly conntrackEntries?: number;
+interface UpOptions extends HubbleWords, RangeWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly names: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode; readonly xdp: XdpWord; readonly conntrackEntries?: number;
   readonly nodes?: number; readonly tunnel: Tunnel; readonly underlay: 'ipv4' | 'ipv6' }
 
 const startTimeoutMs = 60_000;
@@ -29,11 +30,12 @@ const stopTimeoutMs = 30_000;
 const pollMs = 50;
 
 export function register(program: Command): void {
-  hubbleFlags(program.command('up')).description('runs the workloads of a directory under its policies, until Ctrl-C').argument('<dir>', 'a directory of Kubernetes YAML')
+  rangeFlags(hubbleFlags(program.command('up'))).description('runs the workloads of a directory under its policies, until Ctrl-C').argument('<dir>', 'a directory of Kubernetes YAML')
     .option('-d, --detach', 'in the background; ./weir down ends it').option('--allow-root', 'workloads may run as uid 0 (still without any capability)')
+    .option('--no-names', 'no name server: workloads see the resolv.conf of this machine')
     .option('--ipv4-range <prefix>', 'addresses of the workloads').option('--ipv6-range <prefix>', 'addresses of the workloads')
     .option('--conntrack-entries <n>', 'connections that are tracked at the same time (262144)', entriesOf)
-    .addOption(new Option('--attach <mode>', 'how programs are attached (as the kernel can)').choices(['tcx', 'clsact'])).addOption(instanceOption())
+    .addOption(new Option('--attach <mode>', 'how programs are attached (as the kernel can)').choices(['tcx', 'clsact'])).addOption(xdpOption()).addOption(instanceOption())
     .option('--nodes <count>', 'so many nodes on this machine, node1 and on: a network namespace and an agent each', wholeNumber)
     .addOption(new Option('--tunnel <mode>', 'between the nodes: VXLAN, or plain routes').choices(['vxlan', 'disabled']).default('disabled'))
     .addOption(new Option('--underlay <family>', 'by which of their addresses nodes reach each other').choices(['ipv4', 'ipv6']).default('ipv4'))
@@ -70,6 +72,12 @@ async function rangesOf(options: UpOptions): Promise<Ranges> {
   };
 }
 
+async function allRangesOf(options: UpOptions): Promise<Pick<AgentOptions, 'ranges' | 'serviceRanges'>> {
+  const { serviceRangesOf } = await import('../agent/service/ranges.ts');
+  const ranges = await rangesOf(options);
+  return { ranges, serviceRanges: serviceRangesOf(options.instance, options, ranges) };
+}
+
 function refuseCluster(instance: Instance): void {
   if (readCluster(instance) !== undefined) throw new ConfigError(`${instance.name} is a cluster of several nodes`, `take it over with --nodes, or end it with ./weir down${instanceFlag(instance.name)}`);
 }
@@ -83,8 +91,8 @@ async function up(dir: string, options: UpOptions): Promise<void> {
   const explain = `./weir explain --last-drop${instanceFlag(options.instance)}`;
   const screen = new Screen(process.stdout, dir, () => explain);
   const agentOptions: AgentOptions = {
-    instance: chosenInstance(options), ranges: await rangesOf(options), dir, allowRoot: options.allowRoot === true, hubble: hubbleOf(options),
-    ...(options.attach === undefined ? {} : { attachMode: options.attach }), ...(options.conntrackEntries === undefined ? {} : { connections: options.conntrackEntries }),
+    instance: chosenInstance(options), ...await allRangesOf(options), dir, allowRoot: options.allowRoot === true, names: options.names, hubble: hubbleOf(options),
+    ...(options.attach === undefined ? {} : { attachMode: options.attach }), xdp: xdpModes[options.xdp], ...(options.conntrackEntries === undefined ? {} : { connections: options.conntrackEntries }),
     log: (line) => { screen.log(line); },
   };
   const agent = await startAgent(agentOptions).catch((error: unknown) => {
@@ -100,16 +108,18 @@ async function up(dir: string, options: UpOptions): Promise<void> {
 
 async function upNodes(dir: string, options: UpOptions, count: number): Promise<void> {
   requireRoot();
-  if (Object.keys(hubbleOf(options)).length > 0) throw new ConfigError('--hubble-* and --metrics-listen are for one node', 'leave out --nodes; ./weir relay puts the nodes of this machine together');
+  const hubble = sharedWords(options);
   const [{ Nodes }, { NodesView }, { nodeInstance }, { checkTrusted }] = await Promise.all(
     [import('./nodes.ts'), import('./nodes-view.ts'), import('../agent/node/cluster.ts'), import('../agent/directory/trust.ts')]);
   checkTrusted(resolve(dir));
   const ended = endAsked();
   const screen = new Screen(process.stdout, dir, (node) => `./weir --node ${node} explain --last-drop${instanceFlag(options.instance)}`);
-  const { instance, tunnel, underlay, allowRoot, attach } = options;
-  const ranges = await rangesOf(options);
+  const { instance, tunnel, underlay, allowRoot, attach, names, xdp } = options;
+  const { ranges } = await allRangesOf(options);
+  const { serviceIpv4Range, serviceIpv6Range, poolIpv4Range, poolIpv6Range } = options;
   const nodes = new Nodes(chosenInstance(options), {
-    instance, dir: resolve(dir), nodes: count, tunnel, underlay, ipv4Range: ranges.ipv4, ipv6Range: ranges.ipv6, ...(allowRoot === true ? { allowRoot } : {}), ...(attach === undefined ? {} : { attach }),
+    instance, dir: resolve(dir), nodes: count, tunnel, underlay, xdp, ipv4Range: ranges.ipv4, ipv6Range: ranges.ipv6, hubble, names, ...(allowRoot === true ? { allowRoot } : {}), ...(attach === undefined ? {} : { attach }),
+    ...Object.fromEntries(Object.entries({ serviceIpv4Range, serviceIpv6Range, poolIpv4Range, poolIpv6Range }).filter(([, range]) => range !== undefined)),
   }, (line) => { screen.log(line); });
   const view = new NodesView(nodes.names.map((node) => nodeInstance(instance, node)));
   await nodes.start().then(async () => view.start()).catch(async (error: unknown) => {

@@ -45,8 +45,8 @@ export function register(program: Command): void {
   const workload = program.command('workload').description('workloads: processes in network namespaces of their own').addHelpText('after', '\nExample:\n  ./weir workload list');
   listing(workload.command('list').description('all workloads and their state')).addHelpText('after', '\nExample:\n  ./weir workload list').action(async (options: Common) => {
     const rows = await callAgent<WorkloadRow[]>(chosenInstance(options), 'db show', { table: 'workloads' });
-    const told = rows.map((row) => ({ ...row, restarts: row.containers.reduce((sum, one) => sum + one.restarts, 0), why: reasonsOf(row) }));
-    printRows(options.output === 'table' ? told : rows.map((row) => ({ ...row })), ['namespace', 'name', 'phase', 'restarts', 'why'], options.output);
+    const told = rows.map((row) => ({ ...row, ready: row.ready ? 'yes' : 'no', restarts: row.containers.reduce((sum, one) => sum + one.restarts, 0), why: reasonsOf(row) }));
+    printRows(options.output === 'table' ? told : rows.map((row) => ({ ...row })), ['namespace', 'name', 'phase', 'ready', 'restarts', 'why'], options.output);
   });
 
   workload.command('run').description('runs a command as a workload').argument('<command...>', 'the program and its arguments, after --')

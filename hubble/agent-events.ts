@@ -1,6 +1,6 @@
 // What became of the agent itself: start, policies, endpoints, ipcache. The last events in a ring of fixed size, read by
 // GetAgentEvents as GetFlows reads flows. main.ts hands in the events.
-import type grpc from '@grpc/grpc-js';
+import type { Call } from './grpc/call.ts';
 import { timestampOfMs, compareTimes } from './time.ts';
 import type { AgentEvent, GetAgentEventsResponse, GetEventsRequest } from './types.ts';
 
@@ -41,7 +41,7 @@ export class AgentEvents {
   }
 }
 
-type EventsCall = grpc.ServerWritableStream<GetEventsRequest, GetAgentEventsResponse | Buffer>;
+type EventsCall = Call<GetEventsRequest, GetAgentEventsResponse>;
 
 /** As query.ts says it for flows: a time outranks a number. */
 function startOf(events: AgentEvents, { number, first, follow, since }: GetEventsRequest): number {
@@ -72,9 +72,9 @@ export function streamAgentEvents(events: AgentEvents, call: EventsCall): void {
       const response = events.at(position);
       if (request.until != null && compareTimes(response.time!, request.until) > 0) { call.end(); return; }
       position += 1;
-      if (!call.write(response)) { call.once('drain', run); return; }
+      if (!call.write(response)) { call.whenDrained(run); return; }
     }
   };
-  for (const event of ['cancelled', 'error', 'close']) call.on(event, () => { stopped = true; stopWaiting(); });
+  call.whenOver(() => { stopped = true; stopWaiting(); });
   run();
 }

@@ -1,7 +1,7 @@
 // TLS from files, for servers and for clients: read again when they change, so that a renewed certificate needs no restart. What does
 // not fit together (half written, the key of another certificate) is left alone: the last good set stays, and is told once.
 import { readFileSync, statSync } from 'node:fs';
-import { createSecureContext } from 'node:tls';
+import { createSecureContext, type SecureContextOptions, type Server, type TlsOptions } from 'node:tls';
 import grpc, { type experimental } from '@grpc/grpc-js';
 import { RequestError } from './errors.ts';
 
@@ -15,7 +15,7 @@ export interface TlsFiles {
 
 interface Loaded { readonly certificate: Buffer | undefined; readonly key: Buffer | undefined; readonly ca: Buffer | undefined }
 
-const { createCertificateProviderServerCredentials, createCertificateProviderChannelCredentials } = grpc.experimental;
+const { createCertificateProviderChannelCredentials } = grpc.experimental;
 type Provider = experimental.CertificateProvider;
 type CaListener = experimental.CaCertificateUpdateListener;
 type IdentityListener = experimental.IdentityCertificateUpdateListener;
@@ -27,6 +27,7 @@ export class Certificates implements Provider {
   readonly #log: (line: string) => void;
   readonly #caListeners = new Set<CaListener>();
   readonly #identityListeners = new Set<IdentityListener>();
+  readonly #servers = new Set<Pick<Server, 'setSecureContext'>>();
   readonly #timer: NodeJS.Timeout;
   #loaded: Loaded;
   #stamp: string;
@@ -46,7 +47,9 @@ export class Certificates implements Provider {
   close(): void { clearInterval(this.#timer); }
 
   /** Nobody is served whose certificate the CA did not sign. */
-  server(): grpc.ServerCredentials { return createCertificateProviderServerCredentials(this, this, true); }
+  server(): TlsOptions { return { ...contextOf(this.#loaded), requestCert: true, rejectUnauthorized: true }; }
+  /** Connections that come after a renewal see what is new. */
+  renew(server: Pick<Server, 'setSecureContext'>): void { this.#servers.add(server); }
   client(): grpc.ChannelCredentials { return createCertificateProviderChannelCredentials(this, this.#files.certificate === undefined ? null : this); }
 
   // The credentials listen before they are ready to be told.
@@ -79,6 +82,7 @@ export class Certificates implements Provider {
     }
     for (const listener of this.#identityListeners) this.#tellIdentity(listener);
     for (const listener of this.#caListeners) this.#tellCa(listener);
+    for (const server of this.#servers) server.setSecureContext(contextOf(this.#loaded));
   }
 
   /** Links of mounted secrets are followed: what they lead to changes. */
@@ -89,6 +93,8 @@ export class Certificates implements Provider {
     }).join('\n');
   }
 }
+
+const contextOf = ({ certificate: cert, key, ca }: Loaded): SecureContextOptions => ({ ...(cert && { cert }), ...(key && { key }), ...(ca && { ca }) });
 
 function load({ certificate, key, ca }: TlsFiles): Loaded {
   const read = (path: string | undefined): Buffer | undefined => {
@@ -101,7 +107,7 @@ function load({ certificate, key, ca }: TlsFiles): Loaded {
   };
   const loaded = { certificate: read(certificate), key: read(key), ca: read(ca) };
   try {
-    createSecureContext({ cert: loaded.certificate, key: loaded.key, ca: loaded.ca });
+    createSecureContext(contextOf(loaded));
   } catch (error) {
     throw new RequestError(`${[certificate, key, ca].filter((path) => path !== undefined).join(', ')}: ${(error as Error).message}`);
   }

@@ -1,7 +1,7 @@
 // DNS record of the kernel -> Flow: what was asked, what was answered, what was refused. Names as everywhere, of the record's time.
 import { dns_event, type DnsRecord } from '../bpf/types.gen.ts';
 import { ipText } from './address.ts';
-import { endpointOf, type Lookups } from './flow.ts';
+import { endpointOf, serviceFields, type Lookups } from './flow.ts';
 import { timestampOfNs } from './time.ts';
 import { eventType, flowType, verdict, type Flow } from './types.ts';
 import { uuidOf } from './uuid.ts';
@@ -14,6 +14,8 @@ const rcodes = ['No Error', 'Format Error', 'Server Failure', 'Non-Existent Doma
 /** `enum L7FlowType`. */
 const l7Type = { request: 1, response: 2 } as const;
 const directions = { egress: 2 } as const;
+/** IPPROTO_UDP. */
+const udp = 17;
 
 export const dnsTypeText = (type: number): string => types[type] ?? `TYPE${type}`;
 
@@ -44,6 +46,7 @@ export function toDnsFlow(record: DnsRecord, addresses: readonly Uint8Array[], l
     l4: { UDP: { source_port: record.sport, destination_port: record.dport } },
     source: endpointOf(source.text, record.source_identity, timeNs, lookups),
     destination: endpointOf(destination.text, record.destination_identity, timeNs, lookups),
+    ...serviceFields({ protocol: udp, sport: record.sport, dport: record.dport }, source.text, destination.text, lookups),
     Type: flowType.l7,
     node_name: lookups.nodeName,
     l7: {

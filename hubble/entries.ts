@@ -1,20 +1,16 @@
-// What an entry of the ring says: its time, its flow with the names it had when it happened, its response as bytes. Made when
-// somebody asks; the bytes are kept for those who ask next, so that one encoding serves every client.
+// What an entry of the ring says: its time, its flow with the names it had when it happened, its response. Made when somebody asks;
+// as bytes it is made by encoded.ts.
+import { Encoded } from './encoded.ts';
 import { toFlow, type Lookups } from './flow.ts';
-import { encode, getFlowsResponseMessage } from './proto.ts';
 import { decodeRecord, field } from './record.ts';
 import type { Ring } from './ring.ts';
 import { timestampOfNs } from './time.ts';
 import type { Flow, GetFlowsResponse, Timestamp } from './types.ts';
 
-/** Clients that follow are at about the same place: so many of the last encodings are kept. */
-const encodings = 1_024;
-
 export class Entries {
   readonly ring: Ring;
   readonly lookups: Lookups;
-  readonly #encoded: (Buffer | undefined)[] = Array.from({ length: encodings });
-  readonly #numbers = new Float64Array(encodings).fill(-1);
+  #encoded: Encoded | undefined;
 
   constructor(ring: Ring, lookups: Lookups) {
     this.ring = ring;
@@ -42,13 +38,6 @@ export class Entries {
     return { flow, node_name: this.lookups.nodeName, time: flow.time! };
   }
 
-  encoded(number: number): Buffer {
-    const slot = number % encodings;
-    const known = this.#numbers[slot] === number ? this.#encoded[slot] : undefined;
-    if (known !== undefined) return known;
-    const bytes = encode(getFlowsResponseMessage, this.response(number));
-    this.#encoded[slot] = bytes;
-    this.#numbers[slot] = number;
-    return bytes;
-  }
+  /** Made when the first client comes. */
+  get encoded(): Encoded { return (this.#encoded ??= new Encoded(this)); }
 }

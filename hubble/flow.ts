@@ -3,9 +3,10 @@
 import { ipText, macText } from './address.ts';
 import { action, flow_event, observation_point, type FlowRecord, type Judgement } from '../bpf/types.gen.ts';
 import { summarize } from './summary.ts';
+import { hasPort, type ServiceLookup } from './services.ts';
 import { timestampOfNs } from './time.ts';
 import { uuidOf } from './uuid.ts';
-import { eventType, flowType, verdict, type Endpoint, type Flow, type Layer4, type Policy, type TcpFlags, type Workload } from './types.ts';
+import { eventType, flowType, verdict, type Endpoint, type Flow, type Layer4, type Policy, type Service, type TcpFlags, type Workload } from './types.ts';
 
 export interface EndpointNames {
   readonly id: number;
@@ -41,6 +42,8 @@ export interface Lookups {
   /** From CLOCK_MONOTONIC to nanoseconds since 1970. */
   readonly toUnixNs: (monotonicNs: bigint) => bigint;
   readonly nodeName: string;
+  /** Absent: nothing is known of services. They are those of now. */
+  readonly services?: ServiceLookup;
 }
 
 /** `number`: of its entry in the ring. */
@@ -67,8 +70,14 @@ export function toFlow(record: FlowRecord, lookups: Lookups, number: number): Fl
     uuid: uuidOf(number),
     ...eventFields(record),
     ...policyFields(record, timeNs, lookups),
-    Summary: [l4 ? summarize(l4) : '', auditText(record)].filter((part) => part !== '').join('; '),
+    ...serviceFields(record, source.text, destination.text, lookups),
+    Summary: summaryOf(record),
   };
+}
+
+export function summaryOf(record: FlowRecord): string {
+  const l4 = layer4(record);
+  return [l4 ? summarize(l4) : '', auditText(record)].filter((part) => part !== '').join('; ');
 }
 
 /** By the record's event. */
@@ -81,7 +90,7 @@ function auditText({ event, reason, live }: FlowRecord): string {
   return `${live === flow_event.FLOW_DROP ? 'dropped' : 'forwarded'}, would be ${reason === 0 ? 'allowed' : 'denied'}`;
 }
 
-function eventFields(record: FlowRecord): Partial<Flow> {
+export function eventFields(record: FlowRecord): Partial<Flow> {
   if (record.event === flow_event.FLOW_AUDIT) return { event_type: { type: eventType.policyVerdict, sub_type: record.reason } };
   return record.event === flow_event.FLOW_DROP ? dropFields(record) : traceFields(record);
 }
@@ -103,7 +112,7 @@ function traceFields(record: FlowRecord): Partial<Flow> {
   };
 }
 
-function policyFields(record: FlowRecord, timeNs: number, lookups: Lookups): Partial<Flow> {
+export function policyFields(record: FlowRecord, timeNs: number, lookups: Lookups): Partial<Flow> {
   const fields: Partial<Flow> = {};
   const log: string[] = [];
   const add = (judgement: Judgement, side: 'ingress' | 'egress'): void => {
@@ -120,13 +129,23 @@ function policyFields(record: FlowRecord, timeNs: number, lookups: Lookups): Par
   return fields;
 }
 
+export function serviceFields({ protocol, sport, dport }: Pick<FlowRecord, 'protocol' | 'sport' | 'dport'>, source: string, destination: string, { services }: Lookups): Partial<Flow> {
+  const at = (address: string, port: number): Service | undefined => (services !== undefined && hasPort(services, port) ? services.at(address, port, protocol) : undefined);
+  const [from, to] = [at(source, sport), at(destination, dport)];
+  return { ...(from && { source_service: from }), ...(to && { destination_service: to }) };
+}
+
 const policyOf = ({ name, namespace, kind, labels, revision }: PolicyName): Policy => ({
   name, namespace, kind, ...(labels && { labels: [...labels] }), ...(revision !== undefined && { revision }),
 });
 
 /** The identity is the one that was judged; the names are those of the endpoint that has the address. */
 export function endpointOf(address: string, identity: number, timeNs: number, lookups: Lookups): Endpoint {
-  const names = lookups.endpoint(address, timeNs);
+  return namedEndpoint(lookups.endpoint(address, timeNs), identity, timeNs, lookups);
+}
+
+/** Without names it says its identity only. */
+export function namedEndpoint(names: EndpointNames | undefined, identity: number, timeNs: number, lookups: Lookups): Endpoint {
   const labels = names?.identity === identity ? names.labels : lookups.identityLabels(identity, timeNs);
   return {
     ...(names && {

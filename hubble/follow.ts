@@ -2,7 +2,6 @@
 // A reader that falls behind is told of its loss like any other.
 import { compileEntryFilters } from './filters/raw.ts';
 import type { Observer } from './observer.ts';
-import { getFlowsResponseMessage } from './proto.ts';
 import { compileQuery } from './query.ts';
 import { FlowStream } from './stream.ts';
 import type { FlowFilter, GetFlowsResponse } from './types.ts';
@@ -17,13 +16,15 @@ export interface Followed {
 /** From now on. Throws RequestError; the result ends it. */
 export function follow(observer: Observer, { whitelist = [], blacklist = [], fields = [] }: Followed, tell: (response: GetFlowsResponse) => void): () => void {
   const query = compileQuery({ follow: true, whitelist, blacklist, field_mask: { paths: [...fields] } });
-  // Messages that nobody masks would come encoded.
-  const unmasked = { ...query, mask: query.mask ?? ((flow: NonNullable<GetFlowsResponse['flow']>) => flow) };
-  const stream = new FlowStream(observer.entries, unmasked, compileEntryFilters(observer.entries, whitelist, blacklist), {
-    write: (response) => {
-      tell(Buffer.isBuffer(response) ? getFlowsResponseMessage.decode(response) as unknown as GetFlowsResponse : response);
-      return true;
+  const { entries } = observer;
+  const say = (response: GetFlowsResponse): boolean => { tell(response); return true; };
+  const stream = new FlowStream(entries, query, compileEntryFilters(entries, whitelist, blacklist), {
+    entry: (number) => {
+      const response = entries.response(number);
+      return say(query.mask !== undefined && response.flow !== undefined ? { ...response, flow: query.mask(response.flow) } : response);
     },
+    tell: say,
+    flush: () => true,
     whenDrained: (go) => { go(); },
     end: () => undefined,
   }, observer.nodeName, observer.now);

@@ -1,9 +1,11 @@
 // grpc.health.v1: whether a service of this server answers. Check says it once, Watch says it again whenever it changes.
-import grpc from '@grpc/grpc-js';
+import type { Call } from './grpc/call.ts';
+import type { GrpcServer } from './grpc/server.ts';
+import { status as grpcStatus, StatusError } from './grpc/status.ts';
 import { healthService, type HealthCheckRequest, type HealthCheckResponse } from './proto.ts';
 
 const status = { serving: 1, notServing: 2, serviceUnknown: 3 } as const;
-type WatchCall = grpc.ServerWritableStream<HealthCheckRequest, HealthCheckResponse | Buffer>;
+type WatchCall = Call<HealthCheckRequest, HealthCheckResponse>;
 
 export class Health {
   readonly #services: ReadonlySet<string>;
@@ -18,19 +20,19 @@ export class Health {
     for (const call of this.#watching) call.write({ status: this.#of(call.request.service ?? '')! });
   }
 
-  addTo(server: grpc.Server): void {
-    server.addService(healthService, {
-      Check: (call: grpc.ServerUnaryCall<HealthCheckRequest, HealthCheckResponse>, done: grpc.sendUnaryData<HealthCheckResponse>) => {
-        const known = this.#of(call.request.service ?? '');
-        if (known !== undefined) done(null, { status: known });
-        else done({ code: grpc.status.NOT_FOUND, details: `unknown service ${JSON.stringify(call.request.service)}` });
-      },
-      Watch: (call: WatchCall) => {
-        call.write({ status: this.#of(call.request.service ?? '') ?? status.serviceUnknown });
-        // What is unknown stays unknown: services do not come later.
-        if (this.#of(call.request.service ?? '') !== undefined) this.#watching.add(call);
-        for (const event of ['cancelled', 'error', 'close']) call.on(event, () => { this.#watching.delete(call); });
-      },
+  addTo(server: GrpcServer): void {
+    server.unary(healthService.Check, ({ service = '' }) => {
+      const known = this.#of(service);
+      if (known === undefined) throw new StatusError(grpcStatus.notFound, `unknown service ${JSON.stringify(service)}`);
+      return { status: known };
+    });
+    server.stream(healthService.Watch, (call) => {
+      const known = this.#of(call.request.service ?? '');
+      call.write({ status: known ?? status.serviceUnknown });
+      // What is unknown stays unknown: services do not come later.
+      if (known === undefined) return;
+      this.#watching.add(call);
+      call.whenOver(() => { this.#watching.delete(call); });
     });
   }
 

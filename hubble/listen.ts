@@ -1,8 +1,9 @@
 // Where a gRPC server of ours listens: a unix socket that only its owner can open, TCP with TLS on both sides.
 import { rmSync } from 'node:fs';
-import grpc from '@grpc/grpc-js';
+import type { AddressInfo, ListenOptions, Server } from 'node:net';
 import { Certificates, type TlsFiles } from './certificates.ts';
 import { RequestError } from './errors.ts';
+import type { GrpcServer } from './grpc/server.ts';
 
 export interface Listen {
   /** `:PORT`, `HOST:PORT`, `[IPV6]:PORT`. */
@@ -14,16 +15,20 @@ export interface Listen {
 
 export interface Listening { readonly port: number; readonly close: () => void }
 
-const bind = async (server: grpc.Server, address: string, credentials: grpc.ServerCredentials): Promise<number> => new Promise((resolve, reject) => {
-  server.bindAsync(address, credentials, (error, port) => { if (error) reject(error); else resolve(port); });
+/** Who comes while others are being taken; a unix socket refuses those beyond at once. At most net.core.somaxconn. */
+const backlog = 4_096;
+
+const bind = async (listener: Server, where: ListenOptions): Promise<void> => new Promise((resolve, reject) => {
+  listener.once('error', reject);
+  listener.listen({ ...where, backlog }, () => { listener.off('error', reject); resolve(); });
 });
 
 /** The folder of the socket must exist. The result removes the socket. */
-export async function listenUnix(server: grpc.Server, path: string): Promise<() => void> {
+export async function listenUnix(server: GrpcServer, path: string): Promise<() => void> {
   rmSync(path, { force: true });
   const mask = process.umask(0o177); // the socket is 0600 from its first moment
   try {
-    await bind(server, `unix://${path}`, grpc.ServerCredentials.createInsecure());
+    await bind(server.listener(), { path });
   } finally {
     process.umask(mask);
   }
@@ -36,22 +41,24 @@ export function splitAddress(text: string): { readonly host: string; readonly po
   return { host, port: Number(port) };
 }
 
-const isLoopback = (host: string): boolean => host === 'localhost' || host === '[::1]' || /^127\.[0-9.]+$/.test(host);
+export const isLoopback = (host: string): boolean => host === 'localhost' || host === '[::1]' || /^127\.[0-9.]+$/.test(host);
 
 /** Throws RequestError when it may not or cannot listen there. */
-export async function listenTcp(server: grpc.Server, listen: Listen, log: (line: string) => void): Promise<Listening> {
+export async function listenTcp(server: GrpcServer, listen: Listen, log: (line: string) => void): Promise<Listening> {
   const { host, port } = splitAddress(listen.address);
-  const certificates = credentialsOf(listen, host, log);
+  const certificates = certificatesOf(listen, host, log);
+  const listener = server.listener(certificates?.server());
+  if ('setSecureContext' in listener) certificates?.renew(listener);
   try {
-    const bound = await bind(server, `${host === '' ? '[::]' : host}:${port}`, certificates?.server() ?? grpc.ServerCredentials.createInsecure());
-    return { port: bound, close: () => { certificates?.close(); } };
+    await bind(listener, { port, ...(host !== '' && { host: host.replace(/^\[(.*)\]$/, '$1') }) });
+    return { port: (listener.address() as AddressInfo).port, close: () => { certificates?.close(); } };
   } catch (error) {
     certificates?.close();
     throw new RequestError(`listen on ${listen.address}: ${(error as Error).message}`);
   }
 }
 
-function credentialsOf({ address, tls, insecure }: Listen, host: string, log: (line: string) => void): Certificates | undefined {
+function certificatesOf({ address, tls, insecure }: Listen, host: string, log: (line: string) => void): Certificates | undefined {
   if (tls !== undefined) {
     const missing = (['certificate', 'key', 'ca'] as const).filter((part) => tls[part] === undefined);
     if (missing.length > 0) throw new RequestError(`listen on ${address}: TLS wants a certificate, its key and the CA of the clients; missing: ${missing.join(', ')}`);

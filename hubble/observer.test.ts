@@ -45,6 +45,9 @@ function getFlows(request: GetFlowsRequest, from = client): Call {
   return call;
 }
 
+/** The server has begun to answer: what comes from now on is followed. */
+const opened = async (call: Call): Promise<void> => new Promise((resolve) => { call.once('metadata', () => { resolve(); }); });
+
 async function collect(call: AsyncIterable<GetFlowsResponse>): Promise<string[]> {
   const got: string[] = [];
   for await (const response of call) got.push(textOf(response));
@@ -127,8 +130,9 @@ describe('GetFlows', () => {
   test('follow: the last ones, then every new one, lost events in their place', async () => {
     await start(100);
     fill();
-    const following = take(getFlows({ follow: true, number: 1 }), (got) => got.length === 4);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    const call = getFlows({ follow: true, number: 1 });
+    const following = take(call, (got) => got.length === 4);
+    await opened(call);
     observer.record(flowOf(11));
     observer.lost('OBSERVER_EVENTS_QUEUE', 3);
     observer.record(flowOf(12));
@@ -138,8 +142,9 @@ describe('GetFlows', () => {
   test('follow without a number starts at the end', async () => {
     await start(100);
     fill();
-    const following = take(getFlows({ follow: true, whitelist: dropped }), (got) => got.length === 1);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    const call = getFlows({ follow: true, whitelist: dropped });
+    const following = take(call, (got) => got.length === 1);
+    await opened(call);
     observer.record(flowOf(11));
     observer.record(flowOf(12, { verdict: 2 }));
     expect(await following).toEqual(['u-12']);
@@ -166,7 +171,7 @@ describe('loss', () => {
     const fast = getFlows({ follow: true }, other);
     const fastGot: string[] = [];
     fast.on('data', (response: GetFlowsResponse) => { fastGot.push(textOf(response)); });
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await Promise.all([opened(slow), opened(fast)]);
     for (let n = 1; n <= offered; n += 1) {
       observer.record(flowOf(n));
       if (n === offered / 2) observer.lost('PERF_EVENT_RING_BUFFER', 500);

@@ -1,6 +1,6 @@
 // peer.Peer: tells a relay which nodes there are and where their observers listen, at once and whenever it changes.
-import type grpc from '@grpc/grpc-js';
 import { isDeepStrictEqual } from 'node:util';
+import type { GrpcServer } from './grpc/server.ts';
 import { peerService } from './proto.ts';
 import { peerChange, type ChangeNotification } from './types.ts';
 
@@ -44,14 +44,12 @@ export class Peers {
     for (const listener of this.#listeners) listener(notificationOf(peer, type));
   }
 
-  addTo(server: grpc.Server): void {
-    server.addService(peerService, {
-      Notify: (call: grpc.ServerWritableStream<object, ChangeNotification | Buffer>) => {
-        const listener = (change: ChangeNotification): void => { call.write(change); };
-        for (const peer of this.#peers.values()) listener(notificationOf(peer, peerChange.added));
-        this.#listeners.add(listener);
-        for (const event of ['cancelled', 'error', 'close']) call.on(event, () => { this.#listeners.delete(listener); });
-      },
+  addTo(server: GrpcServer): void {
+    server.stream(peerService.Notify, (call) => {
+      const listener = (change: ChangeNotification): void => { call.write(change); };
+      for (const peer of this.#peers.values()) listener(notificationOf(peer, peerChange.added));
+      this.#listeners.add(listener);
+      call.whenOver(() => { this.#listeners.delete(listener); });
     });
   }
 }

@@ -33,9 +33,16 @@ describe('records', () => {
   test('encoded once, however many ask, and decoded back', () => {
     const observer = observerOf();
     feed(observer, {}, drop);
-    const bytes = observer.entries.encoded(1);
-    expect(observer.entries.encoded(1)).toBe(bytes);
-    expect(getFlowsResponseMessage.decode(bytes)).toMatchObject({ node_name: 'node1', flow: { verdict: 2, drop_reason_desc: 133, uuid: observer.entries.flow(1)!.uuid } });
+    const { encoded } = observer.entries;
+    const frameAt = (number: number): Buffer => {
+      const place = encoded.place(number);
+      return encoded.chunk(place).subarray(encoded.start(place), encoded.end(place));
+    };
+    const [first, frame] = [frameAt(0), frameAt(1)];
+    expect(frameAt(1).byteOffset).toBe(frame.byteOffset);
+    expect([frameAt(0).buffer, first.byteOffset + first.length]).toEqual([frame.buffer, frame.byteOffset]); // they stand in a row
+    expect([frame[0], frame.readUInt32BE(1)]).toEqual([0, frame.length - 5]);
+    expect(getFlowsResponseMessage.decode(frame.subarray(5))).toMatchObject({ node_name: 'node1', flow: { verdict: 2, drop_reason_desc: 133, uuid: observer.entries.flow(1)!.uuid } });
   });
 
   test('namespaces and numbers', () => {

@@ -1,30 +1,26 @@
 // Server reflection (grpc.reflection.v1 and v1alpha): lists the services and hands out the files of proto/, for grpcurl and `hubble reflect`.
-import grpc from '@grpc/grpc-js';
 import type { Descriptors } from './descriptors.ts';
+import type { GrpcServer } from './grpc/server.ts';
+import { status } from './grpc/status.ts';
 import { reflectionServices } from './proto.ts';
 import type { ReflectionRequest, ReflectionResponse } from './types.ts';
-
-type Call = grpc.ServerDuplexStream<ReflectionRequest, ReflectionResponse | Buffer>;
 
 let made: Promise<Descriptors> | undefined;
 /** Few ask for them, and they are large. */
 const descriptors = async (): Promise<Descriptors> => (made ??= import('./descriptors.ts').then(({ Descriptors: All }) => new All()));
 
 /** `services`: the full names of what this server offers. */
-export function addReflection(server: grpc.Server, services: readonly string[]): void {
+export function addReflection(server: GrpcServer, services: readonly string[]): void {
   for (const service of reflectionServices) {
     const names = [...services, service.ServerReflectionInfo.path.split('/')[1]!].sort();
-    server.addService(service, {
-      ServerReflectionInfo: (call: Call) => {
-        let turn = Promise.resolve(); // answers come in the order of the questions
-        call.on('data', (request: ReflectionRequest) => {
-          turn = turn.then(async () => {
-            call.write({ valid_host: request.host ?? '', original_request: request, ...answer(await descriptors(), names, request) });
-          }).catch((error: unknown) => { call.destroy(error as Error); });
-        });
-        call.on('end', () => { void turn.then(() => { call.end(); }); });
-        call.on('error', () => undefined); // the client is gone
-      },
+    server.stream(service.ServerReflectionInfo, (call, messages) => {
+      let turn = Promise.resolve(); // answers come in the order of the questions
+      messages.each = (request) => {
+        turn = turn.then(async () => {
+          call.write({ valid_host: request.host ?? '', original_request: request, ...answer(await descriptors(), names, request) });
+        }).catch((error: unknown) => { call.fail(status.internal, String(error)); });
+      };
+      messages.ended = () => { void turn.then(() => { call.end(); }); };
     });
   }
 }
@@ -35,5 +31,5 @@ function answer(known: Descriptors, services: readonly string[], request: Reflec
     : Object.hasOwn(request, 'file_containing_symbol') ? known.fileOf(request.file_containing_symbol!) : undefined;
   const files = file === undefined ? [] : known.withDependencies(file);
   if (files.length > 0) return { file_descriptor_response: { file_descriptor_proto: files } };
-  return { error_response: { error_code: grpc.status.NOT_FOUND, error_message: 'not found; there are no extensions' } };
+  return { error_response: { error_code: status.notFound, error_message: 'not found; there are no extensions' } };
 }

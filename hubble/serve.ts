@@ -1,8 +1,10 @@
 // The gRPC side of an agent's observer: observer.Observer, peer.Peer, health and reflection, on a unix socket and, when asked, on TCP.
-import grpc from '@grpc/grpc-js';
 import { streamAgentEvents, type AgentEvents } from './agent-events.ts';
 import { RequestError } from './errors.ts';
 import { compileEntryFilters } from './filters/raw.ts';
+import type { Call } from './grpc/call.ts';
+import { GrpcServer } from './grpc/server.ts';
+import { status, StatusError } from './grpc/status.ts';
 import { Health } from './health.ts';
 import { listenTcp, listenUnix, type Listen } from './listen.ts';
 import type { Observer } from './observer.ts';
@@ -10,8 +12,9 @@ import type { Peers } from './peer.ts';
 import { observerService } from './proto.ts';
 import { compileQuery, type Query } from './query.ts';
 import { addReflection } from './reflection.ts';
+import { CallSink } from './sink.ts';
 import { FlowStream } from './stream.ts';
-import { nodeState, type GetEventsRequest, type GetFlowsRequest, type GetFlowsResponse, type GetNodesResponse } from './types.ts';
+import { nodeState, type GetFlowsRequest, type GetFlowsResponse, type GetNodesResponse } from './types.ts';
 
 /** What an agent offers. */
 export interface Served {
@@ -22,25 +25,19 @@ export interface Served {
 
 const services = ['observer.Observer', 'peer.Peer', 'grpc.health.v1.Health'];
 
-type FlowsCall = grpc.ServerWritableStream<GetFlowsRequest, GetFlowsResponse | Buffer>;
-
-function getFlows(observer: Observer, call: FlowsCall): void {
+function getFlows(observer: Observer, call: Call<GetFlowsRequest, GetFlowsResponse>): void {
+  const { entries } = observer;
   let query: Query;
   let matches: (number: number) => boolean;
   try {
     query = compileQuery(call.request);
-    matches = compileEntryFilters(observer.entries, call.request.whitelist, call.request.blacklist);
+    matches = compileEntryFilters(entries, call.request.whitelist, call.request.blacklist);
   } catch (error) {
-    if (!(error instanceof RequestError)) throw error;
-    call.emit('error', { code: grpc.status.INVALID_ARGUMENT, details: error.message });
-    return;
+    if (error instanceof RequestError) throw new StatusError(status.invalidArgument, error.message);
+    throw error;
   }
-  const stream = new FlowStream(observer.entries, query, matches, {
-    write: (response) => call.write(response),
-    whenDrained: (go) => { call.once('drain', go); },
-    end: () => { call.end(); },
-  }, observer.nodeName, observer.now);
-  for (const event of ['cancelled', 'error', 'close']) call.on(event, () => { stream.stop(); });
+  const stream = new FlowStream(entries, query, matches, new CallSink(call, entries, query.mask), observer.nodeName, observer.now);
+  call.whenOver(() => { stream.stop(); });
   stream.run();
 }
 
@@ -57,29 +54,21 @@ function nodesOf({ observer, peers }: Served): GetNodesResponse {
   };
 }
 
-/** Adds the services; agents, and tests with a server of their own, call it. */
-export function addServices(server: grpc.Server, served: Served): void {
+/** Agents, and tests that listen by themselves, call it. */
+export function hubbleServer(served: Served): GrpcServer {
   const { observer } = served;
-  const versioned = <Call extends { sendMetadata: (metadata: grpc.Metadata) => void }>(call: Call): Call => {
-    const metadata = new grpc.Metadata();
-    metadata.set('hubble-server-version', observer.version);
-    call.sendMetadata(metadata);
-    return call;
-  };
-  type UnaryCall = grpc.ServerUnaryCall<object, object>;
-  const unary = (answer: () => object) => (call: UnaryCall, done: grpc.sendUnaryData<object>): void => { versioned(call); done(null, answer()); };
-  server.addService(observerService, {
-    GetFlows: (call: FlowsCall) => { getFlows(observer, versioned(call)); },
-    GetAgentEvents: (call: Parameters<typeof streamAgentEvents>[1]) => { streamAgentEvents(served.events, versioned(call)); },
-    // Nothing here writes debug events: none are there, and who follows waits.
-    GetDebugEvents: (call: grpc.ServerWritableStream<GetEventsRequest, object>) => { if (versioned(call).request.follow !== true) call.end(); },
-    GetNodes: unary(() => nodesOf(served)),
-    GetNamespaces: unary(() => observer.namespaces()),
-    ServerStatus: unary(() => observer.status()),
-  });
+  const server = new GrpcServer({ 'hubble-server-version': observer.version });
+  server.stream(observerService.GetFlows, (call) => { getFlows(observer, call); });
+  server.stream(observerService.GetAgentEvents, (call) => { streamAgentEvents(served.events, call); });
+  // Nothing here writes debug events: none are there, and who follows waits.
+  server.stream(observerService.GetDebugEvents, (call) => { if (call.request.follow !== true) call.end(); });
+  server.unary(observerService.GetNodes, () => nodesOf(served));
+  server.unary(observerService.GetNamespaces, () => observer.namespaces());
+  server.unary(observerService.ServerStatus, () => observer.status());
   served.peers.addTo(server);
   new Health(services).addTo(server);
   addReflection(server, services);
+  return server;
 }
 
 export interface ServeOptions {
@@ -98,11 +87,10 @@ export interface Serving {
 
 /** Throws RequestError when it cannot listen where it shall. */
 export async function serveHubble(served: Served, { socketPath, listen, log }: ServeOptions): Promise<Serving> {
-  const server = new grpc.Server();
-  addServices(server, served);
+  const server = hubbleServer(served);
   const removeSocket = await listenUnix(server, socketPath);
   const close = (): void => {
-    server.forceShutdown();
+    server.close();
     removeSocket();
   };
   if (listen === undefined) return { port: undefined, close };

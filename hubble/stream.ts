@@ -6,17 +6,21 @@ import { Cursor } from './ring.ts';
 import { timestampOfMs } from './time.ts';
 import { lostEventSource, type GetFlowsResponse } from './types.ts';
 
-/** Where the responses go: a gRPC call, or a test. */
+/** Where the responses go: a gRPC call, or a reader in the process. */
 export interface Sink {
-  /** False: wait for `whenDrained` before the next one. */
-  readonly write: (response: GetFlowsResponse | Buffer) => boolean;
+  /** An entry that is wanted. False: wait for `whenDrained` before the next one. */
+  readonly entry: (number: number) => boolean;
+  /** What is no entry of the ring. */
+  readonly tell: (response: GetFlowsResponse) => boolean;
+  /** No more comes for now. False as above. */
+  readonly flush: () => boolean;
   readonly whenDrained: (go: () => void) => void;
   readonly end: () => void;
 }
 
 /** Work done before others get their turn: an entry that is read counts 1, one that is delivered `deliveryCost`. */
 const batch = 4_096;
-const deliveryCost = 16;
+const deliveryCost = 8;
 /** A client is told of its losses at most so often. */
 const lossIntervalMs = 1000;
 
@@ -57,11 +61,7 @@ export class FlowStream {
       if (this.#query.until === undefined && this.#left > 0) work += this.#cursor.skip(this.#matches, Math.min(batch - work, this.#end - this.#cursor.position));
       const number = this.#left > 0 && this.#cursor.position < this.#end ? this.#cursor.read() : -1;
       this.#miss(this.#cursor.takeMissed());
-      if (number < 0) {
-        if (this.#query.follow) this.#stopWaiting = this.#entries.ring.wait(() => { setImmediate(this.run); });
-        else this.#finish();
-        return;
-      }
+      if (number < 0) { this.#rest(); return; }
       const step = this.#deliver(number);
       if (step === 'end') { this.#finish(); return; }
       if (step === 'full') { this.#sink.whenDrained(this.run); return; }
@@ -69,6 +69,13 @@ export class FlowStream {
     }
     setImmediate(this.run);
   };
+
+  /** Everything was read. */
+  #rest(): void {
+    if (!this.#query.follow) this.#finish();
+    else if (this.#sink.flush()) this.#stopWaiting = this.#entries.ring.wait(() => { setImmediate(this.run); });
+    else this.#sink.whenDrained(this.run);
+  }
 
   /** The client is gone. */
   stop(): void {
@@ -79,32 +86,25 @@ export class FlowStream {
 
   #deliver(number: number): 'passed over' | 'sent' | 'full' | 'end' {
     const entries = this.#entries;
-    const { mask } = this.#query;
     if (this.#query.until !== undefined && isPast(this.#query, entries.time(number))) return 'end';
-    const isFlow = entries.isFlow(number);
-    if (isFlow) {
+    if (entries.isFlow(number)) {
       if (!this.#matches(number)) return 'passed over';
       this.#left -= 1;
     }
-    let message: GetFlowsResponse | Buffer;
-    if (isFlow && mask !== undefined) {
-      const response = entries.response(number);
-      message = { ...response, flow: mask(response.flow!) };
-    } else message = entries.encoded(number);
-    return this.#sink.write(message) ? 'sent' : 'full';
+    return this.#sink.entry(number) ? 'sent' : 'full';
   }
 
   #miss(count: number): void {
     if (count === 0) return;
     if (this.#missed === 0) this.#missedSinceMs = this.#now();
     this.#missed += count;
-    this.#lossTimer ??= setTimeout(() => { this.#lossTimer = undefined; this.#tellMissed(); }, lossIntervalMs);
+    this.#lossTimer ??= setTimeout(() => { this.#lossTimer = undefined; this.#tellMissed(); this.#sink.flush(); }, lossIntervalMs);
   }
 
   #tellMissed(): void {
     if (this.#missed === 0 || this.#stopped) return;
     const now = timestampOfMs(this.#now());
-    this.#sink.write({
+    this.#sink.tell({
       lost_events: { source: lostEventSource.hubbleRing, num_events_lost: this.#missed, first: timestampOfMs(this.#missedSinceMs), last: now },
       node_name: this.#nodeName, time: now,
     });

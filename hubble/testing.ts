@@ -1,4 +1,5 @@
 // Records, flows, look-ups and servers that tests start from.
+import type { ServiceLookup } from './services.ts';
 import { AgentEvents } from './agent-events.ts';
 import type { Lookups } from './flow.ts';
 import type { Observer } from './observer.ts';
@@ -34,6 +35,12 @@ export const lookups: Lookups = {
   forgotten: () => 0,
   toUnixNs: (ns) => ns + 1_700_000_000_000_000_000n,
   nodeName: 'node1',
+};
+
+/** Ports below 1,024 are of "shop/web" at 10.0.0.2, and of "shop/any" elsewhere but in UDP. */
+export const services: ServiceLookup = {
+  ports: new Uint8Array(65_536 / 8).fill(0xff, 0, 1_024 / 8),
+  at: (address, _port, protocol) => (address === '10.0.0.2' ? { name: 'web', namespace: 'shop' } : protocol === 17 ? undefined : { name: 'any', namespace: 'shop' }),
 };
 
 /** Flow number `n`, one second after the one before. */

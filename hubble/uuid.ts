@@ -8,6 +8,9 @@ start[8] = (start[8]! & 0x3f) | 0x80;
 const prefix = start.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})$/, '$1-$2-$3-$4-');
 const first = randomBytes(4).readUInt32BE();
 
+/** For who writes it byte by byte: the prefix, then `first` and the number in 12 digits. */
+export const uuidParts = { prefix, first };
+
 export const uuidOf = (number: number): string => prefix + (first + number).toString(16).padStart(12, '0');
 
 /** Undefined for what this process did not number. */

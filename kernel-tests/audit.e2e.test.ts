@@ -22,7 +22,7 @@ const standing = {
 let cluster: Cluster;
 beforeAll(async () => {
   cluster = await Cluster.start('audit', standing);
-  const probe: Probe[] = [['db', 5432], ['open', 8080]].map(([name, port]) => ({ kind: 'tcp', to: cluster.address(`default/${name}`).ipv4, port: Number(port) }));
+  const probe: Probe[] = [['db', 5432], ['open', 8080]].map(([name, port]) => ({ kind: 'tcp', to: cluster.end(`default/${name}`).ipv4, port: Number(port) }));
   await cluster.until('workloads listen', () => cluster.probe('node', probe).every((answer) => answer === 'open'));
 }, 120_000);
 afterAll(async () => { await cluster.close(); });
@@ -38,7 +38,7 @@ function reach(): Record<string, Answer[]> {
   const answers: Record<string, Answer[]> = {};
   for (const who of ['shop', 'intruder']) {
     const mine = pairs.filter(([name]) => name === who);
-    const probes = families.flatMap((family) => mine.map(([, to, port]): Probe => ({ kind: 'tcp', to: cluster.address(`default/${to}`)[family], port })));
+    const probes = families.flatMap((family) => mine.map(([, to, port]): Probe => ({ kind: 'tcp', to: cluster.end(`default/${to}`)[family], port })));
     const found = cluster.probe(`default/${who}`, probes);
     mine.forEach(([, to, port], index) => { answers[`${who} -> ${to}:${port}`] = [found[index]!, found[mine.length + index]!]; });
   }
@@ -100,7 +100,7 @@ describe('one audited policy', () => {
 });
 
 test("an intruder's drop, explained; the suggestion audited, then enforced", async () => {
-  cluster.probe('default/intruder', families.map((family): Probe => ({ kind: 'tcp', to: cluster.address('default/db')[family], port: 5432 })));
+  cluster.probe('default/intruder', families.map((family): Probe => ({ kind: 'tcp', to: cluster.end('default/db')[family], port: 5432 })));
   const suggestion = parse(cluster.weir('explain', '--last-drop', '--yaml').out) as { metadata: { name: string } };
   const { name } = suggestion.metadata;
   cluster.write('suggestion.yaml', withMode('audit', suggestion));
@@ -135,7 +135,7 @@ test('drops by reason', () => {
   const drops = (): number => cluster.json<{ reason: string; direction: string; packets: number; bytes: number }[]>('bpf', 'drops')
     .find(({ reason, direction }) => reason === 'Policy denied' && direction === 'ingress')?.packets ?? 0;
   const counted = drops();
-  cluster.probe('default/shop', families.map((family): Probe => ({ kind: 'tcp', to: cluster.address('default/db')[family], port: 5433 })));
+  cluster.probe('default/shop', families.map((family): Probe => ({ kind: 'tcp', to: cluster.end('default/db')[family], port: 5433 })));
   expect(drops()).toBeGreaterThanOrEqual(counted + 2);
   expect(cluster.weir('status').out).toMatch(/ dropped: \d+ Policy denied \(ingress\)/);
 });

@@ -11,12 +11,15 @@ import { instanceOf, type Instance } from '../agent/instance.ts';
 import { prober, slowness, type Answer, type Probe } from './programs.ts';
 
 const launcher = fileURLToPath(new URL('../weir', import.meta.url));
-const startTimeoutMs = 60_000 * slowness;
+const startTimeoutMs = 60_000;
 
 export const outside = { ipv4: '198.51.100.1', ipv6: '2001:db8:51::1' };
 export const node = { ipv4: '198.51.100.2', ipv6: '2001:db8:51::2' };
 
 const ip = (...words: string[]): void => { execFileSync('ip', words, { stdio: ['ignore', 'pipe', 'pipe'] }); };
+
+/** Among the arguments of a cluster: with a name server. Most tests are about something else, and count workloads. */
+export const withNames = 'with-names';
 
 export interface Run { readonly code: number | null; readonly out: string; readonly error: string }
 
@@ -28,6 +31,7 @@ export class Cluster {
   #agent: ChildProcess | undefined;
   #log = '';
   readonly #background: ChildProcess[] = [];
+  readonly #ends = new Map<string, { ipv4: string; ipv6: string }>();
 
   protected constructor(name: string, args: readonly string[]) {
     this.instance = instanceOf(`test-${name}`);
@@ -86,7 +90,8 @@ export class Cluster {
   /** Starts the agent and waits until every workload of the folder has left Pending. `args`: instead of those it was made with. */
   async up(args: readonly string[] = this.#arguments): Promise<void> {
     this.#log = '';
-    const agent = spawn('nsenter', [`--net=/run/netns/${this.netns}`, launcher, 'up', this.dir, '--instance', this.instance.name, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const named = args.includes(withNames) ? args.filter((word) => word !== withNames) : ['--no-names', ...args];
+    const agent = spawn('nsenter', [`--net=/run/netns/${this.netns}`, launcher, 'up', this.dir, '--instance', this.instance.name, ...named], { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [agent.stdout, agent.stderr]) stream.on('data', (data: Buffer) => { this.#log += data.toString(); });
     this.#agent = agent;
     await this.until('the agent answers', () => { if (agent.exitCode !== null || agent.signalCode !== null) throw new Error(this.#log); return this.answers(); });
@@ -109,8 +114,9 @@ export class Cluster {
     });
   }
 
+  /** `timeoutMs`: on a machine of its own. */
   async until(what: string, ready: () => boolean, timeoutMs = startTimeoutMs): Promise<void> {
-    const end = Date.now() + timeoutMs;
+    const end = Date.now() + timeoutMs * slowness;
     while (!ready()) {
       if (Date.now() > end) throw new Error(`not in time: ${what}\n${this.#log}`);
       await sleep(50);
@@ -153,6 +159,14 @@ export class Cluster {
   }
 
   address(workload: string): { ipv4: string; ipv6: string } { return this.json('endpoint', 'get', workload); }
+
+  /** As it was at the first look: for clusters whose endpoints stay. */
+  end(workload: string): { ipv4: string; ipv6: string } {
+    if (this.#ends.size === 0) for (const row of this.endpoints()) this.#ends.set(row.key, row);
+    return this.#ends.get(workload)!;
+  }
+
+  protected endpoints(): { key: string; ipv4: string; ipv6: string }[] { return this.json('endpoint', 'list'); }
 
   /** Ends the agent by a signal and waits for it. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {

@@ -157,7 +157,7 @@ describe('in the background', () => {
     agent.kill('SIGKILL');
     await ended;
     expect(left().filter((line) => line.startsWith('unreachable'))).toHaveLength(2);
-    expect(weir('down')).toMatchObject({ code: 0, out: '2 workloads of an agent that had died are gone\n' });
+    expect(weir('down')).toMatchObject({ code: 0, out: '3 workloads of an agent that had died are gone\n' });
     expect(left()).toEqual([]);
   });
 });

@@ -41,7 +41,7 @@ beforeAll(async () => {
   cluster.background('node', ...bound(Object.values(node), 8080, 9090));
   await cluster.until('the outside listens', () => cluster.probe('node', [{ kind: 'udp', to: outside.ipv4, port: 9090 }])[0] === 'open');
   await cluster.until('the host listens', () => cluster.probe('node', [{ kind: 'udp', to: node.ipv6, port: 9090 }])[0] === 'open');
-  await cluster.until('the workload listens', () => cluster.probe('node', [{ kind: 'udp', to: cluster.address('default/echo').ipv4, port: 8080 }])[0] === 'open');
+  await cluster.until('the workload listens', () => cluster.probe('node', [{ kind: 'udp', to: cluster.end('default/echo').ipv4, port: 8080 }])[0] === 'open');
 }, 120_000);
 afterAll(async () => { await cluster.close(); });
 
@@ -63,7 +63,7 @@ const rows: readonly Row[] = [
 const sizes = [{ size: 1400, ipv4: 0, ipv6: 0 }, { size: 8000, ipv4: 6, ipv6: 6 }, { size: 60_000, ipv4: 41, ipv6: 42 }];
 
 describe.each(['ipv4', 'ipv6'] as const)('%s', (family) => {
-  const addressOf = (to: Row['to']): string => (to === 'outside' ? outside : to === 'node' ? node : cluster.address('default/echo'))[family];
+  const addressOf = (to: Row['to']): string => (to === 'outside' ? outside : to === 'node' ? node : cluster.end('default/echo'))[family];
   const send = (from: string, size: number, mine: readonly Row[]): Echo[] => {
     const command = sender(size, mine.map(({ to, port }) => ({ to: addressOf(to), port })));
     const { out, error } = from === 'node' ? cluster.on('node', ...command) : cluster.exec(from, ...command);

@@ -22,7 +22,7 @@ beforeAll(async () => {
   cluster.background('outside', ...server(8080));
   cluster.background('node', ...bound(Object.values(node), 8080));
   shims = new Map(cluster.json<{ key: string; shimPid: number }[]>('db', 'show', 'workloads').map((row) => [row.key, row.shimPid]));
-  for (const to of [outside.ipv4, node.ipv4, cluster.address('default/echo').ipv4]) {
+  for (const to of [outside.ipv4, node.ipv4, cluster.end('default/echo').ipv4]) {
     await cluster.until(`${to} listens`, () => cluster.probe('node', [{ kind: 'tcp', to, port: 8080 }])[0] === 'open');
   }
 }, 120_000);
@@ -89,7 +89,7 @@ interface Talk { readonly stream: boolean; readonly datagram: boolean | null; re
 const ways = ['echo', 'node', 'outside'] as const;
 const families = ['ipv4', 'ipv6'] as const;
 const addressOf = (way: (typeof ways)[number], family: (typeof families)[number]): string =>
-  (way === 'outside' ? outside : way === 'node' ? node : cluster.address('default/echo'))[family];
+  (way === 'outside' ? outside : way === 'node' ? node : cluster.end('default/echo'))[family];
 const every = families.flatMap((family) => ways.map((way) => ({ family, way })));
 
 const states: readonly { readonly name: string; readonly client: Switches; readonly node: Switches; readonly outside: Switches; readonly segments: boolean; readonly plain?: boolean }[] = [
@@ -138,8 +138,8 @@ print('true')
   test.each(families)('%s: a workload cannot tag its frames into another network; each is told', async (family) => {
     const mac = json('link show dev eth0')[0]!.address;
     const gateway = json('neigh show dev eth0')[0]!.lladdr;
-    const client = cluster.address('default/client')[family];
-    const echo = cluster.address('default/echo')[family];
+    const client = cluster.end('default/client')[family];
+    const echo = cluster.end('default/echo')[family];
     const build = (): Frame => frame().mac(mac, gateway).ip(client, echo).udp(1111, 8080, 'x');
     const frames = [build().vlan(5), build().vlan(5, tag.provider), build().vlan(5, tag.provider).vlan(6), build().vlan(0)];
     const before = told();

@@ -123,7 +123,11 @@ test(`${changesMade} changes, ${changesPerSecond} a second: nothing passes that 
     const targets = Object.fromEntries((['ipv4', 'ipv6'] as const).map((family) => [family, addresses.flatMap((address, to) => (to === index ? [] : [[to, address[family]]]))]));
     senders.push(new Sender(shims.get(`default/${name}`)!, String(index), JSON.stringify(targets), JSON.stringify(ports)));
   }
-  const each = async (word: string): Promise<void> => { for (const sender of senders) { await sender.says(word); sender.next(); } };
+  /** Nobody goes on before all are there: what is sent to one who does not listen yet is lost. */
+  const each = async (word: string): Promise<void> => {
+    for (const sender of senders) await sender.says(word);
+    for (const sender of senders) sender.next();
+  };
   const first = generation();
   await each('listening');
   const hand = spawn('python3', ['-c', hammer, `${cluster.dir}/all.yaml`, JSON.stringify(sets), String(changesMade), String(changesPerSecond)], { stdio: ['ignore', 'pipe', 'inherit'] });

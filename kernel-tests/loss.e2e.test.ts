@@ -39,7 +39,7 @@ scenario('netem', () => {
         ] }),
       ],
     });
-    const { ipv4 } = cluster.address('default/server');
+    const { ipv4 } = cluster.end('default/server');
     await cluster.until('the server listens', () => cluster.probe('default/client', [{ kind: 'tcp', to: ipv4, port: 8080 }])[0] === 'open');
   }, 120_000);
   afterAll(async () => { await cluster.close(); });
@@ -60,7 +60,7 @@ scenario('netem', () => {
   ])('$name', ({ how }) => {
     test.each(['ipv4', 'ipv6'] as const)('%s: transfers are whole, the port that is denied stays silent', (family) => {
       disturb(how);
-      const address = cluster.address('default/server')[family];
+      const address = cluster.end('default/server')[family];
       expect(cluster.exec('default/client', ...transfer(address))).toMatchObject({ code: 0, out: '2\n' });
       expect(cluster.probe('default/client', [{ kind: 'tcp', to: address, port: 9090 }])).toEqual(['silent']);
     }, 120_000);

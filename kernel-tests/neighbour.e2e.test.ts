@@ -80,7 +80,7 @@ beforeAll(async () => {
   await cluster.until('link-local addresses are settled', () => cluster.on('node', 'ip', 'address', 'show', 'tentative').out === '');
   before = stateOf(cluster);
   await cluster.up();
-  await cluster.until('the workload listens', () => cluster.probe('node', [{ kind: 'tcp', to: cluster.address('default/server').ipv4, port: 8080 }])[0] === 'open');
+  await cluster.until('the workload listens', () => cluster.probe('node', [{ kind: 'tcp', to: cluster.end('default/server').ipv4, port: 8080 }])[0] === 'open');
   during = stateOf(cluster);
 }, 120_000);
 afterAll(async () => {
@@ -135,7 +135,7 @@ print(json.dumps(said))
   });
 
   test.each(['ipv4', 'ipv6'] as const)('%s: the host reaches its workloads although they admit nobody, unless a rule denies it', (family) => {
-    const to = cluster.address('default/server')[family];
+    const to = cluster.end('default/server')[family];
     expect(cluster.probe('node', [{ kind: 'tcp', to, port: 8080 }, { kind: 'udp', to, port: 8080 }, { kind: 'ping', to }, { kind: 'tcp', to, port: 9090 }, { kind: 'udp', to, port: 9090 }]))
       .toEqual(['open', 'open', 'open', 'silent', 'silent']);
     expect(cluster.probe('default/client', [{ kind: 'tcp', to, port: 8080 }])).toEqual(['silent']);

@@ -13,7 +13,6 @@ export type Node = (typeof nodes)[number];
 
 export class NodesCluster extends Cluster {
   readonly #at: Readonly<Record<string, Node>>;
-  readonly #ends = new Map<string, { ipv4: string; ipv6: string }>();
 
   private constructor(name: string, at: Readonly<Record<string, Node>>, args: readonly string[]) {
     super(name, ['--nodes', String(nodes.length), ...args]);
@@ -31,8 +30,9 @@ export class NodesCluster extends Cluster {
 
   override async settled(): Promise<void> {
     await this.until('workloads of all nodes run and know each other', () => {
-      const all = nodes.map((node) => this.json<{ phase: string }[]>('--node', node, 'db', 'show', 'workloads'));
-      return all.flat().length === Object.keys(this.#at).length && all.flat().every(({ phase }) => phase === 'Running')
+      const all = nodes.map((node) => this.json<{ key: string; phase: string }[]>('--node', node, 'db', 'show', 'workloads'));
+      const found = new Set(all.flat().map(({ key }) => key));
+      return Object.keys(this.#at).every((key) => found.has(key)) && all.flat().every(({ phase }) => phase === 'Running')
         && nodes.every((node, index) => this.json<{ origin: string; identity: number }[]>('--node', node, 'db', 'show', 'ipcache')
           .filter(({ origin, identity }) => origin === 'remote' && identity >= 256).length === all[1 - index]!.length * 2);
     });
@@ -44,11 +44,7 @@ export class NodesCluster extends Cluster {
 
   override address(workload: string): { ipv4: string; ipv6: string; identity: number; interfaceName: string } { return this.json('--node', this.#at[workload]!, 'endpoint', 'get', workload); }
 
-  /** As it was at the first look: for clusters whose endpoints stay. */
-  end(workload: string): { ipv4: string; ipv6: string } {
-    if (this.#ends.size === 0) for (const node of nodes) for (const row of this.json<{ key: string; ipv4: string; ipv6: string }[]>('--node', node, 'endpoint', 'list')) this.#ends.set(row.key, row);
-    return this.#ends.get(workload)!;
-  }
+  protected override endpoints(): { key: string; ipv4: string; ipv6: string }[] { return nodes.flatMap((node) => this.json<{ key: string; ipv4: string; ipv6: string }[]>('--node', node, 'endpoint', 'list')); }
 
   onNode(node: Node, ...command: string[]): Run {
     const { status, stdout, stderr } = spawnSync('nsenter', [`--net=${netnsOf(this.instance, node)}`, ...command], { encoding: 'utf8' });

@@ -48,7 +48,7 @@ probes = json.loads(sys.argv[1])
 answers = [None] * len(probes)
 def reach(probe):
     if probe['kind'] == 'ping':
-        run = subprocess.run(['ping', '-n', '-c', '1', '-W', '1', probe['to']], capture_output=True, text=True)
+        run = subprocess.run(['ping', '-n', '-c', '1', '-W', '${Math.ceil(timeoutS)}', probe['to']], capture_output=True, text=True)
         return 'open' if run.returncode == 0 else 'unreachable' if 'nreachable' in run.stdout else 'silent'
     family = socket.AF_INET6 if ':' in probe['to'] else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM if probe['kind'] == 'tcp' else socket.SOCK_DGRAM) as s:

@@ -14,7 +14,7 @@ const limitMs = 100;
 let cluster: Cluster;
 beforeAll(async () => {
   cluster = await Cluster.start('revocation', { 'pods.yaml': [pod('db', server(door)), pod('intruder', idle), pod('other', idle)], 'deny.yaml': deny });
-  await cluster.until('the server listens', () => cluster.probe('node', [{ kind: 'tcp', to: cluster.address('default/db').ipv4, port: door }])[0] === 'open');
+  await cluster.until('the server listens', () => cluster.probe('node', [{ kind: 'tcp', to: cluster.end('default/db').ipv4, port: door }])[0] === 'open');
 }, 120_000);
 afterAll(async () => { await cluster.close(); });
 
@@ -43,7 +43,7 @@ while True: s.send(b'x'); s.recv(100); print('pong'); time.sleep(0.005)
 
 describe.each(['ipv4', 'ipv6'] as const)('%s', (family) => {
   test('the suggestion lets exactly this flow through within 100 ms, its removal stops both directions within 100 ms', async () => {
-    const address = cluster.address('default/db')[family];
+    const address = cluster.end('default/db')[family];
     expect(cluster.probe('default/intruder', [{ kind: 'tcp', to: address, port: door }])).toEqual(['silent']);
     const drop = flows('--verdict', 'DROPPED', '--last', '1', '--from-pod', 'default/intruder', '--to-port', String(door))[0]!;
     expect([drop.drop_reason_desc, drop.ingress_denied_by?.map((one) => one.name)]).toEqual(['POLICY_DENIED', ['default-deny']]);
@@ -75,7 +75,7 @@ describe.each(['ipv4', 'ipv6'] as const)('%s', (family) => {
   });
 
   test('the other direction of a revoked connection drops as well, each packet a flow with its reason', async () => {
-    const address = cluster.address('default/db')[family];
+    const address = cluster.end('default/db')[family];
     cluster.write('allow.yaml', policy('allow', { endpointSelector: { matchLabels: { app: 'db' } }, ingress: [{ fromEndpoints: [{ matchLabels: { app: 'intruder' } }] }] }));
     // The server speaks, the client only listens: what is sent after the change goes against the direction that was judged.
     const speaker = talk('default/db', `

@@ -50,7 +50,7 @@ scenario('SCTP sockets', () => {
         ] }),
       ],
     });
-    const { ipv4 } = cluster.address('default/server');
+    const { ipv4 } = cluster.end('default/server');
     await cluster.until('the server listens', () => cluster.on('node', ...dial(ipv4, [8080])).out.trim() === '8080 open');
   }, 120_000);
   afterAll(async () => { await cluster.close(); });
@@ -62,7 +62,7 @@ scenario('SCTP sockets', () => {
   ] as const;
   describe.each(['ipv4', 'ipv6'] as const)('%s', (family) => {
     test.each(rows)('$name', ({ from, answers }) => {
-      const words = dial(cluster.address('default/server')[family], answers.split(', ').map((one) => parseInt(one, 10)));
+      const words = dial(cluster.end('default/server')[family], answers.split(', ').map((one) => parseInt(one, 10)));
       const { out, error } = from === 'node' ? cluster.on('node', ...words) : cluster.exec(`default/${from}`, ...words);
       expect(`${out.trim()}${error}`).toBe(answers);
     });

@@ -91,7 +91,7 @@ const listings: { words: string; table: RegExp; before?: () => void }[] = [
   { words: 'bpf drops', table: /Policy denied +ingress +[1-9]\d* +\d+\n/ },
   { words: 'bpf quota', table: /shop\/client +\d+ +\d+ +0\n/ },
   { words: 'bpf ipcache', table: /::\/0 +10 / },
-  { words: 'workload list', table: /^NAMESPACE +NAME +PHASE +RESTARTS +WHY/ },
+  { words: 'workload list', table: /^NAMESPACE +NAME +PHASE +READY +RESTARTS +WHY/ },
   { words: 'explain', table: /shop\/intruder -> shop\/web-\S+ 8080\/TCP, ingress of shop\/web-\S+: denied by default/ },
   { words: 'check', table: /programs load +ok/ },
 ];
@@ -258,7 +258,7 @@ test('the help of every verb shows an example', async () => {
   const commandsOf = (help: string): string[] => [...(help.split('\nCommands:\n')[1]?.split('\n\n')[0] ?? '').matchAll(/^ {2}([a-z-]+)/gm)].map(([, name]) => name!).filter((name) => name !== 'help');
   const walk = async (path: readonly string[]): Promise<string[]> => {
     const { code, out } = await typed(...path, '--help');
-    expect([path.join(' '), code, out]).toEqual([path.join(' '), 0, expect.stringMatching(/\nExample:\n {2}(sudo )?\.\/weir/)]);
+    expect([path.join(' '), code, out]).toEqual([path.join(' '), 0, expect.stringMatching(/\nExample:\n {2}(sudo |source <\()?\.\/weir/)]);
     return [path.join(' '), ...(await Promise.all(commandsOf(out).map((name) => walk([...path, name])))).flat()];
   };
   expect(await walk([])).toEqual(expect.arrayContaining(['', 'bpf ct', 'check', 'db show', 'down', 'explain', 'identity get', 'observe', 'policy verdict', 'status', 'up', 'workload exec']));
@@ -276,11 +276,11 @@ describe('workloads', () => {
   });
 
   const ends: { key: string; row: RegExp }[] = [
-    { key: 'default/crashes', row: /crashes +CrashLoopBackOff +\d+ +exit code 3/ },
-    { key: 'default/absent', row: /absent +CrashLoopBackOff +\d+ +command not found: no-such-program/ },
-    { key: 'default/done', row: /done +Completed +0/ },
-    { key: 'default/fails', row: /fails +Failed +0 +exit code 1/ },
-    { key: 'default/pair', row: /pair +Running +0/ },
+    { key: 'default/crashes', row: /crashes +CrashLoopBackOff +no +\d+ +exit code 3/ },
+    { key: 'default/absent', row: /absent +CrashLoopBackOff +no +\d+ +command not found: no-such-program/ },
+    { key: 'default/done', row: /done +Completed +no +0/ },
+    { key: 'default/fails', row: /fails +Failed +no +0 +exit code 1/ },
+    { key: 'default/pair', row: /pair +Running +yes +0/ },
   ];
   test.each(ends)('$key is listed with its state and the reason', async ({ row }) => {
     await cluster.until(String(row), () => row.test(cluster.weir('workload', 'list').out), 10_000);
@@ -310,17 +310,13 @@ describe('workloads', () => {
 });
 
 describe('a Deployment', () => {
-  const addresses = (name: string): string[] => [...new Set(cluster.exec('shop/client', 'getent', 'ahosts', name).out.split('\n').map((line) => line.split(' ')[0]!).filter((word) => word !== ''))].sort();
-  const expected = (): string[] => replicas().flatMap(({ key }) => { const { ipv4, ipv6 } = cluster.address(key); return [ipv4, ipv6]; }).sort();
   const scaled = async (count: number): Promise<void> => {
     cluster.write('web.yaml', deployment(count, server(8080)));
     await cluster.until(`${count} run`, () => replicas().length === count && replicas().every((row) => row.phase === 'Running'));
   };
 
-  test('all replicas run under its service account, its name leads to all of them', () => {
+  test('all replicas run under its service account', () => {
     expect(replicas().map((row) => row.phase)).toEqual(['Running', 'Running']);
-    expect(addresses('web')).toEqual(expected());
-    expect(addresses('web.shop')).toEqual(expected());
     expect(cluster.json<{ labels: string[] }>('endpoint', 'get', replicas()[0]!.key).labels).toContain('k8s:io.cilium.k8s.policy.serviceaccount=seller');
   });
 
@@ -328,10 +324,8 @@ describe('a Deployment', () => {
     const before = replicas().map((row) => row.uid);
     await scaled(3);
     expect(replicas().map((row) => row.uid)).toEqual(expect.arrayContaining(before));
-    await cluster.until('the name leads to three', () => addresses('web').length === 6);
     await scaled(1);
     expect(before).toContain(replicas()[0]!.uid);
-    await cluster.until('the name leads to one', () => addresses('web').length === 2);
     await scaled(2);
   });
 

@@ -9,10 +9,12 @@ import { protocolName } from '../policy/icmp.ts';
 import { podOf } from '../workload/by-hand.ts';
 import { bpfPolicy } from './bpf-policy.ts';
 import { connectionsOf } from './bpf-ct.ts';
+import { listNat } from './bpf-nat.ts';
 import { explainFlow } from './explain.ts';
 import { auditReport } from './policy-audit.ts';
 import { listPolicies, policyDetails } from './policy-rules.ts';
 import type { Verb } from './server.ts';
+import { explainAddress, listFrontends, listServices, serviceDetails, serviceStatus } from './services.ts';
 
 /** Rows that one answer may have. */
 const maxRows = 10_000;
@@ -33,6 +35,11 @@ export function verbsOf(agent: Agent): Readonly<Record<string, Verb>> {
     'dns cache': () => cacheRows(agent),
     'dns status': () => dnsStatus(agent),
     'dns explain': (parameters) => explainName(agent, parameters),
+    'service list': () => listServices(agent),
+    'service get': ({ name }) => serviceDetails(agent, name),
+    'service explain': ({ address }) => explainAddress(agent, address),
+    'bpf nat': () => listNat(agent, maxRows),
+    'bpf lb': () => listFrontends(agent).slice(0, maxRows),
     'bpf policy': () => bpfPolicy(agent),
     'bpf ct': () => datapath.conntrack.entries(maxRows).map(([key, entry]) => {
       const from = entry.origin & 1;
@@ -58,6 +65,7 @@ export function verbsOf(agent: Agent): Readonly<Record<string, Verb>> {
       const pod = tables.pods.get(String(key));
       if (pod === undefined) throw new ConfigError(`no workload ${String(key)}`, 'see ./weir workload list');
       if (pod.source !== undefined) throw new ConfigError(`${pod.key} stands in ${pod.source.file}:${pod.source.line}`, 'remove it there');
+      if (pod.binds !== undefined) throw new ConfigError(`${pod.key} is weir's own`, 'start without it: ./weir up DIR --no-names');
       tables.pods.write([], [pod.key]);
       return { key: pod.key };
     },
@@ -94,10 +102,11 @@ function statusOf(agent: Agent): Record<string, unknown> {
   const drops = dropRows(agent);
   return {
     instance: options.instance.name, pid: process.pid, startedAt: agent.startedAt.toISOString(), directory: options.dir ?? null,
-    attach: agent.attachMode, generation: policy.generation, ranges: options.ranges,
-    workloads: countBy(tables.workloads.rows(), ({ phase }) => phase, {}), endpoints: { ready: tables.endpoints.rows().filter((row) => row.state === 'ready').length, all: tables.endpoints.size },
+    attach: agent.attachMode, xdp: Object.fromEntries(agent.xdpDevices), generation: policy.generation, ranges: options.ranges,
+    workloads: countBy(tables.workloads.rows(), ({ phase }) => phase, {}), ready: tables.workloads.rows().filter((row) => row.ready).length, endpoints: { ready: tables.endpoints.rows().filter((row) => row.state === 'ready').length, all: tables.endpoints.size },
     policies: countBy(tables.policies.rows(), ({ state }) => state, { enforced: 0, audited: 0, off: 0, refused: 0 }),
     identities: tables.identities.size,
+    services: serviceStatus(agent),
     nodes: tables.nodes.rows().map(({ name, health, local, tunnel }) => ({ name, health, local, tunnel })),
     problems: tables.problems.rows().map(({ source, field, message, mend, severity }) => ({ severity, at: `${source.file}:${source.line}:${source.column}`, field, message, mend })),
     packets: { forwarded: datapath.counter(counter.COUNTER_FORWARDED), dropped: drops.reduce((sum, { packets }) => sum + packets, 0) },

@@ -42,6 +42,7 @@ export class Enforcement {
   readonly #compiler = new Compiler(true);
   #image: PolicyImage | undefined;
   #dirty = false;
+  #waiting = 0;
   #running = false;
   #stopped = false;
   #idle: (() => void)[] = [];
@@ -60,8 +61,12 @@ export class Enforcement {
   /** What the kernel enforces now; absent before the first flip. */
   get image(): PolicyImage | undefined { return this.#image; }
 
+  /** Changes that came since the last work began. */
+  get waiting(): number { return this.#waiting; }
+
   mark(): void {
     this.#dirty = true;
+    this.#waiting += 1;
     if (this.#running || this.#stopped) return;
     this.#running = true;
     // Changes of one turn of the event loop go together.
@@ -84,6 +89,7 @@ export class Enforcement {
   async #run(): Promise<void> {
     while (this.#dirty && !this.#stopped) {
       this.#dirty = false;
+      this.#waiting = 0;
       try {
         await this.#applyOnce();
       } catch (error) {

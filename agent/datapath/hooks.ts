@@ -1,9 +1,10 @@
 // Puts the programs on interfaces and takes them off: both hooks of a workload's veth, the one of a device of the node
-// or of its overlay.
+// or of its overlay; and those of sockets on the root of the cgroup tree.
 import { mkdirSync, readdirSync, unlinkSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Instance } from '../instance.ts';
-import { attach, detach, type AttachMode, type Hook } from '../kernel/attach.ts';
+import { attach, attachCgroup, attachXdp, detach, type AttachMode, type Hook, type XdpMode } from '../kernel/attach.ts';
+import { attachType } from '../kernel/bpf.ts';
 import type { LoadedObject } from '../kernel/object.ts';
 import type { Netlink } from '../kernel/netlink.ts';
 
@@ -11,6 +12,12 @@ const workloadHooks: readonly (readonly [Hook, string])[] = [['ingress', 'from_w
 const netdevHooks: readonly (readonly [Hook, string])[] = [['ingress', 'from_netdev']];
 
 const overlayHooks: readonly (readonly [Hook, string])[] = [['ingress', 'from_overlay']];
+/** By program. Of all sockets of the machine: the programs know theirs by network namespace, wherever its processes are. */
+export const socketHooks: Readonly<Record<string, number>> = {
+  connect4: attachType.connect4, connect6: attachType.connect6, sendmsg4: attachType.sendmsg4, sendmsg6: attachType.sendmsg6,
+  recvmsg4: attachType.recvmsg4, recvmsg6: attachType.recvmsg6, getpeername4: attachType.getpeername4, getpeername6: attachType.getpeername6,
+  post_bind4: attachType.postBind4, post_bind6: attachType.postBind6, sock_release: attachType.sockRelease,
+};
 
 export interface Interface { readonly ifindex: number; readonly name: string }
 
@@ -19,6 +26,7 @@ export class Hooks {
   readonly #mode: AttachMode;
   readonly #programs: LoadedObject['programs'];
   readonly #folder: string;
+  readonly #socketFolder: string;
   /** What is to be attached once the maps say what they have to; absent: at once. */
   #held: Map<string, () => void> | undefined;
 
@@ -28,7 +36,8 @@ export class Hooks {
     this.#mode = mode;
     this.#programs = object.programs;
     this.#folder = join(instance.pinDir, 'links');
-    mkdirSync(this.#folder, { recursive: true });
+    this.#socketFolder = join(instance.pinDir, 'sockets');
+    for (const folder of [this.#folder, this.#socketFolder]) mkdirSync(folder, { recursive: true });
     if (held) this.#held = new Map();
   }
 
@@ -48,6 +57,22 @@ export class Hooks {
   detachWorkload(from: Interface): void { this.#detach(from, workloadHooks); }
   detachNetdev(from: Interface): void { this.#detach(from, netdevHooks); }
 
+  /** On a device of the node, by the first of `modes` that it takes; none: what was there comes off. Not held: it does nothing that from_netdev would not. */
+  setXdp(on: Interface, modes: readonly XdpMode[]): XdpMode | undefined {
+    const { hook: _, ...attachment } = { ...this.#attachment(on, 'ingress', 'xdp_netdev'), programFd: this.#programs.get('xdp_netdev')! };
+    if (modes.length > 0) return attachXdp(attachment, modes);
+    if (existsSync(attachment.pinPath)) unlinkSync(attachment.pinPath);
+    return undefined;
+  }
+
+  /** `cgroup`: path of the root of the v2 tree. */
+  attachSockets(cgroup: string): void {
+    for (const [program, type] of Object.entries(socketHooks)) {
+      const pinPath = join(this.#socketFolder, program);
+      this.#hold(pinPath, () => { attachCgroup({ cgroup, program, programFd: this.#programs.get(program)!, type, pinPath }); });
+    }
+  }
+
   /** Pins of links whose interface went while no agent ran. */
   sweep(present: ReadonlySet<number>): void {
     for (const name of readdirSync(this.#folder)) if (!present.has(Number(name.split('-').at(-1)))) unlinkSync(join(this.#folder, name));
@@ -56,10 +81,13 @@ export class Hooks {
   #attach(to: Interface, hooks: typeof workloadHooks): void {
     for (const [hook, program] of hooks) {
       const attachment = { ...this.#attachment(to, hook, program), programFd: this.#programs.get(program)! };
-      const now = (): void => { attach(this.#netlink, this.#mode, attachment); };
-      if (this.#held === undefined) now();
-      else this.#held.set(attachment.pinPath, now);
+      this.#hold(attachment.pinPath, () => { attach(this.#netlink, this.#mode, attachment); });
     }
+  }
+
+  #hold(pinPath: string, now: () => void): void {
+    if (this.#held === undefined) now();
+    else this.#held.set(pinPath, now);
   }
 
   #detach(from: Interface, hooks: typeof workloadHooks): void {

@@ -5,7 +5,7 @@ import { codecOf, type Codec } from '../kernel/codec.ts';
 import { BpfMap, mapMemory, perCpuSums, possibleCpus } from '../kernel/map.ts';
 import { loadObject, type LoadedMap, type LoadedObject } from '../kernel/object.ts';
 import { direction as directions, drop_reason, limit, type Bounds, type Control, type CtEntry, type CtKey, type Endpoint, type FlowRecord, type FragmentKey, type FragmentValue, type IpcacheKey,
-  type IpcacheValue, type NatKey, type NatValue, type Netdev, type Overlay, type Policy, type Step } from '../../bpf/types.gen.ts';
+  type IpcacheValue, type NatKey, type NatValue, type Netdev, type NetnsQuestion, type Overlay, type Policy, type ServiceClient, type SockPeer, type SockPeerKey, type Step } from '../../bpf/types.gen.ts';
 
 export interface Datapath {
   readonly object: LoadedObject;
@@ -20,6 +20,10 @@ export interface Datapath {
   readonly fragments: BpfMap<FragmentKey, FragmentValue>;
   readonly netdevs: BpfMap<number, Netdev>;
   readonly overlays: BpfMap<number, Overlay>;
+  /** Key: cookie of a network namespace. */
+  readonly serviceClients: BpfMap<bigint, ServiceClient>;
+  readonly netnsQuestions: BpfMap<number, NetnsQuestion>;
+  readonly sockPeers: BpfMap<SockPeerKey, SockPeer>;
   /** struct class_line, for `withMemory`. */
   readonly classRows: LoadedMap;
   /** How many rows the conntrack table may have. */
@@ -41,6 +45,11 @@ const number: Codec<number> = {
   size: 4,
   encode: (value) => new Uint8Array(new Uint32Array([value]).buffer),
   decode: (view, offset) => view.getUint32(offset, true),
+};
+const cookie: Codec<bigint> = {
+  size: 8,
+  encode: (value) => new Uint8Array(new BigUint64Array([value]).buffer),
+  decode: (view, offset) => view.getBigUint64(offset, true),
 };
 
 export interface DropCount { readonly reason: number; readonly direction: number; readonly packets: number; readonly bytes: number }
@@ -71,7 +80,7 @@ export const attachTypes: Readonly<Record<string, number>> = {
 export function loadDatapath(objectPath: string, { pinDir, connections = limit.MAX_CONNECTIONS }: DatapathOptions = {}): Datapath {
   const object = loadObject(objectPath, {
     ...(pinDir === undefined ? {} : { pinDir }),
-    maxEntries: { conntrack: connections, nat: 2 * connections },
+    maxEntries: { conntrack: connections, nat: 2 * connections, translations: connections },
     attachTypes,
   });
   const map = (name: string): LoadedMap => object.maps.get(name)!;
@@ -90,6 +99,9 @@ export function loadDatapath(objectPath: string, { pinDir, connections = limit.M
     fragments: new BpfMap(map('fragments'), layout<FragmentKey>('fragment_key'), layout<FragmentValue>('fragment_value')),
     netdevs: new BpfMap(map('netdevs'), number, layout<Netdev>('netdev')),
     overlays: new BpfMap(map('overlays'), number, layout<Overlay>('overlay')),
+    serviceClients: new BpfMap(map('service_clients'), cookie, layout<ServiceClient>('service_client')),
+    netnsQuestions: new BpfMap(map('netns_questions'), number, layout<NetnsQuestion>('netns_question')),
+    sockPeers: new BpfMap(map('sock_peers'), layout<SockPeerKey>('sock_peer_key'), layout<SockPeer>('sock_peer')),
     classRows: map('class_rows'),
     connections,
     usage: new DataView(mapMemory(map('usage'), limit.MAX_ENDPOINTS)),

@@ -26,7 +26,7 @@ const cases: readonly { name: string; text: string; keys: string[]; problems: st
   { name: 'another apiVersion', text: 'apiVersion: extensions/v1beta1\nkind: Deployment\nmetadata: {name: a}', keys: [], problems: ['f:1:1 error apiVersion: Deployment of extensions/v1beta1 is not handled'] },
   { name: 'a kind that is not handled', text: 'apiVersion: v1\nkind: Secret\nmetadata: {name: a}', keys: [], problems: ['f:2:1 warning kind: kind Secret is not handled yet'] },
   { name: 'a kind like a property of every object', text: 'apiVersion: v1\nkind: constructor\nmetadata: {name: a}', keys: [], problems: ['f:2:1 warning kind: kind constructor is not handled yet'] },
-  { name: 'a Service', text: 'apiVersion: v1\nkind: Service\nmetadata: {name: a}', keys: [], problems: ['f:2:1 warning kind: kind Service is not handled yet (until then workloads find each other by NAME and NAME.NAMESPACE)'] },
+  { name: 'a Service', text: 'apiVersion: v1\nkind: Service\nmetadata: {name: a}', keys: ['Service/default/a'], problems: [] },
   { name: 'a label that is no text', text: pod('a', ', labels: {a: true, b: 1, c: {}}'), keys: [], problems: ['f:3:30', 'f:3:39', 'f:3:45'].map((at, index) => `${at} error metadata.labels.${'abc'[index]}: the value of label ${'abc'[index]} must be text`) },
   { name: 'a label that is no label', text: pod('a', ', labels: {"a b": x, c: "$"}'), keys: [], problems: ['f:3:30 error metadata.labels["a b"]: "a b" is no label key', 'f:3:40 error metadata.labels.c: the value of label c is no label value: "$"'] },
   { name: 'labels that are a list', text: pod('a', ', labels: [a]'), keys: [], problems: ['f:3:21 error metadata.labels: labels must be a map of text to text'] },

@@ -92,8 +92,7 @@ function readObject({ value, locate }: Candidate, problems: ProblemRow[]): Readi
   if (typeof apiVersion !== 'string' || apiVersion === '') report(['apiVersion'], 'apiVersion is missing', 'for example apiVersion: v1');
   if (typeof kind !== 'string' || kind === '') return { wrong };
   if (!Object.hasOwn(knownKinds, kind)) {
-    const hint = kind === 'Service' ? 'until then workloads find each other by NAME and NAME.NAMESPACE' : undefined;
-    report(['kind'], `kind ${kind} is not handled yet`, hint, 'warning');
+    report(['kind'], `kind ${kind} is not handled yet`, undefined, 'warning');
     return { wrong };
   }
   const known = knownKinds[kind]!;

@@ -5,6 +5,7 @@ import { messageOf } from '../errors.ts';
 import { podIdentityLabels } from '../identity/labels.ts';
 import type { IdentityAllocator } from '../identity/allocator.ts';
 import type { ManifestRow } from '../directory/tables.ts';
+import type { ServiceClients } from '../datapath/clients.ts';
 import type { Hooks } from '../datapath/hooks.ts';
 import { deleteLink } from '../kernel/link.ts';
 import type { Netlink } from '../kernel/netlink.ts';
@@ -21,6 +22,7 @@ export interface EndpointOptions {
   readonly instance: Instance;
   readonly netlink: Netlink;
   readonly hooks: Hooks;
+  readonly clients: ServiceClients;
   readonly gateway: Gateway;
   readonly ranges: Ranges;
   readonly mtu: number;
@@ -49,6 +51,7 @@ export class EndpointReconciler {
       options.workloads.subscribe(() => { this.#follow(); }),
       options.manifests.subscribe((changes) => { if (changes.length === 0 || changes.some(({ key }) => key.startsWith('Namespace/'))) this.#follow(); }),
     ];
+    options.clients.retain(new Set(options.endpoints.rows().map((row) => row.ifindex)));
     for (const row of options.endpoints.rows()) this.#adopt(row);
     this.#follow();
   }
@@ -57,12 +60,14 @@ export class EndpointReconciler {
 
   /** The endpoint's policy is in the kernel: attach the programs, bring the interface up, start the workload. */
   open(row: EndpointRow): void {
-    const { netlink, hooks, gateway, endpoints, workloads, release, failed } = this.#options;
+    const { netlink, hooks, clients, gateway, endpoints, workloads, release, failed } = this.#options;
     const workload = workloads.get(row.key);
     if (workload === undefined || workload.uid !== row.uid) return;
     try {
       hooks.attachWorkload({ ifindex: row.ifindex, name: row.interfaceName });
-      openVeth(netlink, this.#plan(row, workload), row, gateway);
+      const plan = this.#plan(row, workload);
+      openVeth(netlink, plan, row, gateway);
+      clients.add(plan.netns, row.ifindex);
     } catch (error) {
       failed(row.key, messageOf(error));
       return;
@@ -73,18 +78,19 @@ export class EndpointReconciler {
 
   /** As the agent before left it: nothing of it is touched, but the programs are those of this agent from now on. */
   #adopt(row: EndpointRow): void {
-    const { hooks, endpoints, identities, workloads, release, failed } = this.#options;
+    const { hooks, clients, endpoints, identities, workloads, release, failed } = this.#options;
     this.#ids.reserve(row.id);
     const identity = identities.keep(row.key, 'workload', row.labels, row.identity);
     if (identity !== undefined) endpoints.write([{ ...row, identity }]);
+    const workload = workloads.get(row.key);
     try {
       hooks.attachWorkload({ ifindex: row.ifindex, name: row.interfaceName });
+      if (workload?.uid === row.uid) clients.add(this.#plan(row, workload).netns, row.ifindex);
     } catch (error) {
       // The programs of the agent before are still there.
       failed(row.key, messageOf(error));
     }
     // It died between the two last steps of `open`; telling a workload twice is fine.
-    const workload = workloads.get(row.key);
     if (workload?.uid === row.uid && workload.phase === 'Pending') release(row.key);
   }
 
@@ -138,7 +144,8 @@ export class EndpointReconciler {
   }
 
   #remove(row: EndpointRow): void {
-    const { netlink, hooks, endpoints, identities } = this.#options;
+    const { netlink, hooks, clients, endpoints, identities } = this.#options;
+    clients.remove(row.ifindex);
     hooks.detachWorkload({ ifindex: row.ifindex, name: row.interfaceName });
     deleteLink(netlink, row.interfaceName);
     identities.drop(row.key);

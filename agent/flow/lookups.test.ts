@@ -3,8 +3,11 @@
 import { describe, expect, test } from '@jest/globals';
 import { Entries } from '../../hubble/entries.ts';
 import { compileEntryFilters } from '../../hubble/filters/raw.ts';
+import { frameHeaderBytes } from '../../hubble/grpc/frame.ts';
+import { getFlowsResponseMessage } from '../../hubble/proto.ts';
 import { Ring } from '../../hubble/ring.ts';
 import { ip4, recordOf, slotsOf } from '../../hubble/testing.ts';
+import type { Flow, GetFlowsResponse } from '../../hubble/types.ts';
 import { endpointTable, type EndpointRow } from '../endpoint/tables.ts';
 import { remoteEndpointTable } from '../node/tables.ts';
 import { identityTable } from '../identity/tables.ts';
@@ -35,7 +38,7 @@ class Node {
   constructor(capacity = 100) {
     const self = this;
     const numbers: Pick<KernelNumbers, 'revision' | 'policyOf'> = { get revision() { return self.revision; }, policyOf: (id) => self.policies.get(id) };
-    this.names = new Names(this.endpoints, remoteEndpointTable(), this.identities, numbers, 'node1', () => this.nowNs);
+    this.names = new Names(this.endpoints, remoteEndpointTable(), this.identities, numbers, 'node1', undefined, () => this.nowNs);
     this.entries = new Entries(new Ring(capacity), this.names.lookups);
     this.endpoints.write([web]);
     this.identities.write([{ id: 300, labels: ['k8s:app=web'], kind: 'workload' }]);
@@ -63,12 +66,19 @@ class Node {
   /** Of every flow that is kept: the pod, its labels, the policy. */
   told(): string[] {
     const { ring } = this.entries;
-    return Array.from({ length: ring.next - ring.oldest }, (_, index) => {
-      const { destination, ingress_allowed_by: by } = this.entries.flow(ring.oldest + index)!;
-      return [`${destination?.namespace ?? ''}/${destination?.pod_name ?? ''}`, ...destination?.labels ?? [], ...(by ?? []).map(({ name }) => name ?? '')].join(' ');
-    });
+    return Array.from({ length: ring.next - ring.oldest }, (_, index) => textOf(this.entries.flow(ring.oldest + index)!));
+  }
+
+  /** The last one, as a client that follows gets it. */
+  sent(): string {
+    const { encoded, ring } = this.entries;
+    const place = encoded.place(ring.next - 1);
+    return textOf((getFlowsResponseMessage.decode(encoded.chunk(place).subarray(encoded.start(place) + frameHeaderBytes, encoded.end(place))) as unknown as GetFlowsResponse).flow!);
   }
 }
+
+const textOf = ({ destination, ingress_allowed_by: by }: Flow): string =>
+  [`${destination?.namespace ?? ''}/${destination?.pod_name ?? ''}`, ...destination?.labels ?? [], ...(by ?? []).map(({ name }) => name ?? '')].join(' ');
 
 const setPolicy = (name: string) => (node: Node): void => {
   node.policies.set(3, policy(name));
@@ -91,8 +101,10 @@ describe('a flow shows the names it had when it happened', () => {
   test.each(cases)('$name', ({ change, before, after }) => {
     const node = new Node();
     node.record();
+    node.sent(); // what it is made of is remembered
     node.change(change);
     node.record();
+    expect(node.sent()).toBe(after);
     expect(node.told()).toEqual([before, after]);
   });
 

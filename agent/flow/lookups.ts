@@ -2,6 +2,7 @@
 // tables say what holds now; what they said before is kept until no record asks for it any more.
 import { isDeepStrictEqual } from 'node:util';
 import type { EndpointNames, Lookups } from '../../hubble/flow.ts';
+import type { ServiceLookup } from '../../hubble/services.ts';
 import { DEFAULT_CLUSTER } from '../identity/labels.ts';
 import type { IdentityRow } from '../identity/tables.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
@@ -28,7 +29,7 @@ export class Names {
   readonly #unsubscribe: (() => void)[];
   #changedNs = 0;
 
-  constructor(endpoints: Table<EndpointRow>, remote: Table<RemoteEndpointRow>, identities: Table<IdentityRow>, numbers: Numbers, nodeName: string, now = monotonicNs) {
+  constructor(endpoints: Table<EndpointRow>, remote: Table<RemoteEndpointRow>, identities: Table<IdentityRow>, numbers: Numbers, nodeName: string, services: ServiceLookup | undefined = undefined, now = monotonicNs) {
     this.#now = now;
     this.#policies = new PolicyHistory(numbers);
     this.#unsubscribe = [
@@ -47,7 +48,7 @@ export class Names {
       changedNs: () => this.#changedNs,
       forgotten: () => this.dropped,
       toUnixNs: this.#clock.toUnixNs,
-      nodeName,
+      nodeName, ...(services === undefined ? {} : { services }),
     };
   }
 

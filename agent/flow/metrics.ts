@@ -7,7 +7,10 @@ import type { Observer } from '../../hubble/observer.ts';
 import { counter, limit } from '../../bpf/types.gen.ts';
 import type { Tables } from '../agent.ts';
 import { droppedIn, type Datapath } from '../datapath/maps.ts';
+import { RowCounts } from '../datapath/rows.ts';
 import { heldOf } from '../datapath/usage.ts';
+import type { Progress } from '../progress.ts';
+import type { Resets } from '../service/resets.ts';
 import { version } from '../version.ts';
 import type { Audits } from './audits.ts';
 
@@ -18,6 +21,8 @@ export interface Measured {
   readonly audits: Audits;
   readonly datapath: Datapath;
   readonly tables: Tables;
+  readonly progress: Progress;
+  readonly resets: Resets;
 }
 
 const one = (value: number | bigint): Sample[] => [{ value: Number(value) }];
@@ -30,9 +35,10 @@ function countBy<Row>(rows: readonly Row[], key: (row: Row) => string): Record<s
 }
 
 /** The result collects; `stop` ends what it measures meanwhile. */
-export function agentMetrics({ observer, events, exporter, audits, datapath, tables }: Measured): { readonly collect: () => Collected[]; readonly stop: () => void } {
+export function agentMetrics({ observer, events, exporter, audits, datapath, tables, progress, resets }: Measured): { readonly collect: () => Collected[]; readonly stop: () => Promise<void> } {
   const delay = monitorEventLoopDelay({ resolution: 10 });
   delay.enable();
+  const counted = new RowCounts(['nat', 'fragments'].map((name) => datapath.object.maps.get(name)!), () => { progress.failed('conntrack'); });
   const gauge = (name: string, help: string, samples: readonly Sample[]): Collected => ({ name: `weir_${name}`, help, type: 'gauge', samples });
   const total = (name: string, help: string, samples: readonly Sample[]): Collected => ({ name: `weir_${name}_total`, help, type: 'counter', samples });
   const collect = (): Collected[] => {
@@ -45,6 +51,7 @@ export function agentMetrics({ observer, events, exporter, audits, datapath, tab
     delay.reset();
     const full: Record<string, readonly [number, number]> = {
       conntrack: [heldOf(datapath.usage), datapath.connections], ipcache: [tables.ipcache.size, limit.MAX_PREFIXES], endpoints: [tables.endpoints.size, limit.MAX_ENDPOINTS],
+      ...counted.look(),
     };
     const ofMaps = (of: (rows: number, capacity: number) => number): Sample[] => by('map', Object.fromEntries(Object.entries(full).map(([map, [rows, capacity]]) => [map, of(rows, capacity)])));
     return [
@@ -53,6 +60,8 @@ export function agentMetrics({ observer, events, exporter, audits, datapath, tab
       total('packets_dropped', 'Packets that the datapath dropped', one(droppedIn(datapath.drops()))),
       total('connections_refused', 'Connections that found no place in their quota', one(datapath.counter(counter.COUNTER_CT_REFUSED))),
       total('flow_records_lost', 'Flow records that found no place in the ring of the kernel', one(datapath.counter(counter.COUNTER_RECORDS_LOST))),
+      total('service_connections_reset', 'Sockets that were connected to a backend of a service when it went', by('protocol', resets.counts)),
+      total('service_sockets_unkept', 'Requests of sockets for a service that found no place in the table, and were left to packets', one(datapath.counter(counter.COUNTER_SOCK_PEERS_FULL))),
       total('rules_uncounted', 'Judgements that found no place among the counts by rule', one(datapath.counter(counter.COUNTER_RULES_UNCOUNTED))),
       total('audits_uncounted', 'Audit records that found no place in their report', one(audits.uncounted)),
       total('flows_seen', 'Flows that the observer took', one(seen)),
@@ -73,10 +82,18 @@ export function agentMetrics({ observer, events, exporter, audits, datapath, tab
       gauge('policies', 'Policies by state', by('state', { enforced: 0, audited: 0, off: 0, refused: 0, ...countBy(tables.policies.rows(), (row) => row.state) })),
       gauge('problems', 'Errors and warnings in the manifests', by('severity', { error: 0, warning: 0, ...countBy(tables.problems.rows(), (row) => row.severity) })),
       gauge('workloads', 'Workloads by phase', by('phase', countBy(tables.workloads.rows(), (row) => row.phase))),
+      total('reconcile_errors', 'What a reconciler could not do; it tries again', by('reconciler', progress.errors)),
+      gauge('queue_length', 'What waits: changes for the policy, ends of workloads, lines of each log', by('queue', { ...progress.queues, ...Object.fromEntries(logs.map(({ name, waiting }) => [`export ${name}`, waiting])) })),
       gauge('event_loop_delay_seconds', 'How late timers of the agent were since the last look', loop),
       gauge('memory_bytes', 'Memory of the agent', [{ labels: { kind: 'resident' }, value: rss }, { labels: { kind: 'heap' }, value: heapUsed }]),
       total('cpu_seconds', 'CPU time of the agent', [{ labels: { mode: 'user' }, value: user / 1e6 }, { labels: { mode: 'system' }, value: system / 1e6 }]),
     ];
   };
-  return { collect, stop: () => { delay.disable(); } };
+  return {
+    collect,
+    stop: async () => {
+      delay.disable();
+      await counted.idle();
+    },
+  };
 }

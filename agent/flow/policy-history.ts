@@ -31,8 +31,8 @@ export class PolicyHistory {
       const known = this.#known[id];
       if (policy === known) continue;
       this.#known[id] = policy;
+      changed = true; // also from nothing: what was remembered as unknown is known now
       if (known === undefined) continue;
-      changed = true;
       // Names need the rules only.
       this.#history.supersede(String(id), { ...known, intervals: [] }, lookedNs);
     }

@@ -5,7 +5,30 @@ import type { IpcacheKey } from '../../bpf/types.gen.ts';
 /** 4 or 16 bytes; throws on what is no address. */
 export const bytesOf = (address: string): Uint8Array => Uint8Array.from(ipaddr.parse(address).toByteArray());
 
+/** Of the plain form with four numbers, which most are; undefined for any other. */
+function plainIpv4(address: string): Uint8Array | undefined {
+  const mapped = new Uint8Array(16);
+  let [at, value, digits] = [12, 0, 0];
+  for (let index = 0; index < address.length; index += 1) {
+    const code = address.charCodeAt(index);
+    if (code >= 48 && code <= 57 && digits < 3 && !(digits > 0 && value === 0)) {
+      value = value * 10 + code - 48;
+      digits += 1;
+    } else if (code === 46 && digits > 0 && value < 256 && at < 15) {
+      mapped[at] = value;
+      [at, value, digits] = [at + 1, 0, 0];
+    } else return undefined;
+  }
+  if (at !== 15 || digits === 0 || value > 255) return undefined;
+  mapped[15] = value;
+  mapped[10] = 0xff;
+  mapped[11] = 0xff;
+  return mapped;
+}
+
 export function mappedBytes(address: string): Uint8Array {
+  const plain = plainIpv4(address);
+  if (plain !== undefined) return plain;
   const bytes = bytesOf(address);
   if (bytes.length === 16) return bytes;
   const mapped = new Uint8Array(16);

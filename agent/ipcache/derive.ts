@@ -28,7 +28,7 @@ export function deriveIpcache(
     for (const address of [row.ipv4, row.ipv6]) {
       if (address === undefined) continue;
       // In VXLAN the network between the nodes knows no workload's address: what goes to a node itself takes this node's own.
-      put({ prefix: host(address), identity: RESERVED['remote-node'], ifindex: 0, host: false, ...(row.tunnel === 'disabled' ? { node: row.tunnelEnd } : {}), origin: 'remote' });
+      put({ prefix: host(address), identity: RESERVED['remote-node'], ifindex: 0, host: false, node: row.tunnelEnd, ...(row.tunnel === 'disabled' ? {} : { itself: true }), origin: 'remote' });
     }
   }
   const ends = new Map(others.map((row) => [row.name, row.tunnelEnd]));

@@ -46,7 +46,7 @@ describe('ipcache of several nodes', () => {
   const stray = { ...there, key: 'default/c', node: 'node3', ipv4: '10.0.64.2', ipv6: 'fd00:2::2' };
   const rowsOf = (tunnel: 'vxlan' | 'disabled', prefixes = new Map<string, number>()) => Object.fromEntries(
     deriveIpcache([own], [], prefixes, { nodes: [{ ...node(tunnel), name: 'node1', local: true }, node(tunnel)], endpoints: [there, stray] })
-      .filter(({ origin }) => origin === 'remote' || origin === 'policy').map((row) => [row.prefix, [row.identity, row.node]]));
+      .filter(({ origin }) => origin === 'remote' || origin === 'policy').map((row) => [row.prefix, [row.identity, row.node, ...(row.itself ? ['itself'] : [])]]));
   const both = {
     '10.0.32.0/19': [3, '192.0.2.2'], 'fd00:1::/80': [3, '192.0.2.2'], '10.0.32.2/32': [400, '192.0.2.2'], 'fd00:1::2/128': [400, '192.0.2.2'],
   };
@@ -54,9 +54,9 @@ describe('ipcache of several nodes', () => {
     expect(rowsOf('disabled')).toEqual({ ...both, '192.0.2.2/32': [6, '192.0.2.2'], '2001:db8::2/128': [6, '192.0.2.2'] });
   });
   test('in VXLAN only what runs on it goes through the tunnel', () => {
-    expect(rowsOf('vxlan')).toEqual({ ...both, '192.0.2.2/32': [6, undefined], '2001:db8::2/128': [6, undefined] });
+    expect(rowsOf('vxlan')).toEqual({ ...both, '192.0.2.2/32': [6, '192.0.2.2', 'itself'], '2001:db8::2/128': [6, '192.0.2.2', 'itself'] });
   });
   test('a prefix of a policy within another node\'s range does not make it outside; one around it stands', () => {
-    expect(rowsOf('vxlan', new Map([['10.0.32.0/24', 1 << 24], ['10.0.0.0/16', 2 << 24]]))).toEqual({ ...both, '192.0.2.2/32': [6, undefined], '2001:db8::2/128': [6, undefined], '10.0.0.0/16': [2 << 24, undefined] });
+    expect(rowsOf('vxlan', new Map([['10.0.32.0/24', 1 << 24], ['10.0.0.0/16', 2 << 24]]))).toEqual({ ...both, '192.0.2.2/32': [6, '192.0.2.2', 'itself'], '2001:db8::2/128': [6, '192.0.2.2', 'itself'], '10.0.0.0/16': [2 << 24, undefined] });
   });
 });

@@ -11,6 +11,8 @@ export interface IpcacheRow {
   readonly host: boolean;
   /** Of another node: that one's own address. */
   readonly node?: string;
+  /** It is that node itself, which is reached past its tunnel. */
+  readonly itself?: true;
   /** Who says so. */
   readonly origin: 'endpoint' | 'node' | 'remote' | 'policy' | 'world';
 }

@@ -1,6 +1,7 @@
-// tc programs on an interface: by TCX links where the kernel has them (6.6), else by a clsact qdisc and its filters.
-import { closeSync, existsSync, unlinkSync } from 'node:fs';
-import { attachType, linkCreateTcx, linkUpdate, openPin, pin } from './bpf.ts';
+// tc programs on an interface: by TCX links where the kernel has them (6.6), else by a clsact qdisc and its filters. Socket programs on a
+// cgroup: by links.
+import { closeSync, existsSync, openSync, unlinkSync } from 'node:fs';
+import { attachType, linkCreate, linkUpdate, openPin, pin } from './bpf.ts';
 import { errno, KernelError } from './errors.ts';
 import { encodeAttributes, flag, message, tolerate, type Netlink } from './netlink.ts';
 
@@ -26,7 +27,7 @@ const priority = 1;
 /** Whether this kernel attaches by TCX: tried on an interface that does not exist, which tells the two refusals apart. */
 export function detectAttachMode(programFd: number): AttachMode {
   try {
-    linkCreateTcx(programFd, 0x7fffffff, attachType.tcxIngress, 'probe');
+    linkCreate(programFd, 0x7fffffff, attachType.tcxIngress, 'probe');
   } catch (error) {
     if (error instanceof KernelError && error.errno === errno.ENODEV) return 'tcx';
   }
@@ -40,23 +41,69 @@ export function attach(netlink: Netlink, mode: AttachMode, a: Attachment): void 
 }
 
 function attachTcx(a: Attachment): void {
-  const object = `${a.program} on ${a.interfaceName}`;
-  if (existsSync(a.pinPath)) {
-    const link = openPin(a.pinPath);
+  attachLink(a.programFd, a.ifindex, a.hook === 'ingress' ? attachType.tcxIngress : attachType.tcxEgress, a.pinPath, `${a.program} on ${a.interfaceName}`);
+}
+
+/** `native`: the driver runs the program; `generic`: the kernel does, after it has made an skb. */
+export type XdpMode = 'native' | 'generic';
+/** XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE (linux/if_link.h). */
+const xdpFlags = { native: 1 << 2, generic: 1 << 1 } as const;
+
+/** By the first mode that the device takes; one that is attached goes first, as links keep theirs. Throws where it takes none. */
+export function attachXdp(a: Omit<Attachment, 'hook'>, modes: readonly XdpMode[]): XdpMode {
+  if (existsSync(a.pinPath)) unlinkSync(a.pinPath);
+  for (const [index, mode] of modes.entries()) {
     try {
-      linkUpdate(link, a.programFd, object);
+      const link = linkCreate(a.programFd, a.ifindex, attachType.xdp, `${a.program} on ${a.interfaceName} (${mode})`, xdpFlags[mode]);
+      try {
+        pin(link, a.pinPath);
+      } finally {
+        closeSync(link);
+      }
+      return mode;
+    } catch (error) {
+      if (!(error instanceof KernelError) || index === modes.length - 1) throw error;
+    }
+  }
+  throw new Error('no mode');
+}
+
+export interface CgroupAttachment {
+  /** Path of the cgroup: its sockets and those of all below. */
+  readonly cgroup: string;
+  readonly program: string;
+  readonly programFd: number;
+  readonly type: number;
+  readonly pinPath: string;
+}
+
+/** Beside what others attach there; a cgroup takes 64 programs of a type (BPF_CGROUP_MAX_PROGS). */
+export function attachCgroup(a: CgroupAttachment): void {
+  const cgroup = openSync(a.cgroup, 'r');
+  try {
+    attachLink(a.programFd, cgroup, a.type, a.pinPath, `${a.program} on ${a.cgroup}`);
+  } finally {
+    closeSync(cgroup);
+  }
+}
+
+function attachLink(programFd: number, target: number, type: number, pinPath: string, object: string): void {
+  if (existsSync(pinPath)) {
+    const link = openPin(pinPath);
+    try {
+      linkUpdate(link, programFd, object);
       return;
     } catch (error) {
-      // The interface of this pin is gone, and its index may have been given out again.
+      // The interface or cgroup of this pin is gone, and its number may have been given out again.
       if (!(error instanceof KernelError) || error.errno !== errno.ENOLINK) throw error;
-      unlinkSync(a.pinPath);
+      unlinkSync(pinPath);
     } finally {
       closeSync(link);
     }
   }
-  const link = linkCreateTcx(a.programFd, a.ifindex, a.hook === 'ingress' ? attachType.tcxIngress : attachType.tcxEgress, object);
+  const link = linkCreate(programFd, target, type, object);
   try {
-    pin(link, a.pinPath);
+    pin(link, pinPath);
   } finally {
     closeSync(link);
   }

@@ -6,10 +6,13 @@ import type { LoadedMap } from './object.ts';
 
 const command = {
   mapCreate: 0, mapLookup: 1, mapUpdate: 2, mapDelete: 3, mapNextKey: 4, objectPin: 6, objectGet: 7,
-  progTestRun: 10, objectInfo: 15, progQuery: 16, btfById: 19, mapLookupBatch: 24, linkCreate: 28, linkUpdate: 29,
+  progTestRun: 10, objectInfo: 15, progQuery: 16, btfById: 19, mapLookupBatch: 24, mapUpdateBatch: 26, linkCreate: 28, linkUpdate: 29,
 } as const;
 
-export const attachType = { tcxIngress: 46, tcxEgress: 47 } as const;
+export const attachType = {
+  bind4: 8, connect4: 10, connect6: 11, postBind4: 12, postBind6: 13, sendmsg4: 14, sendmsg6: 15, recvmsg4: 19, recvmsg6: 20,
+  getpeername4: 29, getpeername6: 30, sockRelease: 34, xdp: 37, tcxIngress: 46, tcxEgress: 47,
+} as const;
 export const mapType = { hash: 1, array: 2, arrayOfMaps: 12 } as const;
 
 /** A union bpf_attr being filled in; an array stands for its address. */
@@ -85,6 +88,11 @@ export async function mapBatch(map: Pick<LoadedMap, 'fd' | 'keySize' | 'valueSiz
   }
 }
 
+/** `count` rows, one behind another, in one call: hash and array maps. */
+export function mapUpdateBatch(fd: number, keys: Uint8Array, values: Uint8Array, count: number, name: string): void {
+  if (count > 0) bpf(command.mapUpdateBatch, attributes([[16, 8, keys], [24, 8, values], [32, 4, count], [36, 4, fd]]), `map ${name}`, 'BPF_MAP_UPDATE_BATCH');
+}
+
 export interface MapInfo { readonly keySize: number; readonly valueSize: number; readonly maxEntries: number; readonly btfId: number }
 
 function objectInfo(fd: number, length: number, name: string, into = new Uint8Array(length)): DataView {
@@ -113,8 +121,11 @@ export function readBtf(id: number, name: string): Uint8Array {
   }
 }
 
-export function mapCreate(type: number, keySize: number, valueSize: number, entries: number, innerFd = 0): number {
-  return bpf(command.mapCreate, attributes([[0, 4, type], [4, 4, keySize], [8, 4, valueSize], [12, 4, entries], [20, 4, innerFd]]), 'new map', 'BPF_MAP_CREATE');
+/** BPF_F_INNER_MAP: of an array, that its size may be another than that of the map it stands for. */
+export const innerMapFlag = 0x1000;
+
+export function mapCreate(type: number, keySize: number, valueSize: number, entries: number, innerFd = 0, flags = 0): number {
+  return bpf(command.mapCreate, attributes([[0, 4, type], [4, 4, keySize], [8, 4, valueSize], [12, 4, entries], [16, 4, flags], [20, 4, innerFd]]), 'new map', 'BPF_MAP_CREATE');
 }
 
 /**
@@ -141,9 +152,9 @@ export function openPin(path: string): number {
   return bpf(command.objectGet, attributes([[0, 8, name]]), path, 'BPF_OBJ_GET');
 }
 
-/** Attaches a tc program by a TCX link (kernel 6.6); the attachment lives as long as the link's fd or pin. */
-export function linkCreateTcx(programFd: number, ifindex: number, type: number, object: string): number {
-  return bpf(command.linkCreate, attributes([[0, 4, programFd], [4, 4, ifindex], [8, 4, type]]), object, 'BPF_LINK_CREATE');
+/** Attaches a program to an interface (TCX, kernel 6.6) or to a cgroup, by its fd; the attachment lives as long as the link's fd or pin. */
+export function linkCreate(programFd: number, target: number, type: number, object: string, flags = 0): number {
+  return bpf(command.linkCreate, attributes([[0, 4, programFd], [4, 4, target], [8, 4, type], [12, 4, flags]]), object, 'BPF_LINK_CREATE');
 }
 
 /** Replaces the program behind a link at one instant. */
@@ -161,11 +172,56 @@ export function programSize(programFd: number, object: string): ProgramSize {
   return { instructions: view.getUint32(20, true) / 8, machineBytes: view.getUint32(16, true) };
 }
 
+const programInfo = { length: 152, translatedBytes: 20, translated: 32, functionRow: 132, functions: 136, functionCount: 144 } as const;
+
+export interface ProgramCode { /** Of 8 bytes each; a call of a subprogram bears its number (kernel/bpf/verifier.c, jit_subprogs). */ readonly instructions: Uint8Array; /** First instruction of each subprogram. */ readonly starts: readonly number[] }
+
+/** What the verifier made of a loaded program (struct bpf_prog_info). */
+export function programCode(programFd: number, object: string): ProgramCode {
+  const ask = (info: Uint8Array): DataView => {
+    bpf(command.objectInfo, attributes([[0, 4, programFd], [4, 4, info.length], [8, 8, addressOf(info)]]), object, 'BPF_OBJ_GET_INFO_BY_FD');
+    return new DataView(info.buffer);
+  };
+  const sizes = ask(new Uint8Array(programInfo.length));
+  const row = sizes.getUint32(programInfo.functionRow, true);
+  const count = sizes.getUint32(programInfo.functionCount, true);
+  const instructions = new Uint8Array(sizes.getUint32(programInfo.translatedBytes, true));
+  const functions = new Uint8Array(row * count);
+  ask(attributes([[programInfo.translatedBytes, 4, instructions.length], [programInfo.translated, 8, instructions], [programInfo.functionRow, 4, row], [programInfo.functions, 8, functions], [programInfo.functionCount, 4, count]], programInfo.length));
+  const rows = new DataView(functions.buffer);
+  return { instructions, starts: Array.from({ length: count }, (_, index) => rows.getUint32(index * row, true)) };
+}
+
 export interface TestRun { readonly result: number; readonly packet: Uint8Array; readonly durationNs: number }
 
 /** Offset of `ifindex` in struct __sk_buff. */
 const skbIfindex = 40;
 const skbLength = 192;
+
+/** What an XDP program does with a frame that comes in on `lo`. */
+export function testRunXdp(programFd: number, frame: Uint8Array, repeat = 1): TestRun {
+  const packet = new Uint8Array(frame.length + 256);
+  const run = attributes([[0, 4, programFd], [8, 4, frame.length], [12, 4, packet.length], [16, 8, frame], [24, 8, packet], [32, 4, repeat]], 80);
+  bpf(command.progTestRun, run, 'test run', 'BPF_PROG_TEST_RUN');
+  const view = new DataView(run.buffer);
+  return { result: view.getInt32(4, true), packet: packet.subarray(0, view.getUint32(12, true)), durationNs: view.getUint32(36, true) };
+}
+
+/** BPF_F_TEST_XDP_LIVE_FRAMES. */
+const liveFrames = 2;
+const liveBatch = 64;
+
+/** As if `count` such frames came in on `ifindex`: what the program sends on, or passes, goes its way. Kernel 5.18; returns when all are on it, or throws EINTR at a signal. */
+export function runXdpLive(programFd: number, frame: Uint8Array, ifindex: number, count: number): void {
+  const context = new Uint8Array(24);
+  const view = new DataView(context.buffer);
+  view.setUint32(4, frame.length, true); // data_end
+  view.setUint32(12, ifindex, true); // ingress_ifindex
+  const run = attributes([
+    [0, 4, programFd], [8, 4, frame.length], [16, 8, frame], [32, 4, count], [40, 4, context.length], [48, 8, context], [64, 4, liveFrames], [72, 4, liveBatch],
+  ], 80);
+  bpf(command.progTestRun, run, 'live frames', 'BPF_PROG_TEST_RUN');
+}
 
 /** Runs a tc program on one frame, as if it came in (or went out) on `ifindex`; `repeat` for timing. */
 export function testRun(programFd: number, frame: Uint8Array, ifindex: number, repeat = 1): TestRun {

@@ -16,6 +16,8 @@ const c = {
   bind: libc.func('int bind(int fd, const void *address, unsigned int length)'),
   send: libc.func('long send(int fd, const void *data, size_t length, int flags)'),
   recv: libc.func('long recv(int fd, _Out_ void *data, size_t length, int flags)'),
+  flock: libc.func('int flock(int fd, int operation)'),
+  getsockopt: libc.func('int getsockopt(int fd, int level, int name, _Out_ void *value, _Inout_ unsigned int *length)'),
   setsockopt: libc.func('int setsockopt(int fd, int level, int name, const void *value, unsigned int length)'),
 };
 
@@ -77,6 +79,9 @@ export function mmap(fd: number, length: number, flags: number, offset: number, 
   };
 }
 
+/** Waits for the lock of an open file; the kernel lets go of it when the file is closed, also by a kill -9. */
+export const lockFile = (fd: number, path: string): void => { check(c.flock(fd, 2 /* LOCK_EX */), path, 'flock'); };
+
 export const setns = (fd: number, object: string): void => { check(c.setns(fd, 0), object, 'setns'); };
 
 /** The calling thread alone. */
@@ -93,6 +98,9 @@ export const socket = {
   open: (domain: number, type: number, protocol: number): number => check(c.socket(domain, type, protocol), `socket of family ${domain}`, 'socket'),
   option: (fd: number, level: number, name: number, value: Uint8Array): void => {
     check(c.setsockopt(fd, level, name, value, value.length), `option ${name}`, 'setsockopt');
+  },
+  readOption: (fd: number, level: number, name: number, value: Uint8Array): void => {
+    check(c.getsockopt(fd, level, name, value, [value.length]), `option ${name}`, 'getsockopt');
   },
   bind: (fd: number, address: Uint8Array): void => { check(c.bind(fd, address, address.length), 'socket', 'bind'); },
   send: (fd: number, data: Uint8Array): void => { check(c.send(fd, data, data.length, 0), 'socket', 'send'); },

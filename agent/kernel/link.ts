@@ -11,7 +11,7 @@ const afInet = 2;
 const afInet6 = 10;
 const up = 1;
 
-export interface Link { readonly index: number; readonly name: string; readonly mac: Uint8Array; readonly mtu: number; readonly up: boolean; readonly loopback: boolean }
+export interface Link { readonly index: number; readonly name: string; readonly mac: Uint8Array; readonly mtu: number; readonly up: boolean; readonly loopback: boolean; /** veth, bridge, vxlan ...: no hardware of its own. */ readonly virtual: boolean }
 export interface Address { readonly index: number; readonly address: Uint8Array; readonly prefixLength: number; readonly scope: number }
 export interface Route { readonly destination: Uint8Array | undefined; readonly prefixLength: number; readonly output: number | undefined; readonly family: 4 | 6; readonly table: number; readonly unreachable: boolean }
 
@@ -71,7 +71,7 @@ export function links(netlink: Netlink): Link[] {
     return {
       index: body.readInt32LE(4), name: found.get(attribute.link.name)?.toString('latin1').replace(/\0$/, '') ?? '',
       mac: new Uint8Array(found.get(attribute.link.address) ?? []), mtu: found.get(attribute.link.mtu)?.readUInt32LE(0) ?? 0,
-      up: (flags & up) !== 0, loopback: (flags & 8) !== 0,
+      up: (flags & up) !== 0, loopback: (flags & 8) !== 0, virtual: found.has(attribute.link.info),
     };
   });
 }

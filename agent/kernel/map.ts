@@ -1,9 +1,12 @@
 // A BPF map with its layouts: rows go in and come out as objects of the generated interfaces.
 import { readFileSync } from 'node:fs';
-import { mapDelete, mapKeys, mapLookup, mapUpdate, updateFlags } from './bpf.ts';
+import { mapDelete, mapKeys, mapLookup, mapUpdate, mapUpdateBatch, updateFlags } from './bpf.ts';
 import type { Codec } from './codec.ts';
 import { mmap, protection } from './libc.ts';
 import type { LoadedMap } from './object.ts';
+
+/** Of one BPF_MAP_UPDATE_BATCH: a call holds up nobody for more than about a millisecond. */
+const batchRows = 4_096;
 
 export class BpfMap<Key, Row> {
   readonly name: string;
@@ -26,6 +29,23 @@ export class BpfMap<Key, Row> {
 
   set(key: Key, row: Row): void {
     mapUpdate(this.fd, this.#key.encode(key), this.#row.encode(row), this.name, updateFlags.any);
+  }
+
+  /** `count` rows in few calls, encoded as they are written: hash and array maps only. */
+  setAll(rows: Iterable<readonly [Key, Row]>, count: number): void {
+    const room = Math.min(count, batchRows);
+    const keys = new Uint8Array(room * this.#key.size);
+    const values = new Uint8Array(room * this.#row.size);
+    let filled = 0;
+    for (const [key, row] of rows) {
+      keys.set(this.#key.encode(key), filled * this.#key.size);
+      values.set(this.#row.encode(row), filled * this.#row.size);
+      filled += 1;
+      if (filled < room) continue;
+      mapUpdateBatch(this.fd, keys, values, filled, this.name);
+      filled = 0;
+    }
+    mapUpdateBatch(this.fd, keys, values, filled, this.name);
   }
 
   /** False when there was no such row. */

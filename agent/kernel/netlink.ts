@@ -1,4 +1,4 @@
-// rtnetlink (RFC 3549; include/uapi/linux/rtnetlink.h): requests as bytes, answers checked. One socket, one request at a time.
+// Netlink, as a rule rtnetlink (RFC 3549; include/uapi/linux/rtnetlink.h): requests as bytes, answers checked. One socket, one request at a time.
 import { errno, KernelError } from './errors.ts';
 import { socket } from './libc.ts';
 
@@ -54,8 +54,8 @@ export class Netlink {
   #sequence = 1;
 
   /** Belongs to the network namespace that the calling thread is in now, and stays there. */
-  constructor() {
-    this.#fd = socket.open(family.netlink, sockRaw | sockCloexec, family.route);
+  constructor(protocol: number = family.route) {
+    this.#fd = socket.open(family.netlink, sockRaw | sockCloexec, protocol);
     const timeout = Buffer.alloc(16);
     timeout.writeBigInt64LE(5n, 0);
     socket.option(this.#fd, solSocket, soReceiveTimeout, timeout);

@@ -24,9 +24,10 @@ export function inNetns<Result>(path: string, work: () => Result): Result {
   }
 }
 
-export function withNetlinkIn<Result>(path: string, work: (netlink: Netlink) => Result): Result {
+/** `protocol`: of netlink; absent: rtnetlink. */
+export function withNetlinkIn<Result>(path: string, work: (netlink: Netlink) => Result, protocol?: number): Result {
   return inNetns(path, () => {
-    const netlink = new Netlink();
+    const netlink = new Netlink(protocol);
     try {
       return work(netlink);
     } finally {

@@ -41,14 +41,14 @@ export function foreignRoutes(netlink: Netlink, ownInterfaces: ReadonlySet<numbe
     .filter((prefix) => !prefix.startsWith('fe80') && !prefix.startsWith('ff'));
 }
 
-/** Throws ConfigError when a range meets a route of the machine; names a range that is free. */
-export function checkRanges(netlink: Netlink, ranges: Ranges, ownInterfaces: ReadonlySet<number>): void {
+/** Throws ConfigError when a range meets a route of the machine; names a range that is free. `whose`: the workloads, and `--` with this before their options, unless it is given. */
+export function checkRanges(netlink: Netlink, ranges: Ranges, ownInterfaces: ReadonlySet<number>, whose = { name: "workloads'", option: '' }): void {
   const taken = foreignRoutes(netlink, ownInterfaces);
-  for (const [range, option] of [[ranges.ipv4, '--ipv4-range'], [ranges.ipv6, '--ipv6-range']] as const) {
+  for (const [range, option] of [[ranges.ipv4, `--${whose.option}ipv4-range`], [ranges.ipv6, `--${whose.option}ipv6-range`]] as const) {
     const hit = taken.find((prefix) => overlaps(prefix, range));
     if (hit === undefined) continue;
     const free = candidates(isIpv4(parsePrefix(range).address)).find((candidate) => !taken.some((prefix) => overlaps(prefix, candidate)));
-    throw new ConfigError(`the workloads' range ${range} overlaps with ${hit}, to which this machine has a route`,
+    throw new ConfigError(`the ${whose.name} range ${range} overlaps with ${hit}, to which this machine has a route`,
       free === undefined ? `choose another with ${option}` : `this one is free: ${option} ${free}`);
   }
 }
@@ -68,17 +68,19 @@ export function addressAt(range: string, index: number): string {
   return textOf(bytes);
 }
 
-/** A range must leave room for the gateway and every endpoint. */
-export function checkRange(range: string, option: string): string {
+/** A prefix as a user gave it: of this family, of `lengths`. */
+export function checkPrefix(range: string, option: string, ipv4: boolean, lengths: readonly [shortest: number, longest: number], example: string): string {
   const match = /^([0-9a-fA-F.:]+)\/(\d+)$/.exec(range);
   try {
     if (match === null) throw new Error('no prefix length');
-    const bits = bytesOf(match[1]!).length * 8;
-    const wants = option === '--ipv4-range' ? 32 : 128;
-    if (bits !== wants || Number(match[2]) > bits - 13) throw new Error('too small or of the other family');
-    return maskedPrefix(match[1]!, Number(match[2]));
+    const length = Number(match[2]);
+    if (bytesOf(match[1]!).length !== (ipv4 ? 4 : 16) || length < lengths[0] || length > lengths[1]) throw new Error('too small or of the other family');
+    return maskedPrefix(match[1]!, length);
   } catch {
-    const example = option === '--ipv4-range' ? '10.217.0.0/16 (at most /19)' : 'fd77:e1:d9::/64 (at most /115)';
-    throw new ConfigError(`${option} ${range}: expected a prefix`, `for example ${example}`);
+    throw new ConfigError(`${option} ${range}: expected a prefix`, `for example ${example} (at most /${lengths[1]})`);
   }
 }
+
+/** A range must leave room for the gateway and every endpoint. */
+export const checkRange = (range: string, option: string): string =>
+  (option === '--ipv4-range' ? checkPrefix(range, option, true, [0, 19], '10.217.0.0/16') : checkPrefix(range, option, false, [0, 115], 'fd77:e1:d9::/64'));

@@ -11,6 +11,7 @@ import { nodesFolder, toldPath, type Membership } from './cluster.ts';
 import { ClusterReflector, healthOf } from './cluster-reflector.ts';
 import { mtuBetween } from './overlay.ts';
 import { publishNode } from './publisher.ts';
+import { workloadTable } from '../workload/tables.ts';
 import { netdevTable, nodeTable, remoteEndpointTable, type NetdevRow } from './tables.ts';
 import { rangesOfNode } from './underlay.ts';
 
@@ -35,7 +36,7 @@ function publisher(rows: readonly EndpointRow[]) {
   const [netdevs, endpoints] = [netdevTable(), endpointTable()];
   netdevs.write([eth0]);
   endpoints.write(rows);
-  const stop = publishNode(member('node2'), rangesOfNode(ranges, 1), netdevs, endpoints);
+  const stop = publishNode(member('node2'), rangesOfNode(ranges, 1), netdevs, endpoints, workloadTable());
   undo.push(stop);
   return { endpoints, stop };
 }

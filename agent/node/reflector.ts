@@ -21,7 +21,7 @@ export function reflectNode(netlink: Netlink, nodeAddresses: Table<NodeAddressRo
       const own = found.filter((row) => row.index === link.index && row.scope === universe);
       const ipv4 = own.find((row) => row.address.length === 4)?.text;
       const ipv6 = own.find((row) => row.address.length === 16)?.text;
-      return ipv4 === undefined && ipv6 === undefined ? [] : [{ ifindex: link.index, name: link.name, mtu: link.mtu, ipv4, ipv6 }];
+      return ipv4 === undefined && ipv6 === undefined ? [] : [{ ifindex: link.index, name: link.name, mtu: link.mtu, ipv4, ipv6, ...(link.virtual ? { virtual: true as const } : {}) }];
     }));
   };
   refresh();

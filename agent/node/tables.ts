@@ -1,9 +1,10 @@
 // The nodes: this one's addresses and the devices that lead out of it; the nodes of its cluster, and what runs on the others.
+import type { EndpointRow } from '../endpoint/tables.ts';
 import { Table } from '../store/table.ts';
 import type { Ranges } from './addresses.ts';
 
 export interface NodeAddressRow { readonly address: string; readonly interfaceName: string }
-export interface NetdevRow { readonly ifindex: number; readonly name: string; readonly mtu: number; readonly ipv4: string | undefined; readonly ipv6: string | undefined }
+export interface NetdevRow { readonly ifindex: number; readonly name: string; readonly mtu: number; readonly ipv4: string | undefined; readonly ipv6: string | undefined; readonly virtual?: true }
 
 export type Tunnel = 'vxlan' | 'disabled';
 
@@ -37,6 +38,15 @@ export interface RemoteEndpointRow {
   readonly ipv4: string;
   readonly ipv6: string;
   readonly owner?: { readonly kind: string; readonly name: string };
+  /** What Services ask about it; absent: its agent has not told yet. */
+  readonly pod?: RemotePod;
+}
+
+export interface RemotePod {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly namedPorts: EndpointRow['namedPorts'];
+  readonly serving: boolean;
+  readonly terminating: boolean;
 }
 
 export const nodeAddressTable = (): Table<NodeAddressRow> => new Table({ name: 'node-addresses', key: (row) => row.address });

@@ -56,7 +56,7 @@ export class PolicyReconciler {
     for (const [key, value] of this.#datapath.ipcache.entries()) {
       const peer = value.peer[pending(value.since) ? 0 : 1]!;
       if (pending(value.since)) this.#datapath.ipcache.set(key, { ...value, peer: [peer, peer], since: now });
-      const node = value.flags & ipcache_flag.IPCACHE_REMOTE ? textOf(value.node.word) : undefined;
+      const node = value.flags & (ipcache_flag.IPCACHE_REMOTE | ipcache_flag.IPCACHE_NODE) ? textOf(value.node.word) : undefined;
       this.#prefixes.set(prefixOfKey(key), { peer, ifindex: value.ifindex, flags: value.flags, node });
     }
     const uids = new Map(endpoints.map((row) => [row.ifindex, row.uid]));
@@ -188,7 +188,8 @@ export class PolicyReconciler {
 const sameState = (a: PrefixState, b: PrefixState): boolean =>
   a.peer.identity === b.peer.identity && a.peer.class_id === b.peer.class_id && a.ifindex === b.ifindex && a.flags === b.flags && a.node === b.node;
 
-const flagsOf = ({ host, node }: IpcacheRow): number => (host ? ipcache_flag.IPCACHE_HOST : 0) | (node === undefined ? 0 : ipcache_flag.IPCACHE_REMOTE);
+const flagsOf = ({ host, node, itself }: IpcacheRow): number =>
+  (host ? ipcache_flag.IPCACHE_HOST : 0) | (node === undefined ? 0 : itself ? ipcache_flag.IPCACHE_NODE : ipcache_flag.IPCACHE_REMOTE);
 
 const nodeValue = (node: string | undefined): Addr => ({ word: node === undefined ? new Uint8Array(16) : mappedBytes(node) });
 

@@ -1,5 +1,6 @@
 // Manifests of policy kinds -> rules, each on its own: a policy that is refused keeps its last good version in force and
 // never harms another. A policy that names CIDR groups is read again when one of them changes. The rows of the policies table say what became of each.
+import { isDeepStrictEqual } from 'node:util';
 import type { ManifestRow, ProblemRow } from '../directory/tables.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
 import type { Table } from '../store/table.ts';
@@ -11,8 +12,10 @@ import { NamespaceModes } from './namespace-modes.ts';
 import { clearProblems, reportProblems } from './problem-rows.ts';
 import type { RuleGroup } from './rule.ts';
 import { readRules } from './rules.ts';
+import { noServices, type PolicyServices } from './services.ts';
 import { SelectedCounts } from './selected-counts.ts';
 import type { PolicyRow } from './tables.ts';
+import { namesServices } from './to-services.ts';
 import { check } from './validate.ts';
 
 export const policyKinds: readonly string[] = ['CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy', 'NetworkPolicy'];
@@ -46,10 +49,11 @@ export class PolicySet {
   readonly #entries = new Map<string, Entry>();
   readonly #listeners = new Set<() => void>();
   readonly #selected = new SelectedCounts();
+  readonly #services: PolicyServices;
   readonly #now: () => Date;
   #wasSynced: boolean;
 
-  constructor(manifests: Table<ManifestRow>, policies: Table<PolicyRow>, problems: Table<ProblemRow>, now: () => Date = () => new Date()) {
+  constructor(manifests: Table<ManifestRow>, policies: Table<PolicyRow>, problems: Table<ProblemRow>, now: () => Date = () => new Date(), services: PolicyServices = noServices) {
     this.#manifests = manifests;
     this.#policies = policies;
     this.#problems = problems;
@@ -57,7 +61,9 @@ export class PolicySet {
     this.#modes = new NamespaceModes(manifests, problems);
     this.#now = now;
     this.#wasSynced = manifests.synced;
+    this.#services = services;
     manifests.subscribe(() => { this.#follow(); });
+    services.subscribe(() => { this.#followServices(); });
     this.#follow();
   }
 
@@ -128,6 +134,16 @@ export class PolicySet {
     if (changed) for (const listener of [...this.#listeners]) listener();
   }
 
+  /** Whose backends a policy names may have changed. */
+  #followServices(): void {
+    const naming = [...this.#entries].filter(([, { row, refused }]) => refused === undefined && namesServices(row.object));
+    if (naming.length === 0) return;
+    const services = this.#services.list();
+    const changed = naming.filter(([, { row, groups, mode }]) => !isDeepStrictEqual(readRules(row.object, this.#cidrGroups.groups(), mode, services), groups));
+    for (const [key, entry] of changed) this.#entries.set(key, this.#read(entry.row, entry));
+    if (changed.length > 0) for (const listener of [...this.#listeners]) listener();
+  }
+
   #read(row: ManifestRow, old: Entry | undefined): Entry {
     const result = check(row.object);
     const errors = result.problems.filter((problem) => problem.severity === 'error');
@@ -143,7 +159,7 @@ export class PolicySet {
       if (errors.length === 0) reportProblems(this.#problems, row, result.unsupported);
       return entry;
     }
-    entry.groups = readRules(row.object, groups, mode);
+    entry.groups = readRules(row.object, groups, mode, namesServices(row.object) ? this.#services.list() : []);
     entry.mode = mode;
     return entry;
   }

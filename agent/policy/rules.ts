@@ -9,6 +9,7 @@ import { ICMP, ICMPV6, SCTP, TCP, UDP, icmpType } from './icmp.ts';
 import { readNetworkPolicy } from './kubernetes-network-policy.ts';
 import { modeOf, type Mode } from './mode.ts';
 import { cidrPeer, labelPeer, portSpecs, type Peer, type PortSpec, type Rule, type RuleGroup } from './rule.ts';
+import { servicePeers, type PolicyService } from './to-services.ts';
 import {
   formatSelector, makeSelector, requirement, requirementsOf, type LabelSelector, type Requirement, type Selector,
 } from './selector.ts';
@@ -32,7 +33,7 @@ export function policyRef(object: Json): PolicyRef {
  * The rules of a policy object of any of the three kinds. A policy for nodes selects no endpoint and has none; one that is off has none either.
  * `byDefault`: the mode of its namespace.
  */
-export function readRules(object: Json, groups: readonly CidrGroup[], byDefault: Mode = 'enforce'): RuleGroup[] {
+export function readRules(object: Json, groups: readonly CidrGroup[], byDefault: Mode = 'enforce', services: readonly PolicyService[] = []): RuleGroup[] {
   const policy = policyRef(object);
   const mode = modeOf(object) ?? byDefault;
   if (mode === 'off') return [];
@@ -41,13 +42,13 @@ export function readRules(object: Json, groups: readonly CidrGroup[], byDefault:
   if (object['spec'] !== undefined && object['spec'] !== null) specs.unshift(['spec', object['spec'] as Json]);
   return specs
     .filter(([, spec]) => spec['endpointSelector'] !== undefined && spec['endpointSelector'] !== null)
-    .map(([path, spec]) => ({ ...readSpec(spec, path, policy, groups), mode }));
+    .map(([path, spec]) => ({ ...readSpec(spec, path, policy, groups, services), mode }));
 }
 
-function readSpec(spec: Json, path: string, policy: PolicyRef, groups: readonly CidrGroup[]): Omit<RuleGroup, 'mode'> {
+function readSpec(spec: Json, path: string, policy: PolicyRef, groups: readonly CidrGroup[], services: readonly PolicyService[]): Omit<RuleGroup, 'mode'> {
   const subject = subjectSelector(spec['endpointSelector'] as LabelSelector, policy.namespace);
   const selectsInit = subject.requirements.some((one) => one.source === 'reserved' && one.key === 'init');
-  const scope = { namespace: policy.namespace, selectsInit, groups };
+  const scope = { namespace: policy.namespace, selectsInit, groups, services };
   const log = (spec['log'] as Json | undefined)?.['value'] as string | undefined;
   const rules: Rule[] = [];
   const defaultDeny = { ingress: false, egress: false };
@@ -77,7 +78,7 @@ const isKubernetesKey = (one: Requirement, key: string): boolean => isKubernetes
 const namesNamespace = (one: Requirement): boolean =>
   isKubernetesSource(one) && (one.key === NAMESPACE || one.key.startsWith(NAMESPACE_LABELS));
 
-interface Scope { readonly namespace: string; readonly selectsInit: boolean; readonly groups: readonly CidrGroup[] }
+interface Scope { readonly namespace: string; readonly selectsInit: boolean; readonly groups: readonly CidrGroup[]; readonly services: readonly PolicyService[] }
 
 /** Peers are of the policy's own namespace and cluster unless the selector says otherwise. */
 function peerSelector(selector: LabelSelector, scope: Scope): Selector {
@@ -133,6 +134,9 @@ function readPeers(entry: Json, direction: Direction, scope: Scope): 'any' | Pee
     peers.push({ kind: 'fqdn', selector, text: selector.key });
   }
   for (const cidr of listOf(entry[`${prefix}CIDR`])) peers.push(...cidrPeer(String(cidr), []));
+  for (const item of listOf(entry[`${prefix}Services`])) {
+    peers.push(...servicePeers(item, { ...scope, podsOf: (selector, namespace) => peerSelector(selector, { ...scope, namespace }) }));
+  }
   for (const set of listOf(entry[`${prefix}CIDRSet`])) peers.push(...readCidrSet(set, scope.groups));
   return peers.some((peer) => peer.kind === 'labels' && peer.selector.requirements.length === 0) ? 'any' : peers;
 }

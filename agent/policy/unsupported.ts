@@ -12,7 +12,6 @@ const listOf = (value: unknown): readonly Json[] => (Array.isArray(value) ? valu
 const isThere = (value: unknown): boolean => !isAbsent(value) && !(Array.isArray(value) && value.length === 0);
 
 const IN_ENTRY: Readonly<Record<string, string>> = {
-  toServices: 'services as peers',
   toGroups: 'cloud provider groups as peers',
   fromGroups: 'cloud provider groups as peers',
 };

@@ -65,7 +65,6 @@ describe('warnings leave a policy valid', () => {
 
 describe('valid, but refused until it is enforced', () => {
   test.each([
-    ['toServices: [{k8sService: {serviceName: a}}]', 'spec.egress.0.toServices'],
     ['toGroups: [{aws: {labels: {a: b}}}]', 'spec.egress.0.toGroups'],
     ['{toEntities: [world], authentication: {mode: required}}', 'spec.egress.0.authentication.mode'],
     ['toPorts: [{ports: [{port: "80", protocol: TCP}], rules: {http: [{}]}}]', 'spec.egress.0.toPorts.0.rules'],

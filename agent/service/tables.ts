@@ -1,6 +1,7 @@
 // Services as written, where their backends are (slices), and what the kernel shall have: frontends and backends.
 import { Table } from '../store/table.ts';
 import type { Source } from '../directory/tables.ts';
+import type { Forwarding } from './words.ts';
 
 export type ServiceProtocol = 'TCP' | 'UDP' | 'SCTP';
 export type ServiceType = 'ClusterIP' | 'NodePort' | 'LoadBalancer' | 'ExternalName';
@@ -44,6 +45,8 @@ export interface ServiceRow {
   /** loadBalancerSourceRanges; empty: everybody. */
   readonly sourceRanges: readonly string[];
   readonly publishNotReady: boolean;
+  /** For clients from outside; what it leaves open is as the node does by default. */
+  readonly forwarding: Forwarding;
   /** Absent for weir's own. */
   readonly source?: Source;
 }
@@ -91,7 +94,11 @@ export interface FrontendRow {
   /** Only backends of this node are in `backends`. */
   readonly local: boolean;
   readonly sourceRanges: readonly string[];
-  /** Keys of backends that get new connections. */
+  /** By its Maglev table; else any backend. */
+  readonly maglev: boolean;
+  /** A backend on another node answers the client itself. */
+  readonly dsr: boolean;
+  /** Keys of backends that get new connections; frontends with the same ones share one list. */
   readonly backends: readonly string[];
 }
 
@@ -113,4 +120,4 @@ export const serviceTable = (): Table<ServiceRow> => new Table({
 });
 export const sliceTable = (): Table<SliceRow> => new Table({ name: 'endpoint-slices', key: (row) => row.key, indexes: { service: (row) => [`${row.namespace}/${row.service}`] } });
 export const frontendTable = (): Table<FrontendRow> => new Table({ name: 'frontends', key: (row) => row.key, indexes: { service: (row) => [row.service], address: (row) => [row.address] } });
-export const backendTable = (): Table<BackendRow> => new Table({ name: 'backends', key: (row) => row.key, indexes: { address: (row) => [row.address] } });
+export const backendTable = (): Table<BackendRow> => new Table({ name: 'backends', key: (row) => row.key });

@@ -24,7 +24,8 @@ export class Table<Row extends object> {
   readonly name: string;
   readonly #options: TableOptions<Row>;
   readonly #rows = new Map<string, Row>();
-  readonly #indexes = new Map<string, Map<string, Set<string>>>();
+  /** A value that one row has holds its key, one that several have a set of keys. */
+  readonly #indexes = new Map<string, Map<string, string | Set<string>>>();
   readonly #listeners = new Set<Listener<Row>>();
   #revision = 0;
   /** Reflectors that have not yet delivered their first complete set. */
@@ -53,8 +54,9 @@ export class Table<Row extends object> {
   rows(): Row[] { return [...this.#rows.values()]; }
 
   by(index: string, value: string): Row[] {
-    const keys = this.#index(index).get(value) ?? new Set<string>();
-    return [...keys].map((key) => this.#rows.get(key)!);
+    const keys = this.#index(index).get(value);
+    if (keys === undefined) return [];
+    return typeof keys === 'string' ? [this.#rows.get(keys)!] : Array.from(keys, (key) => this.#rows.get(key)!);
   }
 
   /** Upserts and deletes in one transaction; listeners see one batch. Deleting an absent key is fine. */
@@ -97,7 +99,7 @@ export class Table<Row extends object> {
     return this.rows().map(show);
   }
 
-  #index(name: string): Map<string, Set<string>> {
+  #index(name: string): Map<string, string | Set<string>> {
     const index = this.#indexes.get(name);
     if (index === undefined) throw new Error(`table ${this.name} has no index ${name}`);
     return index;
@@ -108,12 +110,12 @@ export class Table<Row extends object> {
       const index = this.#index(name);
       for (const value of old === undefined ? [] : values(old)) {
         const keys = index.get(value);
-        keys?.delete(key);
-        if (keys?.size === 0) index.delete(value);
+        if (keys === key || (typeof keys === 'object' && keys.delete(key) && keys.size === 0)) index.delete(value);
       }
       for (const value of row === undefined ? [] : values(row)) {
-        const keys = index.get(value) ?? new Set();
-        index.set(value, keys.add(key));
+        const keys = index.get(value);
+        if (typeof keys === 'object') keys.add(key);
+        else index.set(value, keys === undefined || keys === key ? key : new Set([keys, key]));
       }
     }
   }

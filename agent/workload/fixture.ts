@@ -8,7 +8,7 @@ import type { Instance } from '../instance.ts';
 import { cgroupRoot } from '../node/check.ts';
 import type { Table } from '../store/table.ts';
 import { buildShim, shimPath } from './build.ts';
-import { hostsFile, writeHosts } from './hosts.ts';
+import { writeInPlace } from './hosts.ts';
 import { WorkloadReconciler } from './reconciler.ts';
 import { podTable, workloadTable } from './tables.ts';
 import type { ContainerSpec, PodRow, WorkloadRow } from './tables.ts';
@@ -31,6 +31,8 @@ export class Fixture {
   readonly cgroupFolder: string;
   readonly pods: Table<PodRow> = podTable();
   readonly lines: string[] = [];
+  /** Where probes go: there are no endpoints here. */
+  readonly addresses = new Map<string, string>();
   workloads: Table<WorkloadRow> = workloadTable();
   reconciler: WorkloadReconciler;
 
@@ -52,10 +54,10 @@ export class Fixture {
   #reconciler(): WorkloadReconciler {
     const { instance, cgroupFolder, pods, workloads } = this;
     return new WorkloadReconciler({
-      instance, pods, workloads, cgroupFolder, log: (line) => { this.lines.push(line); },
-      hostsFile: (namespace) => {
-        const path = join(instance.stateDir, `hosts-${namespace}`);
-        writeHosts(path, hostsFile(namespace, [{ namespace, name: 'other', addresses: ['10.0.0.9'] }]));
+      instance, pods, workloads, cgroupFolder, addresses: (key) => [this.addresses.get(key) ?? []].flat(), log: (line) => { this.lines.push(line); },
+      resolvFile: (namespace) => {
+        const path = join(instance.stateDir, `resolv-${namespace}`);
+        writeInPlace(path, `search ${namespace}.svc.cluster.local\n`);
         return path;
       },
     });

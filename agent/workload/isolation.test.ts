@@ -14,6 +14,7 @@ beforeAll(async () => {
   fixture = new Fixture('isolation');
   server = createServer();
   await new Promise<void>((resolve) => { server.listen(fixture.instance.apiSocket, resolve); });
+  fixture.addresses.set('test/user', '10.0.0.9').set('test/root', '10.0.0.9');
   for (const [name, more] of [['user', {}], ['root', { runAsUser: 0 }]] as const) {
     await fixture.run(pod(name, [container(['sleep', '1000'], more)]));
     rows[name] = await fixture.until(`test/${name}`, 'running', (row) => row?.containers[0]?.state === 'running');
@@ -37,7 +38,9 @@ const cases: Case[] = [
   { name: 'no core files', script: 'ulimit -c', out: /^0$/ },
   { name: 'hostname is the pod', script: 'hostname', out: /^(user|root)$/ },
   { name: 'environment', script: 'echo $POD_NAMESPACE $HOME $TMPDIR', out: /^test \/run\/tmp \/run\/tmp$/ },
-  { name: 'hosts file of the namespace', script: 'grep other /etc/hosts', out: /^10\.0\.0\.9 other other\.test$/ },
+  { name: 'hosts file of its own', script: 'grep -v local /etc/hosts', out: /^10\.0\.0\.9 (user|root)$/ },
+  { name: 'resolv.conf of the namespace', script: 'cat /etc/resolv.conf', out: /^search test\.svc\.cluster\.local$/ },
+  { name: 'resolv.conf cannot be written', script: 'echo x >> /etc/resolv.conf', out: /(Read-only|Permission denied|cannot create)/ },
   { name: 'hosts file cannot be written', script: 'echo x >> /etc/hosts', out: /(Read-only|Permission denied|cannot create)/ },
   { name: 'HOME can be written', script: 'echo yes > $HOME/x && cat $HOME/x', out: /^yes$/ },
   { name: '/run holds nothing else', script: 'ls /run', out: /^tmp$/ },

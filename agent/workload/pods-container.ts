@@ -2,6 +2,7 @@
 // widen what a workload may do.
 import { anything, choice, fail, flag, integer, isAbsent, isObject, list, text, type Path, type Report, type Shape } from '../policy/check.ts';
 import { dnsLabel, fieldsOf, refused, warned } from './pods-shape.ts';
+import { checkPorts, probeShape, type WrittenProbe } from './probe-shape.ts';
 
 /** Checked by `containerShape`; null counts as absent. */
 export interface PodContainer {
@@ -12,6 +13,9 @@ export interface PodContainer {
   readonly workingDir?: string | null;
   readonly ports?: readonly { readonly name?: string | null; readonly containerPort: number; readonly protocol?: 'TCP' | 'UDP' | 'SCTP' | null }[] | null;
   readonly securityContext?: RunAs | null;
+  readonly livenessProbe?: WrittenProbe | null;
+  readonly readinessProbe?: WrittenProbe | null;
+  readonly startupProbe?: WrittenProbe | null;
 }
 
 export interface RunAs { readonly runAsUser?: number | null; readonly runAsNonRoot?: boolean | null }
@@ -77,7 +81,6 @@ const containerSecurity: Shape = fieldsOf('securityContext', { ...runAsFields, c
   procMount: refused('procMount would show it more of /proc', 'delete procMount', (value) => value === 'Default'),
 });
 
-const probe = (name: string): Shape => warned(`${name} is not handled yet: nothing is probed`);
 const noVolumes = 'volumes are not handled yet';
 
 const fields = fieldsOf('a container', {
@@ -88,10 +91,10 @@ const fields = fieldsOf('a container', {
   workingDir: text('workingDir', { test: (path) => (path.startsWith('/') ? noNul(path) : 'must be an absolute path') }),
   ports: list('ports', port, { max: maxItems }),
   securityContext: containerSecurity,
+  livenessProbe: probeShape('livenessProbe'), readinessProbe: probeShape('readinessProbe'), startupProbe: probeShape('startupProbe'),
 }, {
   image: text('image'), imagePullPolicy: anything,
   resources: anything, resizePolicy: anything, terminationMessagePath: anything, terminationMessagePolicy: anything,
-  livenessProbe: probe('livenessProbe'), readinessProbe: probe('readinessProbe'), startupProbe: probe('startupProbe'),
   lifecycle: warned('lifecycle is not handled yet: its hooks do not run'),
   stdin: warned('stdin is not handled yet: a workload reads nothing'), stdinOnce: anything,
   tty: warned('tty is not handled yet: a workload has no terminal'),
@@ -107,7 +110,9 @@ const fields = fieldsOf('a container', {
 
 export const container: Shape = (value, path, report) => {
   fields(value, path, report);
-  if (isObject(value)) checkCommand(value, path, report);
+  if (!isObject(value)) return;
+  checkCommand(value, path, report);
+  checkPorts(value, path, report);
 };
 
 const commandForm = 'write command: ["python3", "-m", "http.server"]';

@@ -121,7 +121,7 @@ const refusedFields: readonly { name: string; text: string; line: string }[] = [
   { name: 'an empty list of containers', text: pod('containers: []'), line: 'containers error spec.containers: containers needs at least 1 item' },
   { name: 'one container that is no list', text: pod('containers: {name: x}'), line: 'containers error spec.containers: containers must be a list; found an object ({name: x}) (write [{name: x}])' },
   { name: 'a slip in the spec', text: withSpec('restartPolcy: Never'), line: 'restartPolcy error spec.restartPolcy: unknown field `restartPolcy`; the pod spec has containers, restartPolicy, serviceAccountName, serviceAccount, securityContext, nodeName, terminationGracePeriodSeconds (did you mean `restartPolicy`?)' },
-  { name: 'a slip in a container', text: withContainer('commands: [x]'), line: 'commands error spec.containers[0].commands: unknown field `commands`; a container has name, command, args, env, workingDir, ports, securityContext (did you mean `command`?)' },
+  { name: 'a slip in a container', text: withContainer('commands: [x]'), line: 'commands error spec.containers[0].commands: unknown field `commands`; a container has name, command, args, env, workingDir, ports, securityContext, livenessProbe, readinessProbe, startupProbe (did you mean `command`?)' },
   { name: 'a field like a property of every object', text: withSpec('constructor: 1'), line: 'constructor error spec.constructor: unknown field `constructor`; the pod spec has containers, restartPolicy, serviceAccountName, serviceAccount, securityContext, nodeName, terminationGracePeriodSeconds' },
   { name: 'a field in the wrong place', text: 'apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: x, command: [run]}]}\ncontainers: []\n', line: 'containers error containers: unknown field `containers`; a Pod has apiVersion, kind, metadata, status, spec (it stands under spec)' },
   { name: 'an image without a command', text: pod('containers: [{name: x, image: nginx}]'), line: `image error spec.containers[0].image: an image without a command: weir runs programs of this machine, not images (${form})` },
@@ -190,8 +190,6 @@ describe('a manifest that is refused', () => {
 });
 
 const warnings: readonly { name: string; text: string; line: string }[] = [
-  ...['livenessProbe', 'readinessProbe', 'startupProbe'].map((name) => (
-    { name, text: withContainer(`${name}: {exec: {command: [x]}}`), line: `${name} warning spec.containers[0].${name}: ${name} is not handled yet: nothing is probed` })),
   { name: 'nodeName', text: withSpec('nodeName: n'), line: 'nodeName warning spec.nodeName: nodeName changes nothing: there is one node (start several with ./weir up DIR --nodes 2)' },
   { name: 'nodeSelector', text: withSpec('nodeSelector: {a: b}'), line: 'nodeSelector warning spec.nodeSelector: nodeSelector changes nothing: a pod runs where nodeName says, or anywhere' },
   { name: 'hostname', text: withSpec('hostname: h'), line: 'hostname warning spec.hostname: hostname is not handled yet: a workload is called as its pod' },

@@ -7,6 +7,7 @@ import { fail, type Path, type Problem, type Report } from '../policy/check.ts';
 import type { PodContainer, RunAs } from './pods-container.ts';
 import { expand, expandEnv } from './pods-expand.ts';
 import { nodeOf, type Placement } from './placement.ts';
+import { probesOf } from './probe-spec.ts';
 import { deployment, pod, type DeploymentSpec, type PodSpec, type PodTemplate } from './pods-spec.ts';
 import type { ContainerSpec, NamedPort, PodRow } from './tables.ts';
 
@@ -15,6 +16,15 @@ export interface PodOptions {
   readonly allowRoot: boolean;
   /** Absent: there is one node, and every pod runs here. */
   readonly placement?: Placement;
+}
+
+/** The same replica beside itself: the name that its replacement has while both are there, and the other way round. */
+export function otherReplica(pod: PodRow): PodRow {
+  const { namespace, name, owner } = pod;
+  const index = name.slice(name.lastIndexOf('-') + 1);
+  const [first, second] = ['', '/'].map((mark) => `${owner!.name}-${stableSuffix(`${namespace}/${owner!.name}${mark}`)}-${index}`) as [string, string];
+  const other = name === first ? second : first;
+  return { ...pod, name: other, key: `${namespace}/${other}` };
 }
 
 export interface DerivedPods { readonly pods: PodRow[]; readonly problems: ProblemRow[] }
@@ -134,12 +144,13 @@ function podRow(manifest: ManifestRow, name: string): PodRow {
 function containerSpec(spec: PodSpec, container: PodContainer): ContainerSpec {
   const env = expandEnv(container.env ?? []);
   const { runAsUser } = runAs(spec, container);
+  const probes = probesOf(container);
   return {
     name: container.name,
     command: [...container.command, ...(container.args ?? [])].map((word) => expand(word, env)),
     env: Object.fromEntries(env),
     workingDir: container.workingDir ?? '/',
-    ...(typeof runAsUser === 'number' ? { runAsUser } : {}),
+    ...(typeof runAsUser === 'number' ? { runAsUser } : {}), ...(probes === undefined ? {} : { probes }),
   };
 }
 

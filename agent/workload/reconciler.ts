@@ -8,6 +8,7 @@ import { messageOf } from '../errors.ts';
 import type { Instance } from '../instance.ts';
 import type { Change, Table } from '../store/table.ts';
 import { Backoff } from './backoff.ts';
+import { BoundedAsker } from './probes.ts';
 import { removeCgroup } from './process.ts';
 import { adoptRun, startRun } from './run.ts';
 import type { Run, RunFolders } from './run.ts';
@@ -21,10 +22,14 @@ export interface WorkloadOptions {
   readonly instance: Instance;
   readonly pods: Table<PodRow>;
   readonly workloads: Table<WorkloadRow>;
-  /** Path of the hosts file of a namespace; it exists from then on. */
-  readonly hostsFile: (namespace: string) => string;
+  /** Path of the resolv.conf of a namespace, which exists from then on; undefined: workloads see the machine's. */
+  readonly resolvFile: (namespace: string) => string | undefined;
+  /** Resolves when nobody is sent to a pod that is to end; at once unless it is given. */
+  readonly drained?: (row: WorkloadRow) => Promise<void>;
   /** Absolute; a cgroup v2 folder of this instance. */
   readonly cgroupFolder: string;
+  /** IPv4 first, where probes reach it; empty as long as it has no endpoint. */
+  readonly addresses: (key: string) => readonly string[];
   readonly log: (line: string) => void;
 }
 
@@ -38,6 +43,7 @@ export class WorkloadReconciler {
   readonly #runs = new Map<string, Run>();
   readonly #users: UserIds;
   readonly #backoff = new Backoff((key) => { this.#reconcile(key, false); });
+  readonly #asker = new BoundedAsker();
   readonly #work = new Set<Promise<void>>();
   readonly #poll: NodeJS.Timeout;
   readonly #unsubscribe: () => void;
@@ -59,6 +65,7 @@ export class WorkloadReconciler {
     const run = this.#runs.get(key);
     if (run === undefined || run.stopping) return;
     run.message = undefined;
+    run.writeHosts(this.#options.addresses(key));
     run.release();
     this.#publish(run);
   }
@@ -120,24 +127,23 @@ export class WorkloadReconciler {
   }
 
   #start(pod: PodRow): void {
-    const { instance, hostsFile, workloads, log } = this.#options;
+    const { instance, resolvFile, workloads, log } = this.#options;
     const uid = randomUUID();
     const user = this.#users.take();
     try {
       const run = startRun(this.#foldersOf(uid), pod, {
-        user, hosts: hostsFile(pod.namespace), hidden: [instance.stateDir, otherState],
+        user, resolv: pod.binds === undefined ? resolvFile(pod.namespace) : undefined, hidden: [instance.stateDir, otherState],
         ended: () => { const current = this.#runs.get(pod.key); if (current?.uid === uid) this.#look(current); },
       });
       this.#backoff.started(pod.key);
       this.#runs.set(pod.key, run);
-      this.#publish(run);
-      run.follow(() => { this.#look(run); }, log);
+      this.#watch(run);
     } catch (error) {
       const message = `start ${pod.key}: ${messageOf(error)}`;
       log(message);
       this.#backoff.failed(pod.key);
       workloads.write([{
-        key: pod.key, namespace: pod.namespace, name: pod.name, uid, pod, shimPid: 0, phase: 'CrashLoopBackOff', containers: [], startedAtMs: Date.now(), message,
+        key: pod.key, namespace: pod.namespace, name: pod.name, uid, pod, shimPid: 0, phase: 'CrashLoopBackOff', containers: [], ready: false, startedAtMs: Date.now(), message,
       }]);
       this.#later(this.#remove(this.#foldersOf(uid)).then(() => { this.#users.free(user); }), message);
     }
@@ -158,12 +164,17 @@ export class WorkloadReconciler {
         continue;
       }
       if (older !== undefined) this.#end(older);
-      this.#options.hostsFile(run.pod.namespace);
+      this.#options.resolvFile(run.pod.namespace);
       this.#runs.set(run.key, run);
-      this.#publish(run);
       if (run.stopping) this.#end(run);
-      else run.follow(() => { this.#look(run); }, this.#options.log);
+      else this.#watch(run);
     }
+  }
+
+  #watch(run: Run): void {
+    const { addresses, log } = this.#options;
+    run.follow(() => { this.#look(run); }, { asker: this.#asker, address: () => addresses(run.key)[0], changed: () => { this.#publish(run); }, log });
+    this.#publish(run);
   }
 
   /** Takes over what the shim says, and notices that it is gone. */
@@ -181,6 +192,7 @@ export class WorkloadReconciler {
   #lost(run: Run): void {
     run.message = run.lastWords();
     run.stopping = true;
+    run.unfollow();
     this.#options.log(`${run.key}: ${run.message}`);
     this.#backoff.failed(run.key);
     this.#options.workloads.write([{ ...run.row('CrashLoopBackOff'), shimPid: 0, containers: run.row().containers.map((one) => ({ ...one, state: 'waiting', pid: 0 })) }]);
@@ -189,8 +201,14 @@ export class WorkloadReconciler {
 
   #end(run: Run): void {
     run.stopping = true;
+    run.unfollow();
     this.#publish(run);
-    this.#later(run.stop().then(() => this.#finish(run, false)), `end ${run.key}`);
+    this.#later(this.#drain(run).then(async () => run.stop()).then(() => this.#finish(run, false)), `end ${run.key}`);
+  }
+
+  /** Nobody is sent to it any more before it is told to end; not when all end. */
+  async #drain(run: Run): Promise<void> {
+    if (!this.#ending && run.alive) await this.#options.drained?.(run.row());
   }
 
   async #finish(run: Run, keepRow: boolean): Promise<void> {
@@ -215,6 +233,9 @@ export class WorkloadReconciler {
     await removeCgroup(folders.cgroup);
     if (existsSync(folders.folder)) rmSync(folders.folder, { recursive: true });
   }
+
+  /** Ends and clean-ups that are under way. */
+  get working(): number { return this.#work.size; }
 
   /** Work that stopAll waits for; its failure is told, and the folder is met again by the next agent or by `weir down`. */
   #later(work: Promise<void>, what: string): void {

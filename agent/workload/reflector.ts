@@ -1,8 +1,10 @@
 // Manifests -> pods: Pods and Deployments, each on its own; one that turns bad keeps its last good version running.
+// Replicas of a Deployment are replaced one by one (rollout.ts).
 // Pods made by hand (`weir workload run`) stand beside them.
 import type { ManifestRow, ProblemRow } from '../directory/tables.ts';
 import type { Table } from '../store/table.ts';
 import { derivePods, type PodOptions } from './pods.ts';
+import { rollOut, type Standing } from './rollout.ts';
 import type { PodRow } from './tables.ts';
 
 interface Entry { readonly row: ManifestRow; readonly pods: readonly PodRow[]; readonly problems: readonly ProblemRow[] }
@@ -25,9 +27,11 @@ function withoutDuplicates(all: readonly PodRow[]): { rows: PodRow[]; duplicates
   return { rows: [...rows.values()], duplicates };
 }
 
-export function reflectPods(manifests: Table<ManifestRow>, pods: Table<PodRow>, problems: Table<ProblemRow>, options: PodOptions): () => void {
+export function reflectPods(manifests: Table<ManifestRow>, pods: Table<PodRow>, problems: Table<ProblemRow>, options: PodOptions, standing: Standing): () => void {
   const entries = new Map<string, Entry>();
   const synced = pods.expect('manifests');
+  let all: readonly PodRow[] = [];
+  const roll = (): void => { pods.replace(rollOut(all, (key) => pods.get(key), standing), (row) => row.source !== undefined); };
   const follow = (): void => {
     const rows = kinds.flatMap((kind) => manifests.by('kind', kind));
     const keys = new Set(rows.map((row) => row.key));
@@ -50,10 +54,18 @@ export function reflectPods(manifests: Table<ManifestRow>, pods: Table<PodRow>, 
     const { rows: wanted, duplicates } = withoutDuplicates([...entries.values()].flatMap((entry) => entry.pods));
     problems.write(fresh, stale.filter((key) => !fresh.some((problem) => problem.key === key)));
     problems.replace(duplicates, (problem) => problem.key.startsWith(duplicateKey));
-    pods.replace(wanted, (row) => row.source !== undefined);
+    all = wanted;
+    roll();
     if (manifests.synced) synced();
   };
-  const stop = manifests.subscribe(follow);
+  let waiting: NodeJS.Immediate | undefined;
+  const later = (): void => {
+    waiting ??= setImmediate(() => {
+      waiting = undefined;
+      if (manifests.synced) roll();
+    });
+  };
+  const stops = [manifests.subscribe(follow), standing.subscribe(later), () => { clearImmediate(waiting); }];
   follow();
-  return stop;
+  return () => { for (const stop of stops) stop(); };
 }

@@ -8,7 +8,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { shimPath } from './build.ts';
 import { isAlive, makeCgroup, processOf, removeCgroup, signalProcess } from './process.ts';
+import { PodProbes, type ProbeOptions } from './probes.ts';
 import type { ProcessId } from './process.ts';
+import { hostsText, writeInPlace } from './hosts.ts';
 import { encodeSpec } from './shim-spec.ts';
 import { readPod, readStatus, writePod } from './status.ts';
 import type { PodRecord, ShimStatus } from './status.ts';
@@ -19,6 +21,8 @@ const killTimeoutMs = 2_000;
 const pollMs = 10;
 
 export interface RunFolders { readonly folder: string; readonly cgroup: string }
+
+const hostsPath = ({ folder }: RunFolders): string => join(folder, 'hosts');
 
 export class Run {
   readonly uid: string;
@@ -33,6 +37,7 @@ export class Run {
   #killAtMs = Infinity;
   #released = false;
   #watcher: FSWatcher | undefined;
+  #probes: PodProbes | undefined;
 
   constructor(folders: RunFolders, record: PodRecord, shim: ProcessId) {
     this.uid = basename(folders.folder);
@@ -47,7 +52,10 @@ export class Run {
   get alive(): boolean { return isAlive(this.process); }
 
   /** Calls back when the shim may have told something new, or has ended. */
-  follow(news: () => void, log: (line: string) => void): void {
+  follow(news: () => void, probing: Omit<ProbeOptions, 'folder'>): void {
+    const { log } = probing;
+    this.#probes = new PodProbes(this.pod, { folder: this.folders.folder, ...probing });
+    this.#probe();
     try {
       this.#watcher = watch(join(this.folders.folder, 'news'), { persistent: false }, news);
       this.#watcher.on('error', (error) => { log(`watch ${this.folders.folder}: ${error.message}`); });
@@ -63,9 +71,12 @@ export class Run {
     if (status === undefined || isDeepStrictEqual(status, this.status)) return false;
     const first = this.status === undefined;
     this.status = status;
+    this.#probe();
     if (first && this.#released) this.release();
     return true;
   }
+
+  #probe(): void { this.#probes?.follow(this.pod, this.status?.containers ?? []); }
 
   /** The shim opens the FIFO before it writes its first status; saying it twice is fine. */
   release(): void {
@@ -80,6 +91,9 @@ export class Run {
       if ((error as NodeJS.ErrnoException).code !== 'ENXIO') throw error;
     }
   }
+
+  /** Its own name at its own addresses; everybody else's comes by DNS. */
+  writeHosts(addresses: readonly string[]): void { writeInPlace(hostsPath(this.folders), hostsText(this.pod.name, addresses)); }
 
   update(pod: PodRow): void {
     this.pod = pod;
@@ -107,7 +121,10 @@ export class Run {
     rmSync(this.folders.folder, { recursive: true, force: true });
   }
 
-  unfollow(): void { this.#watcher?.close(); }
+  unfollow(): void {
+    this.#watcher?.close();
+    this.#probes?.close();
+  }
 
   /** What the shim said on its way out, when it could not even begin. */
   lastWords(): string {
@@ -117,17 +134,19 @@ export class Run {
   }
 
   row(phase?: WorkloadPhase): WorkloadRow {
-    const { pod, status } = this;
+    const { pod, status, message } = this;
+    const now = phase ?? (this.stopping ? 'Terminating' : status?.phase ?? 'Pending');
+    const containers = status?.containers ?? pod.containers.map(({ name }) => ({ name, state: 'waiting' as const, pid: 0, restarts: 0 }));
+    const runs = now === 'Running' && containers.every(({ state }) => state === 'running');
+    const unready = runs ? this.#probes?.missing(containers) : this.#probes?.ended();
     return {
-      key: pod.key, namespace: pod.namespace, name: pod.name, uid: this.uid, pod, shimPid: status?.shimPid ?? 0,
-      phase: phase ?? (this.stopping ? 'Terminating' : status?.phase ?? 'Pending'),
-      containers: status?.containers ?? pod.containers.map(({ name }) => ({ name, state: 'waiting', pid: 0, restarts: 0 })),
-      startedAtMs: this.startedAtMs, ...(this.message === undefined ? {} : { message: this.message }),
+      key: pod.key, namespace: pod.namespace, name: pod.name, uid: this.uid, pod, shimPid: status?.shimPid ?? 0, phase: now, containers,
+      ready: runs && unready === undefined, ...(unready === undefined ? {} : { unready }), startedAtMs: this.startedAtMs, ...(message === undefined ? {} : { message }),
     };
   }
 }
 
-export interface StartOptions { readonly user: number; readonly hosts: string; readonly hidden: readonly string[]; readonly ended: () => void }
+export interface StartOptions { readonly user: number; readonly resolv: string | undefined; readonly hidden: readonly string[]; readonly ended: () => void }
 
 export function startRun(folders: RunFolders, pod: PodRow, options: StartOptions): Run {
   mkdirSync(folders.folder, { recursive: true, mode: 0o700 });
@@ -135,8 +154,9 @@ export function startRun(folders: RunFolders, pod: PodRow, options: StartOptions
   const spec = join(folders.folder, 'spec');
   writeFileSync(join(folders.folder, 'news'), '', { mode: 0o600 });
   const record = { pod, user: options.user, startedAtMs: Date.now() };
-  writeFileSync(spec, encodeSpec(pod, options.user, { ...folders, hosts: options.hosts, hidden: options.hidden }), { mode: 0o600 });
+  writeFileSync(spec, encodeSpec(pod, options.user, { ...folders, hosts: hostsPath(folders), hidden: options.hidden, ...(options.resolv === undefined ? {} : { resolv: options.resolv }) }), { mode: 0o600 });
   writePod(folders.folder, record);
+  writeInPlace(hostsPath(folders), hostsText(pod.name, []));
   const words = openSync(join(folders.folder, 'shim.log'), 'a', 0o600);
   const child = spawn(shimPath, ['run', spec], { cwd: '/', env: {}, detached: true, stdio: ['ignore', words, words] });
   closeSync(words);

@@ -7,6 +7,8 @@ export interface ShimFolders {
   readonly folder: string;
   readonly cgroup: string;
   readonly hosts: string;
+  /** Absent: it sees the machine's. */
+  readonly resolv?: string;
   /** Covered by an empty folder inside the containers. */
   readonly hidden: readonly string[];
 }
@@ -25,6 +27,8 @@ export function encodeSpec(pod: PodRow, user: number, folders: ShimFolders): str
     ['name', pod.name], ['namespace', pod.namespace], ['folder', folders.folder], ['cgroup', folders.cgroup], ['hosts', folders.hosts],
     ['user', String(user)], ['graceMs', String(pod.terminationGracePeriodMs)], ['restartPolicy', pod.restartPolicy],
     ...folders.hidden.map((path): [string, string] => ['hide', path]),
+    ...[...(folders.resolv === undefined ? [] : [{ source: folders.resolv, target: '/etc/resolv.conf' }]), ...pod.binds ?? []]
+      .flatMap(({ source, target }): [string, string][] => [['bind', source], ['bindTo', target]]),
   ];
   for (const container of pod.containers) {
     pairs.push(['container', container.name], ['workingDir', container.workingDir]);

@@ -30,5 +30,5 @@ export const writePod = (folder: string, record: PodRecord): void => { writeJson
 export function podsByHand(podsDir: string): PodRow[] {
   const folders = existsSync(podsDir) ? readdirSync(podsDir).map((uid) => join(podsDir, uid)) : [];
   return folders.filter((folder) => readStatus(folder)?.phase !== 'Terminating')
-    .flatMap((folder) => readPod(folder)?.pod ?? []).filter((pod) => pod.source === undefined);
+    .flatMap((folder) => readPod(folder)?.pod ?? []).filter((pod) => pod.source === undefined && pod.binds === undefined);
 }

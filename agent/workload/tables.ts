@@ -1,6 +1,7 @@
 // Workloads: pods as they shall be (pods) and as they are (workloads).
 import { Table } from '../store/table.ts';
 import type { Source } from '../directory/tables.ts';
+import type { Probes } from './probe-spec.ts';
 
 export interface NamedPort { readonly name: string; readonly port: number; readonly protocol: 'TCP' | 'UDP' | 'SCTP' }
 
@@ -12,7 +13,12 @@ export interface ContainerSpec {
   readonly workingDir: string;
   /** Absent: the pod's own unprivileged uid. 0 only where the agent was started with --allow-root. */
   readonly runAsUser?: number;
+  /** Absent: it is ready while it runs. */
+  readonly probes?: Probes;
 }
+
+/** A folder or file of the machine that a pod sees read-only. */
+export interface Binding { readonly source: string; readonly target: string }
 
 /** A pod that shall run; written by the directory (Pods, Deployments) or by `weir workload run`. */
 export interface PodRow {
@@ -29,7 +35,9 @@ export interface PodRow {
   readonly namedPorts: readonly NamedPort[];
   /** The Deployment it was made from, if any. */
   readonly owner?: { readonly kind: string; readonly name: string };
-  /** Absent for `weir workload run`. */
+  /** Of weir's own pods only: no manifest can ask for it. */
+  readonly binds?: readonly Binding[];
+  /** Absent for `weir workload run` and for weir's own. */
   readonly source?: Source;
 }
 
@@ -66,6 +74,10 @@ export interface WorkloadRow {
   readonly shimPid: number;
   readonly phase: WorkloadPhase;
   readonly containers: readonly ContainerState[];
+  /** All its containers run, and their probes say so. */
+  readonly ready: boolean;
+  /** What its probes miss, or which of them ended it: `web: readiness probe: GET /: HTTP 503`. */
+  readonly unready?: string;
   readonly startedAtMs: number;
   readonly message?: string;
 }

@@ -87,14 +87,16 @@ static __always_inline __u32 audited_ends(struct work *w)
 /* The last to read w->connection. */
 __noinline int audit_packet(enum drop_reason was)
 {
-	__u32 zero = 0, key;
-	struct work *w = bpf_map_lookup_elem(&work_rows, &zero);
+	struct work *w = this_work();
 	enum drop_reason would;
 	struct observation *o;
+	__u32 key;
 
 	if (!w)
 		return 0;
 	o = &w->observation;
+	if (o->service & SERVICE_HAIRPIN)
+		return 0;
 	if (was && was != DROP_POLICY_DENIED && was != DROP_POLICY_DENY)
 		return 0;	/* whatever policies say */
 	key = audited_ends(w);

@@ -5,6 +5,7 @@
 #include <linux/errno.h>
 #include "maps.h"
 #include "packet.h"
+#include "service_ct.h"
 #include "ticks.h"
 #include "verdict.h"
 #include "work.h"
@@ -110,7 +111,7 @@ static __always_inline __u8 place_flags(const struct place *place)
 
 static __always_inline void judgement_to_entry(struct ct_entry *entry, const struct connection *c, __u32 generation, enum drop_reason reason)
 {
-	__u8 kept = (entry->flags & CT_FINS) | (c->egress.action == ACTION_DNS ? CT_DNS : 0);
+	__u8 kept = (entry->flags & (CT_FINS | CT_SERVICE)) | (c->egress.action == ACTION_DNS ? CT_DNS : 0);
 
 	entry->egress = c->egress;
 	entry->ingress = c->ingress;
@@ -170,14 +171,34 @@ static __noinline enum drop_reason ct_insert(struct work *w, __s32 held)
 	return DROP_CT_MAP_INSERTION_FAILED;
 }
 
+/* From w->source to w->destination, into w->connection. What goes from a workload to itself is no policy's business.
+ * Global, so that the verifier walks it once. */
+__noinline int judge_ends(__u32 key, int hairpin)
+{
+	struct work *w = this_work();
+	enum drop_reason reason;
+
+	if (!w)
+		return DROP_INVALID_PACKET;
+	if (hairpin)
+		w->source = w->destination;
+	reason = judge_connection(w->observation.generation, &w->source, &w->destination, key, &w->connection);
+	if (!hairpin || reason == DROP_EP_NOT_READY)
+		return reason;
+	__builtin_memset(&w->connection.egress, 0, sizeof(w->connection.egress));
+	__builtin_memset(&w->connection.ingress, 0, sizeof(w->connection.ingress));
+	return DROP_NONE;
+}
+
 /* First packet of a connection: judged, and remembered when it may pass. */
 static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from, __u32 length)
 {
 	struct observation *o = &w->observation;
 	struct ct_entry *entry = &w->ct_entry;
 
+	w->source = w->packet.saddr;
 	w->destination = w->packet.daddr;
-	o->reason = judge_connection(o->generation, &w->packet.saddr, &w->destination, policy_key(&w->packet), &w->connection);
+	o->reason = judge_ends(policy_key(&w->packet), o->service & SERVICE_HAIRPIN);
 	o->event = FLOW_DROP;
 	if (o->reason) {
 		if (o->reason != DROP_EP_NOT_READY)
@@ -195,10 +216,17 @@ static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from
 	entry->origin = from;
 	entry->state = w->packet.tcp_flags & TCP_RST ? CT_CLOSING : CT_NEW;
 	entry->flags = w->packet.tcp_flags & TCP_FIN ? CT_FIN << from : 0;
+	service_to_entry(w, entry);
 	judgement_to_entry(entry, &w->connection, o->generation, DROP_NONE);
-	o->reason = ct_insert(w, held);
-	if (o->reason)
+	if (o->service & SERVICE_TO_BACKEND)
+		o->reason = translation_keep(w);
+	if (!o->reason)
+		o->reason = ct_insert(w, held);
+	if (o->reason) {
+		if (o->service & SERVICE_TO_BACKEND)
+			bpf_map_delete_elem(&translations, &w->translation_key);
 		return o->reason;
+	}
 	w->to = w->connection.destination;
 	w->from_identity = w->connection.source_identity;
 	o->dns = entry->flags & CT_DNS;
@@ -224,7 +252,7 @@ static __noinline enum drop_reason ct_judge_again(struct work *w, struct ct_entr
 	w->source = w->ct_key.addr[origin];
 	w->destination = w->ct_key.addr[!origin];
 	o->judged_again = 1;
-	o->reason = judge_connection(o->generation, &w->source, &w->destination, entry->policy_key, &w->connection);
+	o->reason = judge_ends(entry->policy_key, entry->service & CT_HAIRPIN);
 	judgement_to_entry(entry, &w->connection, o->generation, o->reason);
 	if (o->reason != was)
 		o->event = FLOW_CHANGE;
@@ -285,15 +313,31 @@ static __always_inline void ct_pass(struct work *w, struct ct_entry *entry, __u8
 	entry->counted_bytes = o->bytes;
 }
 
-/* Finds or opens the connection of the packet; DROP_NONE: it may pass, to w->to. */
-static __noinline enum drop_reason conntrack_judge(struct work *w, __u32 length)
+/* Finds or opens the connection of the packet; DROP_NONE: it may pass, to w->to. Services are asked for where none is known, so that others
+ * pay nothing for them. */
+static __noinline enum drop_reason conntrack_judge(struct __sk_buff *skb, struct work *w)
 {
 	__u8 from = ct_key_of(&w->packet, &w->ct_key);
 	struct ct_entry *entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
-	__u32 now = ticks();
+	__u32 now = ticks(), length = w->observation.length;
+	int asked;
 
-	if (!entry || ct_is_over(entry, &w->packet, from, now))
+	if (w->observation.service & SERVICE_ASK && (!entry || ct_is_over(entry, &w->packet, from, now))) {
+		asked = to_backend(skb, SCOPE_CLUSTER);
+		if (asked < 0) {
+			w->observation.service |= SERVICE_REFUSED;
+			return w->observation.reason = -asked;
+		}
+		if (asked) {
+			from = ct_key_of(&w->packet, &w->ct_key);
+			entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
+		}
+	}
+	if (!entry || ct_is_over(entry, &w->packet, from, now)) {
+		if (entry && entry->flags & CT_SERVICE)
+			translation_forget(&w->ct_key, entry);
 		return ct_open(w, entry ? (__s32)entry->owner : -1, from, length);
+	}
 	w->observation.is_reply = from != entry->origin;
 	entry->seen = now;
 	if (!ct_verdict(w, entry)) {
@@ -301,6 +345,8 @@ static __noinline enum drop_reason conntrack_judge(struct work *w, __u32 length)
 		w->observation.dns = entry->flags & CT_DNS;
 		w->from_identity = w->observation.is_reply ? entry->destination_identity : entry->source_identity;
 		ct_pass(w, entry, from, now, length);
+		if (entry->flags & CT_SERVICE)
+			service_of_entry(w, entry);
 		return DROP_NONE;
 	}
 	w->observation.event = FLOW_DROP;
@@ -332,5 +378,14 @@ static __noinline int conntrack_judge_related(struct work *w)
 	connection_from_entry(entry, &w->connection);
 	place_in_entry(entry, end, &w->to);
 	w->from_identity = 0;	/* whoever sends it need be no end of that connection */
+	if (entry->flags & CT_SERVICE) {
+		w->frontend = entry->frontend;
+		w->frontend_port = entry->frontend_port;
+		if (entry->service & CT_TRANSLATED && !(entry->service & CT_HAIRPIN) && end == entry->origin)
+			o->service |= SERVICE_ERROR;
+		w->device = entry->device;
+		if (entry->service & CT_FROM_NODE && end == entry->origin)
+			w->to.remote = 1;
+	}
 	return 1;
 }

@@ -9,6 +9,7 @@
 #include "nat.h"
 #include "packet.h"
 #include "record.h"
+#include "service_reply.h"
 #include "work.h"
 
 /* One judgement for both ends; writes the record that is due. Where the packet passes to is in w->to. */
@@ -18,9 +19,16 @@ static __noinline enum drop_reason judge_packet(struct __sk_buff *skb, struct wo
 	int related;
 
 	o->generation = current_generation();
-	related = w->packet.icmp_error && !parse_inner(skb, &w->packet, &w->inner) && conntrack_judge_related(w);
+	related = w->packet.icmp_error && !parse_inner(skb, &w->packet, &w->inner);
+	if (related && o->service & SERVICE_ASK)
+		error_to_backend(skb);
+	related = related && conntrack_judge_related(w);
 	if (!related)
-		conntrack_judge(w, skb->len);
+		conntrack_judge(skb, w);
+	if (o->service & SERVICE_REFUSED) {
+		drop_unjudged(w, o->direction, o->reason);
+		return o->reason;
+	}
 	if (o->event) {
 		if (!o->point && !o->reason)
 			o->point = w->to.ifindex ? TO_ENDPOINT : w->to.host ? TO_HOST : w->to.remote && overlay_ifindex() ? TO_OVERLAY : TO_NETWORK;
@@ -35,6 +43,10 @@ static __noinline enum drop_reason judge_packet(struct __sk_buff *skb, struct wo
 	/* What is about a connection goes as that does. */
 	if ((o->event || o->judged_again) && !related && audits())
 		audit_packet(o->reason);
+	if (!o->reason && o->service & (SERVICE_REPLY | SERVICE_ERROR) && (o->service & SERVICE_REPLY ? from_backend(skb) : error_from_backend(skb))) {
+		drop_unjudged(w, o->direction, DROP_INVALID_PACKET);
+		return DROP_INVALID_PACKET;
+	}
 	return o->reason;
 }
 

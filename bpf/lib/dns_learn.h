@@ -86,7 +86,7 @@ __noinline int dns_learn(__u32 at, __u32 ipv4)
 {
 	struct dns_work *d = dns_row();
 	int i, learned = 1, known;
-	__u32 owner;
+	__u32 owner, count;
 
 	if (!d)
 		return 0;
@@ -95,8 +95,11 @@ __noinline int dns_learn(__u32 at, __u32 ipv4)
 	else
 		__builtin_memcpy(&d->key.addr, &d->message[at & 2047], sizeof(d->key.addr));
 	owner = d->key.endpoint = d->record.endpoint;
-	d->record.address[d->record.addresses < DNS_ANSWERS ? d->record.addresses : 0] = d->key.addr;
-	d->record.addresses++;
+	count = d->record.addresses;
+	d->record.addresses = count + 1;
+	asm volatile("" : "+r"(count));	/* 6.1 follows the register that is compared and no copy of it */
+	if (count < DNS_ANSWERS)
+		d->record.address[count] = d->key.addr;
 	if (!d->selectors[0])
 		return 0;
 	if (is_rebound(&d->key.addr)) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Every map. User space writes all but conntrack, nat, fragments, counters, drops, rule_counts, flows, dns_addresses, dns_pendings and
- * dns_records, and of usage and dns_usages the quota;
- * of services, the programs write sock_peers and affinities. */
+/* Every map. User space writes all but conntrack, nat, translations, fragments, counters, drops, rule_counts, flows, dns_addresses,
+ * dns_pendings and dns_records, and of usage and dns_usages the quota;
+ * of services, the programs write sock_peers, affinities, connections of backends and answers to netns_questions. */
 #pragma once
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -26,6 +26,7 @@ MAP(steps, BPF_MAP_TYPE_ARRAY, __u32, struct step, MAX_STEPS, BPF_F_MMAPABLE);
 MAP(class_rows, BPF_MAP_TYPE_ARRAY, __u32, struct class_line, MAX_CLASSES * (ROW_WORDS / LINE_WORDS), BPF_F_MMAPABLE);
 MAP(conntrack, BPF_MAP_TYPE_HASH, struct ct_key, struct ct_entry, MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
 MAP(nat, BPF_MAP_TYPE_HASH, struct nat_key, struct nat_value, MAX_NAT, BPF_F_NO_PREALLOC);
+MAP(translations, BPF_MAP_TYPE_HASH, struct translation_key, struct translation, MAX_CONNECTIONS, BPF_F_NO_PREALLOC);
 MAP(usage, BPF_MAP_TYPE_ARRAY, __u32, struct usage, MAX_ENDPOINTS, BPF_F_MMAPABLE);
 MAP(fragments, BPF_MAP_TYPE_HASH, struct fragment_key, struct fragment_value, MAX_FRAGMENTS, BPF_F_NO_PREALLOC);
 MAP(netdevs, BPF_MAP_TYPE_HASH, __u32, struct netdev, MAX_NETDEVS, BPF_F_NO_PREALLOC);
@@ -34,6 +35,8 @@ MAP(frontends, BPF_MAP_TYPE_HASH, struct frontend_key, struct frontend, MAX_FRON
 MAP(service_slots, BPF_MAP_TYPE_ARRAY, __u32, __u32, MAX_SERVICE_SLOTS, BPF_F_MMAPABLE);
 MAP(backends, BPF_MAP_TYPE_HASH, __u32, struct backend, MAX_BACKENDS, BPF_F_NO_PREALLOC);
 MAP(services, BPF_MAP_TYPE_ARRAY, __u32, struct service_control, 1, 0);
+MAP(service_clients, BPF_MAP_TYPE_HASH, __u64, struct service_client, MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
+MAP(netns_questions, BPF_MAP_TYPE_ARRAY, __u32, struct netns_question, 1, 0);
 MAP(sock_peers, BPF_MAP_TYPE_HASH, struct sock_peer_key, struct sock_peer, MAX_SOCK_PEERS, BPF_F_NO_PREALLOC);
 MAP(affinities, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinity, MAX_AFFINITIES, 0);
 MAP(source_ranges, BPF_MAP_TYPE_LPM_TRIE, struct source_range_key, __u32, MAX_SOURCE_RANGES, BPF_F_NO_PREALLOC);
@@ -94,6 +97,7 @@ struct anchor {
 	enum ct_state ct_state;
 	enum ct_timeout ct_timeout;
 	enum ct_flag ct_flag;
+	enum ct_service ct_service;
 	enum ipcache_flag ipcache_flag;
 	enum frontend_scope frontend_scope;
 	enum frontend_flag frontend_flag;

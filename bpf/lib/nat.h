@@ -164,14 +164,18 @@ static __always_inline void nat_key_of(const struct packet *p, enum direction di
 	key->direction = direction;
 }
 
-/* Gives the packet the node's address of `device`. */
-static __noinline enum drop_reason masquerade(struct __sk_buff *skb, struct work *w, __u32 device)
+/* Gives the packet the node's address of `device`. Global, so that the verifier walks it once. */
+__noinline int masquerade(struct __sk_buff *skb, __u32 device)
 {
 	struct netdev *netdev = bpf_map_lookup_elem(&netdevs, &device);
-	struct packet *p = &w->packet;
+	struct work *w = this_work();
+	struct packet *p;
 
+	if (!w)
+		return DROP_INVALID_PACKET;
 	if (!netdev)
 		return DROP_NONE;
+	p = &w->packet;
 	__builtin_memset(&w->nat_value, 0, sizeof(w->nat_value));
 	w->nat_value.addr = p->ipv4 ? netdev->ipv4 : netdev->ipv6;
 	if (addr_is_zero(&w->nat_value.addr))
@@ -186,7 +190,7 @@ static __noinline enum drop_reason masquerade(struct __sk_buff *skb, struct work
 	return DROP_NONE;
 }
 
-/* What comes back for a masqueraded connection gets the workload's address again: 1; 0: not weir's; -1: failed. */
+/* What comes back for a masqueraded connection gets the workload's address again: 1; 0: not weir's; else minus the reason. */
 static __noinline int unmasquerade(struct __sk_buff *skb, struct work *w)
 {
 	struct packet *p = &w->packet;
@@ -199,7 +203,7 @@ static __noinline int unmasquerade(struct __sk_buff *skb, struct work *w)
 	if (p->fragment == FRAGMENT_FIRST)
 		fragment_remember(w);	/* under its name on the wire */
 	if (rewrite_address(skb, p, 0, &p->daddr, &value->addr) || rewrite_port(skb, p, 0, p->dport, value->port))
-		return -1;
+		return -DROP_INVALID_PACKET;
 	p->daddr = value->addr;
 	p->dport = value->port;
 	if (!has_ports(p->protocol))

@@ -15,23 +15,24 @@ static __always_inline int follow_in_quote(struct __sk_buff *skb, __u32 own, __u
 	return bpf_l4_csum_replace(skb, own, before, after, 2);
 }
 
-/* The source of the quote becomes `inside`. Routers may cut a quote after 8 bytes of transport header (RFC 792), so its
+/* The source (or destination) of the quote becomes `inside`. Routers may cut a quote after 8 bytes of transport header (RFC 792), so its
  * checksum is only followed where it is there. */
-static __always_inline int rewrite_quote(struct __sk_buff *skb, const struct packet *outer, const struct packet *inner, const struct nat_value *inside)
+static __always_inline int rewrite_quote(struct __sk_buff *skb, const struct packet *outer, const struct packet *inner, int source, const struct nat_value *inside)
 {
 	__u32 quote = outer->l4 + sizeof(struct icmp_head), own = outer->l4 + 2, at;
-	__u32 from = inner->sport, to = inside->port;
-	__s64 difference = bpf_csum_diff((__be32 *)inner->saddr.word, 16, (__be32 *)inside->addr.word, 16, 0);
+	__u32 from = source ? inner->sport : inner->dport, to = inside->port;
+	const struct addr *was = source ? &inner->saddr : &inner->daddr;
+	__s64 difference = bpf_csum_diff((__be32 *)was->word, 16, (__be32 *)inside->addr.word, 16, 0);
 	__u64 flags;
 
 	if (outer->ipv4) {
-		if (follow_in_quote(skb, own, quote + 10, difference, 0) || bpf_skb_store_bytes(skb, quote + 12, &inside->addr.word[3], 4, 0))
+		if (follow_in_quote(skb, own, quote + 10, difference, 0) || bpf_skb_store_bytes(skb, quote + (source ? 12 : 16), &inside->addr.word[3], 4, 0))
 			return -1;
-	} else if (bpf_skb_store_bytes(skb, quote + 8, inside->addr.word, 16, 0)) {
+	} else if (bpf_skb_store_bytes(skb, quote + (source ? 8 : 24), inside->addr.word, 16, 0)) {
 		return -1;
 	}
 	if (bpf_l4_csum_replace(skb, own, 0, difference, 0) || bpf_l4_csum_replace(skb, own, from, to, 2) ||
-	    bpf_skb_store_bytes(skb, inner->l4 + (has_ports(inner->protocol) ? 0 : 4), &inside->port, 2, 0))
+	    bpf_skb_store_bytes(skb, inner->l4 + (!has_ports(inner->protocol) ? 4 : source ? 0 : 2), &inside->port, 2, 0))
 		return -1;
 	at = checksum_offset(inner->protocol, &flags);
 	if (inner->protocol == IPPROTO_ICMP) {	/* without a pseudo header */
@@ -44,8 +45,8 @@ static __always_inline int rewrite_quote(struct __sk_buff *skb, const struct pac
 	return follow_in_quote(skb, own, inner->l4 + at, difference, flags & BPF_F_MARK_MANGLED_0);
 }
 
-/* As unmasquerade, for the connection that the error is about: 1; 0: not weir's; -1: failed. */
-static __noinline int unmasquerade_error(struct __sk_buff *skb, struct work *w)
+/* As unmasquerade, for the connection that the error is about: 1; 0: not weir's; else minus the reason. */
+static __always_inline int unmasquerade_error(struct __sk_buff *skb, struct work *w)
 {
 	struct packet *p = &w->packet, *inner = &w->inner;
 	struct nat_value *value;
@@ -61,8 +62,23 @@ static __noinline int unmasquerade_error(struct __sk_buff *skb, struct work *w)
 	if (!value)
 		return 0;
 	w->nat_inside = *value;
-	if (rewrite_quote(skb, p, inner, &w->nat_inside) || rewrite_address(skb, p, 0, &p->daddr, &w->nat_inside.addr))
-		return -1;
+	if (rewrite_quote(skb, p, inner, 1, &w->nat_inside) || rewrite_address(skb, p, 0, &p->daddr, &w->nat_inside.addr))
+		return -DROP_INVALID_PACKET;
 	p->daddr = w->nat_inside.addr;
+	inner->saddr = w->nat_inside.addr;
+	inner->sport = w->nat_inside.port;
 	return 1;
+}
+
+/* What comes from outside for this node's address: an answer to what was masqueraded, or an error about it. As unmasquerade.
+ * Global, so that the verifier walks it once. */
+__noinline int from_masqueraded(struct __sk_buff *skb)
+{
+	struct work *w = this_work();
+
+	if (!w)
+		return 0;
+	if (w->packet.icmp_error)
+		return unmasquerade_error(skb, w);
+	return has_ports(w->packet.protocol) || is_echo(&w->packet) ? unmasquerade(skb, w) : 0;
 }

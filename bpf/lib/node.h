@@ -8,6 +8,7 @@
 #define TUNNEL_TTL 64
 #define FIRST_WORKLOAD_IDENTITY 256
 #define LAST_WORKLOAD_IDENTITY 65535
+#define IDENTITY_REMOTE_NODE 6	/* agent/identity/reserved.ts */
 
 /* The part of struct bpf_tunnel_key that every kernel from 5.10 on takes. */
 struct tunnel_key { __u32 id; union { __u32 ipv4; __be32 ipv6[4]; } remote; __u8 tos, ttl; __u16 pad; __u32 label; };
@@ -44,7 +45,8 @@ static __noinline enum drop_reason set_tunnel(struct __sk_buff *skb, const struc
 		if (from)
 			key.id = identity_of(from, w->observation.generation);
 	}
-	if (!is_workload_identity(key.id))
+	/* For clients of services, the node speaks for itself. */
+	if (!is_workload_identity(key.id) && key.id != IDENTITY_REMOTE_NODE)
 		return DROP_INVALID_IDENTITY;
 	if (node->word[0] || node->word[1] || node->word[2] != bpf_htonl(0xffff)) {
 		__builtin_memcpy(key.remote.ipv6, node->word, sizeof(key.remote.ipv6));
@@ -79,16 +81,26 @@ static __always_inline int redirect_to_hop(const struct bpf_fib_lookup *fib)
 	return bpf_redirect_neigh(fib->ifindex, &hop, sizeof(hop), 0);
 }
 
+/* Between devices of the node that do not forward by themselves the kernel gives no route (BPF_FIB_LKUP_RET_FWD_DISABLED): out where the
+ * client came in, by whatever hop leads there. 0: for nobody outside. */
+static __always_inline __u32 device_for_client(const struct work *w, long found)
+{
+	return found == BPF_FIB_LKUP_RET_FWD_DISABLED && w->observation.service & (SERVICE_TO_BACKEND | SERVICE_REPLY | SERVICE_ERROR) ? w->device : 0;
+}
+
 static __noinline int route_to_node(struct __sk_buff *skb, struct work *w)
 {
 	struct bpf_fib_lookup fib = {};
 	enum drop_reason reason;
 	long found = route_of(skb, &w->packet, &fib);
+	__u32 device = device_for_client(w, found);
 
-	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+	if (!device && found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return found == BPF_FIB_LKUP_RET_NOT_FWDED ? TC_ACT_OK : drop_unjudged(w, DIRECTION_EGRESS, DROP_FIB_LOOKUP_FAILED);
 	reason = decrement_ttl(skb, &w->packet);
-	return reason ? drop_unjudged(w, DIRECTION_EGRESS, reason) : redirect_to_hop(&fib);
+	if (reason)
+		return drop_unjudged(w, DIRECTION_EGRESS, reason);
+	return device ? (int)bpf_redirect_neigh(device, 0, 0, 0) : redirect_to_hop(&fib);
 }
 
 /* Judged already as far as this node has a say. */

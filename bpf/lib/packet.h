@@ -72,6 +72,11 @@ static __always_inline int addr_equal(const struct addr *a, const struct addr *b
 	return a->word[3] == b->word[3] && a->word[2] == b->word[2] && a->word[1] == b->word[1] && a->word[0] == b->word[0];
 }
 
+static __always_inline int addr_is_mapped(const struct addr *a)
+{
+	return !(a->word[0] | a->word[1]) && a->word[2] == bpf_htonl(0xffff);
+}
+
 /* MAC addresses stand on even offsets in every struct and frame. */
 static __always_inline int mac_equal(const __u8 *a, const __u8 *b)
 {

@@ -2,7 +2,8 @@
 /* Layouts of services, a part of types.h: the addresses at which they are reached, their backends, and what clients were told. */
 #pragma once
 
-/* Where a service is reached: each address and port of it, as clients of `scope` see it. */
+/* Where a service is reached: each address and port of it, as clients of `scope` see it. A NodePort has a row for each address of the
+ * node, and one of no address (::ffff:0.0.0.0, ::; SCOPE_CLUSTER), by which nobody else gets that port of the node. */
 struct frontend_key {
 	struct addr addr;
 	__be16 port;
@@ -44,31 +45,43 @@ struct backend {
 
 enum backend_state {
 	BACKEND_ACTIVE = 0,
-	BACKEND_TERMINATING = 1,	/* gets no new connections, keeps those it has */
+	BACKEND_TERMINATING = 1,	/* terminating or not ready: gets no new connections, keeps those it has */
 };
 
 /* One row. */
 struct service_control {
-	__u64 node_netns;	/* cookie of the node's own network namespace: whose processes are not workloads */
 	__u32 maglev_size;	/* slots of each table in `maglev_tables`, a prime */
 	__u32 pad;
 };
 
-/* What a socket was told when it asked for a service: for its recvmsg and getpeername. */
+/* Key: cookie of a network namespace whose sockets are translated. All others on this machine are left alone. */
+struct service_client {
+	__u32 ifindex;		/* host side of the workload's veth; 0: the node's own namespace */
+};
+
+/* One row: user space writes the cookie of a socket and binds it; netns_cookie.c answers. */
+struct netns_question {
+	__u64 socket;
+	__u64 netns;
+};
+
+/* What a socket was told when it asked for a service: for its recvmsg and getpeername, and so that it keeps its backend. */
 struct sock_peer_key {
 	__u64 cookie;		/* of the socket */
-	struct addr addr;	/* of the backend */
-	__be16 port;
-	__u8 protocol;
-	__u8 pad[5];
+	__u32 slot;		/* below SOCK_PEER_SLOTS, from 0 on without a gap; TCP: 0 */
+	__u32 pad;
 };
 
 struct sock_peer {
-	struct addr addr;	/* of the frontend */
-	__be16 port;
-	__u8 pad[2];
+	struct addr frontend;
+	struct addr backend;
+	__be16 frontend_port;
+	__be16 backend_port;
+	__u8 protocol;
+	__u8 pad[3];
 	__u32 service;
-	__u32 backend;
+	__u32 number;		/* of the backend */
+	__u32 ifindex;		/* of the client, see struct service_client */
 };
 
 /* sessionAffinity: ClientIP. Sockets: the cookie of their network namespace as the address. */
@@ -88,4 +101,29 @@ struct source_range_key {
 	__u32 prefixlen;	/* 32 for the service, and of the address: IPv4 96 + length */
 	__u32 service;
 	struct addr addr;
+};
+
+/* What services have to do with a connection. */
+enum ct_service {
+	CT_TRANSLATED = 1,	/* its opener sent to `frontend`, and is answered from there */
+	CT_HAIRPIN = 2,		/* a workload and itself: under the frontend's address as the opener */
+	CT_FROM_NODE = 4,	/* another node opened it through a tunnel, for a client of its own: answered there */
+	CT_ONE_WAY = 8,		/* the backend's node answers (DSR): no reply is seen here */
+};
+
+/* A connection to a service, as its client sees it. Its row lives as long as that of conntrack, which has the way back. */
+struct translation_key {
+	struct addr client;
+	struct addr frontend;
+	__be16 client_port;
+	__be16 frontend_port;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+struct translation {
+	struct addr addr;	/* of the backend */
+	__be16 port;
+	__u8 pad[2];
+	__u32 backend;		/* number */
 };

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The clock of connections and learned addresses: units of 2^20 ns in 32 bits (TICK_SHIFT). */
+/* The clock of rows that grow old: CLOCK_MONOTONIC in units of 2^TICK_SHIFT ns, 32 bits that turn over after 52 days. */
 #pragma once
-#include <bpf/bpf_helpers.h>
-#include "types.h"
+#include "maps.h"
 
 #define SECOND 1000000000ULL
 #define TICKS(seconds) ((__u32)((seconds) * SECOND >> TICK_SHIFT))

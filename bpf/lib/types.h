@@ -40,6 +40,7 @@ enum drop_reason {
 	DROP_CT_MAP_INSERTION_FAILED = 155,
 	DROP_INVALID_IPV6_EXTENSION_HEADER = 156,
 	DROP_FRAGMENT_NOT_SUPPORTED = 157,	/* a piece of a query or answer that DNS rules would have to read */
+	DROP_NO_SERVICE = 158,	/* a service without a backend, or its backend went */
 	DROP_NO_TUNNEL = 160,
 	DROP_UNSUPPORTED_L2_PROTOCOL = 166,
 	DROP_NO_MAPPING_FOR_NAT_MASQUERADE = 167,
@@ -50,6 +51,7 @@ enum drop_reason {
 	DROP_UNKNOWN_SENDER = 172,
 	DROP_FRAGMENT_WITHOUT_FIRST = 175,
 	DROP_FORBIDDEN_ICMPV6_MESSAGE = 176,
+	DROP_NOT_IN_SRC_RANGE = 177,	/* loadBalancerSourceRanges */
 	DROP_NOT_SUPPORTED_BY_PROXY = 180,	/* DNS that the programs do not read: answers that are too long or too many */
 	DROP_POLICY_DENY = 181,	/* a deny rule */
 	DROP_VLAN_FILTERED = 182,	/* a tagged frame from or to a workload */
@@ -119,7 +121,9 @@ enum counter {
 	COUNTER_FORWARDED = 1,		/* packets */
 	COUNTER_CT_REFUSED = 2,		/* new connections beyond an endpoint's quota, or with the table full */
 	COUNTER_RULES_UNCOUNTED = 3,	/* judgements that rule_counts had no room for */
-	COUNTERS = 4,
+	COUNTER_SOCK_PEERS_FULL = 4,	/* sockets that sock_peers had no room for: their packets are translated instead */
+	COUNTER_SERVICE_RESETS = 5,	/* of TCP connections whose backend is gone */
+	COUNTERS = 6,
 };
 
 /* Key: reason << 2 | direction, of enum drop_reason and enum direction. */
@@ -181,6 +185,7 @@ enum limit {
 	MAGLEV_SIZE = 16381,	/* unless it is set */
 	MAX_MAGLEV_SIZE = 131071,
 	MAX_SOCK_PEERS = 131072,
+	SOCK_PEER_SLOTS = 8,	/* services that one UDP socket is told of at a time */
 	MAX_AFFINITIES = 65536,
 	MAX_SOURCE_RANGES = 65536,
 };
@@ -211,6 +216,7 @@ struct ipcache_value {
 enum ipcache_flag {
 	IPCACHE_HOST = 1,	/* an address of this node */
 	IPCACHE_REMOTE = 2,	/* of another node of the cluster: reached under the workload's own address */
+	IPCACHE_NODE = 4,	/* another node itself, where there are tunnels: what it sends in them for clients of services is answered there */
 };
 
 /* Key: ifindex of the host side of the veth. */
@@ -300,7 +306,8 @@ enum ct_flag {
 	CT_HOST = 1,		/* that end is this node */
 	CT_FIN = 4,		/* that end has sent a FIN */
 	CT_REMOTE = 16,		/* that end is on another node */
-	CT_DNS = 64,		/* of the connection: queries and answers are read */
+	CT_SERVICE = 64,	/* one bit: ct_entry.service says more */
+	CT_DNS = 128,		/* of the connection: queries and answers are read */
 };
 
 /* Times of connections: units of 2^20 ns of CLOCK_MONOTONIC, so that two of them and what every packet needs stand in one cache line. */
@@ -326,6 +333,11 @@ struct ct_entry {
 	__u32 owner;		/* id of the endpoint whose quota it counts against */
 	__u64 counted_packets;	/* of `packets` and `bytes`: what rules were counted for */
 	__u64 counted_bytes;
+	struct addr frontend;	/* CT_TRANSLATED */
+	__be16 frontend_port;
+	__u8 service;		/* enum ct_service */
+	__u8 pad;
+	__u32 device;		/* CT_TRANSLATED, of a client outside: where it came in */
 };
 
 /* Key: an endpoint's id. The connections that count against its quota: those it opens, and those that come to it from no endpoint here. */
@@ -352,30 +364,6 @@ struct nat_value {
 	__u8 pad[2];
 };
 
-/* A place for a datagram in pieces: each workload has its own, so that it pushes out none of another's. */
-struct fragment_key {
-	__u32 ifindex;		/* of the workload's veth; 0: seen on one of the node's devices */
-	__u16 slot;
-	__u8 direction;		/* enum direction */
-	__u8 pad;
-};
-
-/* What names the datagram on the wire (RFC 791; RFC 8200, 4.5: without the protocol, which later pieces need not repeat), and what its
- * first fragment said, as struct packet has it. */
-struct fragment_value {
-	__u64 time_ns;
-	struct addr saddr;
-	struct addr daddr;
-	__be32 id;
-	__be16 sport;
-	__be16 dport;
-	__u8 wire_protocol;	/* IPv4 only */
-	__u8 protocol;
-	__u8 icmp_type;
-	__u8 icmp_code;
-	__u8 pad[4];
-};
-
 /* Key: ifindex of a device that leads out of this node. All zero: no address of that family, nothing is masqueraded. */
 struct netdev {
 	struct addr ipv4;
@@ -390,4 +378,5 @@ struct overlay {
 };
 
 #include "dns_types.h"
+#include "fragment_types.h"
 #include "service_types.h"

@@ -24,6 +24,20 @@ struct connection {
 	__u32 pad;
 };
 
+/* What services have to do with this packet. */
+enum service_step {
+	SERVICE_ASK = 1,	/* where no connection is known, its destination may be a service */
+	SERVICE_TO_BACKEND = 2,	/* it was; w->translation */
+	SERVICE_REPLY = 4,	/* from a backend: goes on from w->frontend */
+	SERVICE_ERROR = 8,	/* an ICMP error about what was translated */
+	SERVICE_FROM_NODE = 16,	/* another node sends it in a tunnel for a client */
+	SERVICE_DSR = 32,	/* and has this one answer from w->frontend */
+	SERVICE_ONE_WAY = 64,	/* another node will answer it */
+	SERVICE_HAIRPIN = 128,	/* from and to the same workload */
+	SERVICE_REFUSED = 256,	/* observation.reason says why */
+	SERVICE_VANISHED = 512,	/* that its connection's backend is gone */
+};
+
 /* What a record says beyond the packet itself; `event` 0: nothing to tell. */
 struct observation {
 	__u64 packets;
@@ -40,6 +54,7 @@ struct observation {
 	__u64 fresh_bytes;
 	enum flow_event live;	/* of FLOW_AUDIT: what was done */
 	int judged_again;	/* the generation has moved since its connection was judged */
+	__u32 service;		/* enum service_step */
 	int dns;		/* it is a query or an answer that is to be read */
 };
 
@@ -63,15 +78,31 @@ struct work {
 	struct addr source;
 	struct addr destination;
 	struct judgement judged;	/* what judge_named says */
+	struct translation_key translation_key;
+	struct translation translation;
+	struct frontend_key frontend_key;
+	struct affinity_key affinity_key;
+	struct source_range_key source_range_key;
+	struct addr frontend;	/* of the packet's connection */
+	__be16 frontend_port;
+	__u8 pad_end[2];
+	__u32 device;	/* where the client outside came in, or this packet */
 };
 
 MAP(work_rows, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct work, 1, 0);
 
+/* Of the packet under way: for functions that are global. */
+static __always_inline struct work *this_work(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&work_rows, &zero);
+}
+
 /* A clean slate for this packet, with its MAC addresses. 0: there is not even an Ethernet header. */
 static __always_inline struct work *begin(struct __sk_buff *skb, __be16 *ether_type)
 {
-	__u32 key = 0;
-	struct work *w = bpf_map_lookup_elem(&work_rows, &key);
+	struct work *w = this_work();
 	void *data = (void *)(long)skb->data;
 	struct ethhdr *eth = data;
 

@@ -31,16 +31,19 @@ export class Bench {
   #lines = 0;
   #steps = 1;
 
-  constructor(options: { readonly connections?: number } = {}) {
+  /** `object`: with more programs than the shipped ones. */
+  constructor({ object = objectPath, ...options }: { readonly connections?: number; readonly object?: string } = {}) {
     buildBpf();
-    this.datapath = loadDatapath(objectPath, options);
+    this.datapath = loadDatapath(object, options);
     setQuota(this.datapath.usage, this.datapath.connections);
     this.#ring = openRing(this.datapath.flows.fd, limit.RING_BYTES);
   }
 
-  run(program: 'from_workload' | 'to_workload' | 'from_netdev' | 'from_overlay', frame: Uint8Array): Outcome {
+  run(program: 'from_workload' | 'to_workload' | 'from_netdev' | 'from_overlay', frame: Uint8Array): Outcome { return this.runOn(program, frame, here); }
+
+  runOn(program: string, frame: Uint8Array, ifindex: number): Outcome {
     this.records();
-    const { result, packet } = testRun(this.datapath.object.programs.get(program)!, frame, here);
+    const { result, packet } = testRun(this.datapath.object.programs.get(program)!, frame, ifindex);
     return { verdict: verdictName[result as keyof typeof verdictName] ?? String(result), packet, records: this.records() };
   }
 

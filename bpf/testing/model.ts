@@ -1,25 +1,28 @@
-// What from_workload should do, written a second time from the RFCs and the README: frames in, a verdict and a reason out.
-// Time stands still in it: nothing is forgotten.
+// What the programs should do, written a second time from the RFCs and the README: frames in, a verdict and a reason out.
+// Time stands still in it: nothing is forgotten. Nothing is masqueraded (bpf/masquerade.test.ts does that), and no packet has been in a tunnel.
 import { textOf } from '../../agent/ipcache/address.ts';
 import { protocol } from './packet.ts';
 import { drop_reason } from '../types.gen.ts';
 
-export type Place = { readonly kind: 'workload' } | { readonly kind: 'host' };
+export type Program = 'from_workload' | 'to_workload' | 'from_netdev' | 'from_overlay';
+/** `workload`: of this node, behind that interface; `remote`: of another one. */
+export type Place = { readonly kind: 'workload'; readonly ifindex: number } | { readonly kind: 'host' } | { readonly kind: 'remote' };
 export interface Neighbourhood {
-  readonly self: { readonly ipv4: string; readonly ipv6: string; readonly mac: string };
+  /** Whose interface the workload programs run at. */
+  readonly self: { readonly ifindex: number; readonly ipv4: string; readonly ipv6: string; readonly mac: string };
   /** Where an address is; undefined: nobody knows it. */
   readonly place: (address: string) => Place | undefined;
   /** By the policies of both ends; `port`: of ICMP the type. */
   readonly denial: (flow: { from: string; to: string; protocol: number; port: number }) => number;
 }
-export interface Expected { readonly verdict: 'pass' | 'drop' | 'redirect'; readonly reason: number; /** The packet is none of policy's business. */ readonly silent: boolean }
+export interface Expected { readonly verdict: 'pass' | 'drop' | 'redirect' | 'next'; readonly reason: number; /** The packet is none of policy's business. */ readonly silent: boolean }
 
 interface Packet {
   readonly ipv4: boolean; readonly from: string; readonly to: string; readonly hops: number;
   readonly protocol: number; readonly sport: number; readonly dport: number; readonly flags: number; readonly icmp: number | undefined;
   readonly code: number; readonly piece: 'none' | 'first' | 'later'; readonly name: string; readonly slot: number; readonly l4: number;
 }
-interface Tracked { closing: boolean; fin: boolean }
+interface Tracked { readonly opener: string; state: 'new' | 'established' | 'closed'; readonly fins: Set<string> }
 
 const flag = { fin: 1, syn: 2, rst: 4, ack: 16 };
 const [hopByHop, routing, fragmentHeader, options] = [0, 43, 44, 60];
@@ -126,38 +129,85 @@ const keyOf = (packet: Packet): string => [packet.protocol, ...[endOf(packet.fro
 const isLinkLocal = (address: string): boolean => /^fe[89ab]/.test(address);
 const macText = (bytes: Buffer): string => [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
 
+const isTagged = (type: number): boolean => type === 0x8100 || type === 0x88a8;
+const typeOf = (data: Buffer): number => data.readUInt16BE(12);
+const isDiscovery = (packet: Packet): boolean => packet.piece !== 'later' && packet.protocol === protocol.icmp6 && discovery(packet.icmp!);
+const silent = (verdict: Expected['verdict']): Expected => ({ verdict, reason: 0, silent: true });
+const told = (verdict: Expected['verdict']): Expected => ({ verdict, reason: 0, silent: false });
+
 export class Model {
   readonly #around: Neighbourhood;
   readonly #connections = new Map<string, Tracked>();
-  readonly #slots = new Map<number, Packet>();
+  /** By interface, direction and slot. */
+  readonly #slots = new Map<string, Packet>();
 
   constructor(around: Neighbourhood) { this.#around = around; }
 
-  expect(bytes: Uint8Array): Expected {
+  get connections(): number { return this.#connections.size; }
+
+  expect(program: Program, bytes: Uint8Array): Expected {
+    const data = Buffer.from(bytes);
     try {
-      return this.#judge(Buffer.from(bytes));
+      switch (program) {
+        case 'from_workload': return this.#fromWorkload(data);
+        case 'to_workload': return this.#toWorkload(data);
+        case 'from_netdev': return this.#fromNetdev(data);
+        case 'from_overlay': return this.#fromOverlay(data);
+      }
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       return { verdict: 'drop', reason: error.reason, silent: false };
     }
   }
 
-  #judge(data: Buffer): Expected {
+  #fromWorkload(data: Buffer): Expected {
     const { self, place } = this.#around;
     if (data.length < 14 || macText(data.subarray(6, 12)) !== self.mac) refuse('DROP_INVALID_SOURCE_MAC');
-    const type = data.readUInt16BE(12);
-    if (type === 0x8100 || type === 0x88a8) refuse('DROP_VLAN_FILTERED');
+    const type = typeOf(data);
+    if (isTagged(type)) refuse('DROP_VLAN_FILTERED');
     if (type === 0x0806) return this.#arp(data);
     const packet = parseIp(data, 14, type, false);
-    if (packet.piece !== 'later' && packet.protocol === protocol.icmp6 && discovery(packet.icmp!)) return this.#discovery(data, packet);
+    if (isDiscovery(packet)) return this.#discovery(data, packet);
     if (packet.from !== (packet.ipv4 ? self.ipv4 : self.ipv6)) refuse('DROP_INVALID_SOURCE_IP');
-    const whole = this.#joined(packet);
+    const whole = this.#joined(packet, `${self.ifindex} egress`);
     const to = place(whole.to);
     if (to === undefined) return refuse('DROP_EP_NOT_READY');
     this.#policy(data, whole);
-    if (to.kind === 'host') return { verdict: 'pass', reason: 0, silent: false };
+    if (to.kind === 'host') return told('pass');
     if (whole.hops <= 1) refuse('DROP_TTL_EXCEEDED');
-    return { verdict: 'redirect', reason: 0, silent: false };
+    return told('redirect');
+  }
+
+  /** What the host sends is its own affair but for policy: discovery and ARP pass unread. */
+  #toWorkload(data: Buffer): Expected {
+    const type = typeOf(data);
+    if (isTagged(type)) refuse('DROP_VLAN_FILTERED');
+    if (type === 0x0806) return silent('pass');
+    const packet = parseIp(data, 14, type, false);
+    if (isDiscovery(packet)) return silent('pass');
+    this.#policy(data, this.#joined(packet, `${this.#around.self.ifindex} ingress`));
+    return told('pass');
+  }
+
+  /** Only what other nodes send to a workload of this one is weir's; all else goes on to the programs after it. */
+  #fromNetdev(data: Buffer): Expected {
+    const { place } = this.#around;
+    const packet = isTagged(typeOf(data)) ? undefined : unlessRefused(() => parseIp(data, 14, typeOf(data), false));
+    const [from, to] = packet === undefined ? [] : [place(packet.from), place(packet.to)];
+    if (packet === undefined || to?.kind !== 'workload' || from === undefined || from.kind === 'host') return silent('next');
+    if (from.kind === 'workload') refuse('DROP_INVALID_SOURCE_IP');
+    if (isDiscovery(packet)) refuse('DROP_FORBIDDEN_ICMPV6_MESSAGE');
+    const whole = this.#joined(packet, `${to.ifindex} ingress`);
+    this.#policy(data, whole);
+    if (whole.hops <= 1) refuse('DROP_TTL_EXCEEDED');
+    return told('redirect');
+  }
+
+  /** A test run has no tunnel, so nothing is ever believed. */
+  #fromOverlay(data: Buffer): Expected {
+    if (isTagged(typeOf(data))) refuse('DROP_VLAN_FILTERED');
+    parseIp(data, 14, typeOf(data), false);
+    return refuse('DROP_TUNNEL_KEY');
   }
 
   #arp(data: Buffer): Expected {
@@ -165,7 +215,7 @@ export class Model {
     if (data.length < 14 + 28) refuse('DROP_INVALID_PACKET');
     if (macText(data.subarray(22, 28)) !== self.mac) refuse('DROP_INVALID_SOURCE_MAC');
     if (textOf(data.subarray(28, 32)) !== self.ipv4) refuse('DROP_INVALID_SOURCE_IP');
-    return { verdict: 'pass', reason: 0, silent: true };
+    return silent('pass');
   }
 
   #discovery(data: Buffer, packet: Packet): Expected {
@@ -177,44 +227,57 @@ export class Model {
       if (data.length < packet.l4 + 24) refuse('DROP_INVALID_PACKET');
       if (!mine(textOf(data.subarray(packet.l4 + 8, packet.l4 + 24)))) refuse('DROP_INVALID_SOURCE_IP');
     }
-    return { verdict: 'pass', reason: 0, silent: true };
+    return silent('pass');
   }
 
-  #joined(packet: Packet): Packet {
+  #joined(packet: Packet, where: string): Packet {
     if (packet.piece === 'none') return packet;
+    const slot = `${where} ${packet.slot}`;
     if (packet.piece === 'first') {
-      this.#slots.set(packet.slot, packet);
+      this.#slots.set(slot, packet);
       return packet;
     }
-    const first = this.#slots.get(packet.slot);
+    const first = this.#slots.get(slot);
     if (first?.name !== packet.name) return refuse('DROP_FRAGMENT_WITHOUT_FIRST');
     return { ...packet, protocol: first.protocol, sport: first.sport, dport: first.dport, icmp: first.icmp, code: first.code };
   }
 
   #policy(data: Buffer, packet: Packet): void {
+    const { place, denial } = this.#around;
     if (packet.piece !== 'later' && isError(packet) && this.#isRelated(data, packet)) return;
     const key = keyOf(packet);
     const known = this.#connections.get(key);
     const opens = packet.protocol === protocol.tcp && (packet.flags & (flag.syn | flag.ack)) === flag.syn;
-    if (known !== undefined && !(opens && known.closing)) {
-      known.fin ||= (packet.flags & flag.fin) !== 0;
-      known.closing ||= known.fin || (packet.flags & flag.rst) !== 0;
+    if (known !== undefined && !(opens && (known.state === 'closed' || (packet.from !== known.opener && known.state !== 'new')))) {
+      follow(known, packet);
       return;
     }
-    const port = packet.icmp ?? packet.dport;
-    const reason = this.#around.denial({ from: packet.from, to: packet.to, protocol: packet.protocol, port });
+    if (place(packet.from) === undefined || place(packet.to) === undefined) refuse('DROP_EP_NOT_READY');
+    const reason = denial({ from: packet.from, to: packet.to, protocol: packet.protocol, port: packet.icmp ?? packet.dport });
     if (reason !== 0) throw new Refused(reason);
-    this.#connections.set(key, { closing: (packet.flags & flag.rst) !== 0, fin: (packet.flags & flag.fin) !== 0 });
+    this.#connections.set(key, { opener: packet.from, state: (packet.flags & flag.rst) !== 0 ? 'closed' : 'new', fins: new Set((packet.flags & flag.fin) !== 0 ? [packet.from] : []) });
   }
 
   /** What it is about was let through, and it goes to who sent that. */
   #isRelated(data: Buffer, packet: Packet): boolean {
-    try {
-      const inner = parseIp(data, packet.l4 + 8, packet.ipv4 ? 0x0800 : 0x86dd, true);
-      return inner.piece !== 'later' && inner.from === packet.to && this.#connections.has(keyOf(inner));
-    } catch (error) {
-      if (error instanceof Refused) return false;
-      throw error;
-    }
+    const inner = unlessRefused(() => parseIp(data, packet.l4 + 8, packet.ipv4 ? 0x0800 : 0x86dd, true));
+    return inner !== undefined && inner.piece !== 'later' && inner.from === packet.to && this.#connections.has(keyOf(inner));
+  }
+}
+
+/** TCP alone has states that matter; a connection that was reset may be talked on after a second, which never passes here. */
+function follow(known: Tracked, packet: Packet): void {
+  if (packet.protocol !== protocol.tcp) return;
+  if ((packet.flags & flag.fin) !== 0) known.fins.add(packet.from);
+  if ((packet.flags & flag.rst) !== 0 || known.fins.size > 0) known.state = 'closed';
+  else if (known.state === 'new' && packet.from !== known.opener && (packet.flags & flag.ack) !== 0) known.state = 'established';
+}
+
+function unlessRefused<Result>(work: () => Result): Result | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof Refused) return undefined;
+    throw error;
   }
 }

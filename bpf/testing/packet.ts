@@ -16,6 +16,16 @@ export function checksum(...parts: readonly Uint8Array[]): number {
   return ~sum & 0xffff;
 }
 
+/** RFC 9260, appendix A; the checksum's own place has to be zero. */
+export function crc32c(data: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (const byte of data) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit += 1) crc = (crc >>> 1) ^ ((crc & 1) * 0x82f63b78);
+  }
+  return ~crc >>> 0;
+}
+
 interface Network { readonly family: 4 | 6; readonly source: string; readonly destination: string; readonly ttl: number; readonly fragment: number; readonly extensions: Buffer; readonly next: number | undefined; readonly options: Buffer }
 
 const u16 = (...values: number[]): Buffer => { const out = Buffer.alloc(values.length * 2); values.forEach((value, i) => out.writeUInt16BE(value & 0xffff, i * 2)); return out; };
@@ -62,7 +72,12 @@ export class Frame {
     return this.#transport(protocol.udp, Buffer.concat([u16(source, destination, 8 + data.length, 0), Buffer.from(data)]), 6);
   }
 
-  sctp(source: number, destination: number): this { return this.#transport(protocol.sctp, Buffer.concat([u16(source, destination), Buffer.alloc(20)]), -1); }
+  /** Without `data` its checksum is zero, as the stack leaves it to a device. */
+  sctp(source: number, destination: number, data?: string): this {
+    const packet = Buffer.concat([u16(source, destination), Buffer.alloc(20), Buffer.from(data ?? '')]);
+    if (data !== undefined) packet.writeUInt32LE(crc32c(packet), 8);
+    return this.#transport(protocol.sctp, packet, -1);
+  }
 
   /** ICMP or ICMPv6 by the address family; `about`: the packet that an error carries. */
   icmp(type: number, options: { code?: number; id?: number; about?: Uint8Array } = {}): this {
@@ -126,10 +141,14 @@ export function checksumsHold(bytes: Uint8Array): boolean {
   const l4 = is6 ? 54 : 14 + (data[14]! & 15) * 4;
   const number = is6 ? data[20]! : data[23]!;
   if (!is6 && checksum(data.subarray(14, l4)) !== 0) return false;
-  if (number === protocol.sctp) return true;
   const addresses = is6 ? data.subarray(22, 54) : data.subarray(26, 34);
   const end = is6 ? 54 + data.readUInt16BE(18) : 14 + data.readUInt16BE(16);
-  const payload = data.subarray(l4, end);
+  const payload = Buffer.from(data.subarray(l4, end));
+  if (number === protocol.sctp) {
+    const sum = payload.readUInt32LE(8);
+    payload.writeUInt32LE(0, 8);
+    return sum === 0 || sum === crc32c(payload);
+  }
   const pseudo = number === protocol.icmp ? Buffer.alloc(0) : Buffer.concat([addresses, u16(0, payload.length, 0, number)]);
   return checksum(pseudo, payload) === 0;
 }

@@ -1,22 +1,23 @@
-// Test only: frames from a seed that a workload could send. Most are right but for one thing; addresses, ports and names of
+// Test only: frames from a seed that a workload, its host or another node could send. Most are right but for one thing; addresses, ports and names of
 // datagrams are few, so that connections, replies, errors and fragments meet.
 import type { Random } from '../../agent/policy/random-cases.ts';
 import { cut } from './fragments.ts';
 import { frame, protocol, tag, type Frame } from './packet.ts';
 
-export interface Addresses { readonly self: string; readonly others: readonly string[]; readonly stranger: string }
-export interface Scene { readonly mac: string; readonly ipv4: Addresses; readonly ipv6: Addresses }
+/** `stray`: whom a frame is now and then from or to instead. */
+export interface Ways { readonly from: readonly string[]; readonly to: readonly string[]; readonly strayFrom: readonly string[]; readonly strayTo: readonly string[] }
+export interface Scene { readonly mac: string; readonly ipv4: Ways; readonly ipv6: Ways }
 
 const ports = [53, 80, 81, 443, 9000];
 const flags = ['S', 'S', 'S', 'SA', 'A', 'A', 'FA', 'R', 'RA', 'F', ''];
 
-/** One frame, sent by the scene's workload or in its name. */
+/** One frame of the scene, or in the name of somebody there. */
 export function randomFrame(random: Random, scene: Scene): Uint8Array {
   if (random.chance(0.03)) return arp(random, scene);
   const is6 = random.chance(0.5);
   const network = is6 ? scene.ipv6 : scene.ipv4;
-  const from = random.chance(0.03) ? random.pick(network.others) : network.self;
-  const to = random.chance(0.04) ? network.stranger : random.pick(network.others);
+  const from = random.pick(random.chance(0.03) ? network.strayFrom : network.from);
+  const to = random.pick((random.chance(0.04) ? network.strayTo : network.to).filter((one) => one !== from));
   let built = payload(random, ip(random, ethernet(random, scene), from, to, is6), to, from, is6);
   if (random.chance(0.02)) built = built.vlan(random.below(4_096), random.pick([tag.vlan, tag.provider]));
   return damaged(random, piece(random, built.bytes()));
@@ -26,7 +27,7 @@ const ethernet = (random: Random, scene: Scene): Frame => frame().mac(random.cha
 
 function arp(random: Random, scene: Scene): Uint8Array {
   const mine = random.chance(0.6);
-  const built = frame().mac(scene.mac).arp(random.pick([1, 2] as const), random.chance(0.8) ? scene.mac : '02:00:00:00:00:77', mine ? scene.ipv4.self : random.pick(scene.ipv4.others), random.pick(scene.ipv4.others));
+  const built = frame().mac(scene.mac).arp(random.pick([1, 2] as const), random.chance(0.8) ? scene.mac : '02:00:00:00:00:77', random.pick(mine ? scene.ipv4.from : scene.ipv4.to), random.pick(scene.ipv4.to));
   return damaged(random, built.bytes());
 }
 

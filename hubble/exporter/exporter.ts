@@ -36,8 +36,8 @@ export class Exporter {
     this.#timer.unref();
   }
 
-  get stats(): { readonly name: string; readonly path: string; readonly stats: FileStats }[] {
-    return this.#running.map(({ config: { name, file: { path } }, file }) => ({ name, path, stats: file.stats }));
+  get stats(): { readonly name: string; readonly path: string; readonly stats: FileStats; readonly waiting: number }[] {
+    return this.#running.map(({ config: { name, file: { path } }, file }) => ({ name, path, stats: file.stats, waiting: file.waiting }));
   }
 
   async close(): Promise<void> {

@@ -35,6 +35,9 @@ export class RotatingFile {
 
   constructor(options: FileOptions) { this.#options = options; }
 
+  /** Lines that are not being written yet. */
+  get waiting(): number { return this.#pending.length; }
+
   /** `line` without its end. */
   append(line: string): void {
     if (this.#pendingBytes + line.length > maxPendingBytes) { this.stats.lost += 1; return; }

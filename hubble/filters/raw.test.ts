@@ -4,7 +4,7 @@ import { makeRandom, type Random } from '../../agent/policy/random-cases.ts';
 import type { FlowRecord } from '../../bpf/types.gen.ts';
 import { Entries } from '../entries.ts';
 import { Ring } from '../ring.ts';
-import { ip4, lookups as names, recordOf, slotsOf } from '../testing.ts';
+import { ip4, lookups as names, recordOf, slotsOf, services } from '../testing.ts';
 import type { Flow, FlowFilter } from '../types.ts';
 import { uuidOf } from '../uuid.ts';
 import { compileFilters, fields, type Field } from './compile.ts';
@@ -54,7 +54,7 @@ const count = 2_000;
 /** Names change in the middle: "shop/web" at 10.0.0.2 was "old/web" before. */
 const changedNs = 1_000_000;
 const lookups: typeof names = {
-  ...names, changedNs: () => changedNs,
+  ...names, services, changedNs: () => changedNs,
   endpoint: (address, timeNs) => {
     const found = names.endpoint(address, timeNs);
     return found && timeNs < changedNs ? { ...found, namespace: 'old', labels: ['k8s:app=old'], workloads: [{ name: 'old', kind: 'Pod' }] } : found;
@@ -96,7 +96,7 @@ describe('filters on records', () => {
   });
 
   /** These match nothing here, or everything, whatever their values: records hold nothing that they ask for. */
-  const constant = new Set<Field>(['source_ip_xlated', 'source_service', 'destination_service', 'source_fqdn', 'destination_fqdn', 'node_name', 'node_labels', 'trace_id', 'ip_trace_id',
+  const constant = new Set<Field>(['source_ip_xlated', 'source_fqdn', 'destination_fqdn', 'node_name', 'node_labels', 'trace_id', 'ip_trace_id',
     'encrypted', 'http_status_code', 'http_method', 'http_path', 'http_url', 'http_header', 'dns_query']);
   test.each(fields.filter((field) => !constant.has(field)).map((field) => ({ field })))('$field: some pass and some do not, or the table proves nothing', ({ field }) => {
     const passed = pools[field].map((value) => expectSame(entries, [{ [field]: [value] }], [], flows));

@@ -1,6 +1,7 @@
 // Filters -> one predicate over entries of the ring. Records are compared as bytes; names of an end are asked once per end and
 // remembered; nothing is decoded. What says the same of every record is answered when the filter is compiled.
 import type { Entries } from '../entries.ts';
+import { serviceOf, type Side } from '../services.ts';
 import type { FlowFilter } from '../types.ts';
 import { compileField, compileFilters, fieldsOf, type Field } from './compile.ts';
 import { EndAnswers } from './end-answers.ts';
@@ -20,6 +21,8 @@ const ends: { readonly [Name in Field]?: 'source' | 'destination' } = {
   source_pod: 'source', source_label: 'source', source_workload: 'source', source_cluster_name: 'source',
   destination_pod: 'destination', destination_label: 'destination', destination_workload: 'destination', destination_cluster_name: 'destination',
 };
+
+const serviceSides: { readonly [Name in Field]?: Side } = { source_service: 'source', destination_service: 'destination' };
 
 const always = (): boolean => true;
 const never = (): boolean => false;
@@ -45,6 +48,11 @@ function compileOne(field: Field, filter: FlowFilter, entries: Entries): RawPred
   const compile = compilers[field] as ((values: unknown, entries: Entries) => RawPredicate) | undefined;
   if (compile !== undefined) return compile(filter[field], entries);
   const matches = compileField(field, filter);
+  const side = serviceSides[field];
+  if (side !== undefined) {
+    const { ring: { bytes }, lookups } = entries;
+    return (at) => matches({ [`${side}_service`]: serviceOf(bytes, at, side, lookups) });
+  }
   const end = ends[field];
   if (end !== undefined) return new EndAnswers(entries, end, (answered) => matches({ [end]: answered })).predicate;
   return matches({ node_name: entries.lookups.nodeName, IP: {} }) ? always : never;

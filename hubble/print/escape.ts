@@ -8,5 +8,5 @@ const hex = (character: string, width: number): string => character.charCodeAt(0
 export const escape = (text: string): string =>
   text.replace(unsafe, (character) => (character.charCodeAt(0) < 0x100 ? `\\x${hex(character, 2)}` : `\\u${hex(character, 4)}`));
 
-/** On JSON text, which stays JSON. */
-export const escapeJson = (json: string): string => json.replace(unsafe, (character) => `\\u${hex(character, 4)}`);
+/** On JSON text, which stays JSON: a line's end in it is no character of a text. */
+export const escapeJson = (json: string): string => json.replace(unsafe, (character) => (character === '\n' ? character : `\\u${hex(character, 4)}`));

@@ -30,7 +30,7 @@ const dropTexts: Readonly<Record<number, string>> = {
   138: 'CT: Can\'t create entry from packet', 139: 'Unsupported L3 protocol', 142: 'Unknown L4 protocol',
   143: 'Unknown ICMPv4 code', 144: 'Unknown ICMPv4 type', 145: 'Unknown ICMPv6 code', 146: 'Unknown ICMPv6 type', 149: 'Invalid Geneve option',
   150: 'Unknown L3 target address', 151: 'Stale or unroutable IP', 153: 'Error while correcting L3 checksum', 154: 'Error while correcting L4 checksum',
-  155: 'CT: Map insertion failed', 156: 'Invalid IPv6 extension header', 157: 'IP fragmentation not supported',
+  155: 'CT: Map insertion failed', 156: 'Invalid IPv6 extension header', 157: 'IP fragmentation not supported', 158: 'Service backend not found',
   160: 'No tunnel/encapsulation endpoint (datapath BUG!)', 162: 'Reached EDT rate-limiting drop horizon', 166: 'Unsupported L2 protocol',
   167: 'No mapping for NAT masquerade', 168: 'Unsupported protocol for NAT masquerade', 169: 'FIB lookup failed', 173: 'NAT not needed', 174: 'Is a ClusterIP',
   176: 'Forbidden ICMPv6 message', 177: 'Denied by LB src range check', 181: 'Policy denied by denylist', 182: 'VLAN traffic disallowed by VLAN filter',

@@ -1,7 +1,10 @@
 // One GetFlows at the relay: the same question to every node, their answers merged by time. A node that is away is told of and waited
 // for by nobody; one that comes back while the client follows goes on where it was.
+import type { IncomingHttpHeaders } from 'node:http2';
 import grpc from '@grpc/grpc-js';
-import { observerService } from '../proto.ts';
+import type { Call } from '../grpc/call.ts';
+import { Gather } from '../grpc/gather.ts';
+import { encode, getFlowsResponseMessage, observerService } from '../proto.ts';
 import { nodeState, type GetFlowsRequest, type GetFlowsResponse, type Timestamp } from '../types.ts';
 import { Merge } from './merge.ts';
 import { NodeErrors, statusOf } from './node-errors.ts';
@@ -15,23 +18,23 @@ export interface RelayOptions {
   readonly errorWindowMs: number;
 }
 
-export const defaultRelayOptions: RelayOptions = { window: 100, drainMs: 1_000, errorWindowMs: 10_000 };
+export const defaultRelayOptions: RelayOptions = { window: 1_000, drainMs: 1_000, errorWindowMs: 10_000 };
 
-export type FlowsCall = grpc.ServerWritableStream<GetFlowsRequest, GetFlowsResponse | Buffer>;
+type FlowsCall = Call<GetFlowsRequest, GetFlowsResponse>;
 
 /** Until then a number of flows is kept together; more than that come as every node gives them. */
 const maxCounted = 65_536;
 
 interface Peeked { readonly response: Buffer; readonly isFlow: boolean }
-interface Upstream { readonly call: grpc.ClientReadableStream<Buffer>; paused: boolean }
 
 export class MergedFlows {
   readonly #nodes: Nodes;
   readonly #call: FlowsCall;
+  readonly #gather: Gather;
   readonly #request: GetFlowsRequest;
   readonly #merge: Merge<Peeked>;
   readonly #errors: NodeErrors;
-  readonly #upstreams = new Map<string, Upstream>();
+  readonly #upstreams = new Map<string, grpc.ClientReadableStream<Buffer>>();
   /** Of each node's last response: where it goes on. */
   readonly #lastMs = new Map<string, number>();
   readonly #limit: number;
@@ -40,6 +43,7 @@ export class MergedFlows {
   #kept = 0;
   #flows = 0;
   #timer: NodeJS.Timeout | undefined;
+  #advancing: NodeJS.Immediate | undefined;
   #blocked = false;
   #stopped = false;
   readonly #unsubscribe: () => void;
@@ -50,12 +54,13 @@ export class MergedFlows {
     const counted = request.follow !== true && number > 0 && number <= maxCounted && (request.since == null || request.first === true);
     this.#nodes = nodes;
     this.#call = call;
+    this.#gather = new Gather(call);
     this.#request = request;
     this.#merge = new Merge({ window, drainMs, holds: request.follow !== true });
-    this.#errors = new NodeErrors((response) => { this.#write(response); }, errorWindowMs);
+    this.#errors = new NodeErrors((response) => { this.#write(response); this.#hold(this.#gather.flush()); }, errorWindowMs);
     this.#limit = counted ? number : Infinity;
     this.#tail = counted && request.first !== true ? [] : undefined;
-    for (const event of ['cancelled', 'error', 'close']) call.on(event, () => { this.#stop(); });
+    call.whenOver(() => { this.#stop(); });
     this.#unsubscribe = request.follow === true ? nodes.subscribe(() => { this.#look(); }) : () => undefined;
     this.#begin();
   }
@@ -71,7 +76,9 @@ export class MergedFlows {
 
   /** Of a client that follows: nodes that came or came back. Those that went tell by the error of their stream. */
   #look(): void {
-    if (!this.#stopped) this.#open(this.#nodes.list().filter((node) => node.connected && !this.#upstreams.has(node.peer.name)));
+    if (this.#stopped) return;
+    this.#open(this.#nodes.list().filter((node) => node.connected && !this.#upstreams.has(node.peer.name)));
+    this.#advance();
   }
 
   #open(nodes: readonly NodeConnection[]): void {
@@ -86,20 +93,19 @@ export class MergedFlows {
     const { path, requestSerialize } = observerService.GetFlows;
     const seenMs = this.#lastMs.get(name);
     const request = seenMs === undefined ? this.#request : { ...plainOf(this.#request), since: after(seenMs) };
-    const call = node.client!.makeServerStreamRequest(path, requestSerialize, (data: Buffer) => data, request, forwarded(this.#call.metadata));
-    const upstream: Upstream = { call, paused: false };
-    this.#upstreams.set(name, upstream);
+    const call = node.client!.makeServerStreamRequest(path, requestSerialize, (data: Buffer) => data, request, forwarded(this.#call.headers));
+    this.#upstreams.set(name, call);
     this.#merge.open(name);
     call.on('data', (response: Buffer) => {
       const { timeMs, isFlow } = peek(response);
       if (!Number.isNaN(timeMs)) this.#lastMs.set(name, Math.max(timeMs, this.#lastMs.get(name) ?? 0));
       this.#merge.push({ response, isFlow }, Number.isNaN(timeMs) ? Date.now() : timeMs, name);
-      this.#advance();
+      this.#advanceSoon();
       // Not the one that the others wait for: of each there is something here, or time runs out.
-      if (this.#blocked || this.#merge.full) this.#pause(upstream);
+      if (this.#blocked || this.#merge.full) call.pause();
     });
     const ended = (error?: grpc.ServiceError): void => {
-      if (this.#upstreams.get(name) !== upstream || this.#stopped) return;
+      if (this.#upstreams.get(name) !== call || this.#stopped) return;
       this.#upstreams.delete(name);
       this.#merge.close(name);
       if (error !== undefined && !this.#refused(error)) this.#errors.add(name, `${grpc.status[error.code]}: ${error.details}`);
@@ -112,23 +118,23 @@ export class MergedFlows {
   /** A question that no node can answer is answered so. */
   #refused(error: grpc.ServiceError): boolean {
     if (error.code !== grpc.status.INVALID_ARGUMENT) return false;
-    this.#call.emit('error', { code: error.code, details: error.details });
+    this.#call.fail(error.code, error.details);
     this.#stop();
     return true;
   }
 
-  #pause(upstream: Upstream): void {
-    upstream.paused = true;
-    upstream.call.pause();
-  }
-
   /** A full window holds back only those of whom there is something in it. */
   #resume(): void {
-    for (const [name, upstream] of this.#upstreams) {
-      if (!upstream.paused || (this.#merge.full && !this.#merge.lacks(name))) continue;
-      upstream.paused = false;
-      upstream.call.resume();
-    }
+    for (const [name, call] of this.#upstreams) if (call.isPaused() && !(this.#merge.full && !this.#merge.lacks(name))) call.resume();
+  }
+
+  /** What comes in one turn goes on together. */
+  #advanceSoon(): void {
+    if (this.#advancing !== undefined) return;
+    this.#advancing = setImmediate(() => {
+      this.#advancing = undefined;
+      this.#advance();
+    });
   }
 
   #advance(): void {
@@ -137,13 +143,15 @@ export class MergedFlows {
       if (next === undefined) break;
       this.#deliver(next.item);
     }
-    if (this.#stopped || this.#blocked) return;
+    if (this.#stopped) return;
+    this.#hold(this.#gather.flush());
+    if (this.#blocked) return;
     const done = this.#request.follow !== true && this.#upstreams.size === 0 && this.#merge.size === 0;
     if (done || (this.#tail === undefined && this.#flows >= this.#limit)) { this.#finish(); return; }
     this.#resume();
-    clearTimeout(this.#timer);
     const { waitMs } = this.#merge;
-    if (waitMs !== undefined) this.#timer = setTimeout(() => { this.#advance(); }, waitMs);
+    // One timer at a time: when it was too early, the next one is right.
+    if (waitMs !== undefined) this.#timer ??= setTimeout(() => { this.#timer = undefined; this.#advance(); }, waitMs);
   }
 
   #deliver(one: Peeked): void {
@@ -160,17 +168,27 @@ export class MergedFlows {
   }
 
   #write(response: GetFlowsResponse | Buffer): void {
-    if (this.#stopped || this.#call.write(response) || this.#blocked) return;
+    if (!this.#stopped) this.#hold(this.#gather.add(Buffer.isBuffer(response) ? response : encode(getFlowsResponseMessage, response)));
+  }
+
+  /** The client does not keep up. */
+  #hold(goesOn: boolean): void {
+    if (goesOn || this.#blocked) return;
     this.#blocked = true;
-    this.#call.once('drain', () => {
+    this.#call.whenDrained(() => {
       this.#blocked = false;
       this.#advance();
     });
   }
 
   #finish(): void {
-    for (const { response } of this.#tail ?? []) this.#call.write(response);
+    const tail = this.#tail ?? [];
+    let sent = 0;
+    for (; sent < tail.length && !this.#blocked; sent += 1) this.#hold(this.#gather.add(tail[sent]!.response));
+    tail.splice(0, sent);
+    if (tail.length > 0) return; // when the client has taken these, #advance comes here again
     this.#errors.flush();
+    this.#gather.flush();
     this.#stop();
     this.#call.end();
   }
@@ -181,7 +199,8 @@ export class MergedFlows {
     this.#unsubscribe();
     this.#errors.stop();
     clearTimeout(this.#timer);
-    for (const { call } of this.#upstreams.values()) call.cancel();
+    clearImmediate(this.#advancing);
+    for (const call of this.#upstreams.values()) call.cancel();
   }
 }
 
@@ -196,11 +215,5 @@ function after(ms: number): Timestamp {
 }
 
 /** What the client said beside its question; the rest is gRPC's own. */
-function forwarded(metadata: grpc.Metadata): grpc.Metadata {
-  const copy = new grpc.Metadata();
-  for (const [key, values] of Object.entries(metadata.toHttp2Headers())) {
-    if (/^(:|grpc-|te$|content-type$|user-agent$|host$)/.test(key) || values === undefined) continue;
-    for (const value of metadata.get(key)) copy.add(key, value);
-  }
-  return copy;
-}
+const forwarded = (headers: IncomingHttpHeaders): grpc.Metadata =>
+  grpc.Metadata.fromHttp2Headers(Object.fromEntries(Object.entries(headers).filter(([key]) => !/^(:|grpc-|te$|content-type$|user-agent$|host$)/.test(key))));

@@ -3,7 +3,11 @@
 
 export interface Sequenced<Item> { readonly item: Item; readonly timeMs: number; readonly node: string }
 
-interface Waiting<Item> extends Sequenced<Item> { readonly number: number; readonly arrivedMs: number }
+interface Arrival { readonly ms: number; taken: boolean }
+interface Waiting<Item> extends Sequenced<Item> { readonly number: number; readonly arrival: Arrival }
+
+/** Arrivals that are forgotten at once: moving the rest costs as much for many. */
+const tidyAt = 4_096;
 
 export interface MergeOptions {
   /** For each node that sends: bursts of all of them come at the same time. */
@@ -19,6 +23,9 @@ export class Merge<Item> {
   readonly #now: () => number;
   /** A binary heap by time, then by arrival. */
   readonly #heap: Waiting<Item>[] = [];
+  /** In the order of arrival; those that were taken go when they come first. */
+  #arrivals: Arrival[] = [];
+  #firstArrival = 0;
   readonly #counts = new Map<string, number>();
   /** Nodes that still send and have nothing here. */
   #silent = 0;
@@ -53,7 +60,9 @@ export class Merge<Item> {
     if (count !== undefined) this.#counts.set(node, count + 1);
     if (count === 0) this.#silent -= 1;
     this.#numbers += 1;
-    this.#up({ item, timeMs, node, number: this.#numbers, arrivedMs: this.#now() });
+    const arrival = { ms: this.#now(), taken: false };
+    this.#arrivals.push(arrival);
+    this.#up({ item, timeMs, node, number: this.#numbers, arrival });
   }
 
   /** The next one whose turn has come; undefined: none yet. */
@@ -71,11 +80,21 @@ export class Merge<Item> {
     return Math.max(0, this.#options.drainMs - (this.#now() - this.#oldestArrival()));
   }
 
-  #oldestArrival(): number { return this.#heap.reduce((oldest, { arrivedMs }) => Math.min(oldest, arrivedMs), Infinity); }
+  /** Something waits. */
+  #oldestArrival(): number { return this.#arrivals[this.#firstArrival]!.ms; }
+
+  #leave(arrival: Arrival): void {
+    arrival.taken = true;
+    while (this.#arrivals[this.#firstArrival]?.taken === true) this.#firstArrival += 1;
+    if (this.#firstArrival < this.#arrivals.length && this.#firstArrival < tidyAt) return;
+    this.#arrivals = this.#arrivals.slice(this.#firstArrival);
+    this.#firstArrival = 0;
+  }
 
   #take(): Waiting<Item> {
     const heap = this.#heap;
     const first = heap[0]!;
+    this.#leave(first.arrival);
     const last = heap.pop()!;
     if (heap.length > 0) this.#down(last);
     const count = this.#counts.get(first.node);

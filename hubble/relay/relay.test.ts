@@ -14,7 +14,7 @@ import { flowOf, servedOf } from '../testing.ts';
 import { TestCa } from '../testing-certificates.ts';
 import type { GetFlowsRequest, GetFlowsResponse, GetNamespacesResponse, GetNodesResponse, ServerStatusResponse } from '../types.ts';
 import { Nodes } from './nodes.ts';
-import { addRelay } from './serve.ts';
+import { relayServer } from './serve.ts';
 import { followPeers, parsePeer } from './source.ts';
 
 const quiet = (): void => undefined;
@@ -47,11 +47,10 @@ async function until(what: string, holds: () => boolean): Promise<void> {
 async function startRelay(names: readonly string[], certificates?: Certificates): Promise<void> {
   nodes = new Nodes({ retryMs: 200, log: quiet, ...(certificates && { certificates }) });
   for (const name of names) nodes.set(peerOf(name));
-  const server = new grpc.Server();
-  const stop = addRelay(server, nodes, '0.1.0', options);
+  const { server, close } = relayServer(nodes, '0.1.0', options);
   const remove = await listenUnix(server, socketOf('relay'));
   client = new grpc.Client(`unix://${socketOf('relay')}`, grpc.credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
-  undo.push(() => { client.close(); stop(); nodes.close(); server.forceShutdown(); remove(); });
+  undo.push(() => { client.close(); nodes.close(); close(); remove(); });
   await until('nodes are connected', () => nodes.list().every(({ connected, peer }) => connected || !agents.has(peer.name)));
 }
 
@@ -225,7 +224,7 @@ describe('peers', () => {
     await startAgent('b');
     agent.served.peers.set([peerOf('a'), peerOf('b')]);
     await startRelay([]);
-    undo.push(followPeers(`unix://${socketOf('a')}`, grpc.credentials.createInsecure(), nodes, 200, quiet));
+    undo.push(followPeers({ address: `unix://${socketOf('a')}` }, grpc.credentials.createInsecure(), nodes, 200, quiet));
     await until('both are known', () => nodes.list().filter(({ connected }) => connected).length === 2);
     agent.serving.close();
     await until('one is away', () => nodes.list().filter(({ connected }) => connected).length === 1);
@@ -249,6 +248,16 @@ test('TLS on both sides, by the name of the node; a node that wants TLS from a r
   served.observer.record(flow('n1', 1));
   await until('it is connected', () => nodes.list().some(({ connected }) => connected));
   expect(await all({})).toEqual(['connected n1', 'unavailable n2', 'n11']);
+  // Who tells of the nodes is checked by its name too.
+  served.peers.set([{ name: 'told', address: 'unix:///nowhere' }]);
+  for (const [name, known] of [['n2', []], ['n1', ['told']]] as const) {
+    const learnt = new Nodes({ retryMs: 200, log: quiet });
+    const end = followPeers(parsePeer(`${name}=tls://127.0.0.1:${serving.port}`), certificates.client(), learnt, 200, quiet);
+    undo.push(() => { end(); learnt.close(); });
+    if (known.length > 0) await until('the peers are told', () => learnt.list().length > 0);
+    else await new Promise((resolve) => { setTimeout(resolve, 500); });
+    expect(learnt.list().map(({ peer }) => peer.name)).toEqual(known);
+  }
   const without = new Nodes({ retryMs: 200, log: quiet });
   without.set(parsePeer(`n1=tls://127.0.0.1:${serving.port}`));
   expect(without.list()[0]!.trouble).toMatch(/no certificate/);

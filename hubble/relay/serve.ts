@@ -1,12 +1,13 @@
 // The relay: observer.Observer for all nodes together, health and reflection. What each node answers comes from nodes.ts.
-import grpc from '@grpc/grpc-js';
+import { GrpcServer } from '../grpc/server.ts';
+import { status, StatusError } from '../grpc/status.ts';
 import { Health } from '../health.ts';
 import { observerService } from '../proto.ts';
 import { addReflection } from '../reflection.ts';
 import {
   nodeState, type GetNamespacesResponse, type GetNodesResponse, type Node, type ServerStatusResponse,
 } from '../types.ts';
-import { MergedFlows, type FlowsCall, type RelayOptions } from './flows.ts';
+import { MergedFlows, type RelayOptions } from './flows.ts';
 import type { NodeConnection, Nodes } from './nodes.ts';
 
 /** A node that says nothing for so long is left out of an answer. */
@@ -61,33 +62,26 @@ async function namespacesOf(nodes: Nodes): Promise<GetNamespacesResponse> {
   return { namespaces: [...known].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, one]) => one) };
 }
 
-/** The result ends what it does by itself. */
-export function addRelay(server: grpc.Server, nodes: Nodes, version: string, options: RelayOptions): () => void {
-  const versioned = <Call extends { sendMetadata: (metadata: grpc.Metadata) => void }>(call: Call): Call => {
-    const metadata = new grpc.Metadata();
-    metadata.set('hubble-relay-version', version);
-    call.sendMetadata(metadata);
-    return call;
-  };
-  const unary = (answer: () => Promise<object>) => (call: grpc.ServerUnaryCall<object, object>, done: grpc.sendUnaryData<object>): void => {
-    versioned(call);
-    answer().then((response) => { done(null, response); }, (error: unknown) => { done({ code: grpc.status.INTERNAL, details: String(error) }); });
-  };
-  const refuse = (name: string) => (call: grpc.ServerWritableStream<object, object>) => {
-    call.emit('error', { code: grpc.status.UNIMPLEMENTED, details: `${name}: a relay has none; ask the agent of a node` });
-  };
-  server.addService(observerService, {
-    GetFlows: (call: FlowsCall) => { new MergedFlows(nodes, versioned(call), options); },
-    GetAgentEvents: refuse('GetAgentEvents'),
-    GetDebugEvents: refuse('GetDebugEvents'),
-    GetNodes: unary(async () => nodesOf(nodes)),
-    GetNamespaces: unary(async () => namespacesOf(nodes)),
-    ServerStatus: unary(async () => statusOf(nodes, version)),
-  });
+export interface Relay {
+  readonly server: GrpcServer;
+  /** Ends every call, and what it does by itself. */
+  readonly close: () => void;
+}
+
+export function relayServer(nodes: Nodes, version: string, options: RelayOptions): Relay {
+  const server = new GrpcServer({ 'hubble-relay-version': version });
+  const refuse = (name: string) => (): never => { throw new StatusError(status.unimplemented, `${name}: a relay has none; ask the agent of a node`); };
+  server.stream(observerService.GetFlows, (call) => { new MergedFlows(nodes, call, options); });
+  server.stream(observerService.GetAgentEvents, refuse('GetAgentEvents'));
+  server.stream(observerService.GetDebugEvents, refuse('GetDebugEvents'));
+  server.unary(observerService.GetNodes, async () => nodesOf(nodes));
+  server.unary(observerService.GetNamespaces, async () => namespacesOf(nodes));
+  server.unary(observerService.ServerStatus, async () => statusOf(nodes, version));
   const health = new Health(services);
   const look = (): void => { health.serving = nodes.list().some((node) => node.connected); };
   look();
   health.addTo(server);
   addReflection(server, services);
-  return nodes.subscribe(look);
+  const stop = nodes.subscribe(look);
+  return { server, close: () => { stop(); server.close(); } };
 }

@@ -17,10 +17,12 @@ export function parsePeer(text: string): Peer {
   return { name: given ?? address, address, ...(tls !== undefined && { serverName: node === undefined ? host : serverNameOf(node, cluster) }) };
 }
 
-/** The nodes that the agent at `address` knows of; those known stay while it is away. The result ends it. */
-export function followPeers(address: string, credentials: grpc.ChannelCredentials, nodes: Nodes, retryMs: number, log: (line: string) => void): () => void {
+/** The nodes that the agent knows of, by whose name over TLS its certificate must be; those known stay while it is away. The result ends it. */
+export function followPeers({ address, serverName }: Pick<Peer, 'address' | 'serverName'>, credentials: grpc.ChannelCredentials, nodes: Nodes, retryMs: number, log: (line: string) => void): () => void {
   const { path, requestSerialize, responseDeserialize } = peerService.Notify;
-  const client = new grpc.Client(address, credentials, { 'grpc.max_reconnect_backoff_ms': retryMs });
+  const client = new grpc.Client(address, credentials, {
+    'grpc.max_reconnect_backoff_ms': retryMs, ...(serverName !== undefined && { 'grpc.ssl_target_name_override': serverName, 'grpc.default_authority': serverName }),
+  });
   let stopped = false;
   let waitMs = Math.min(firstRetryMs, retryMs);
   let timer: NodeJS.Timeout | undefined;

@@ -1,10 +1,11 @@
 // `npm run mutate`: plants one seeded bug at a time in a copy of the tree and shows the test that catches it. A bug that no
 // test catches, and one that can no longer be planted, is a failure.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { messageOf } from '../../agent/errors.ts';
 import { mutations, type Mutation } from './mutations.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -15,7 +16,7 @@ interface Outcome { readonly caught: boolean; readonly by: string }
 /** A tree of its own: what the tests of this one see stays as it is. */
 function copyTree(): string {
   const folder = mkdtempSync(join(tmpdir(), 'weir-mutate-'));
-  for (const name of kept) cpSync(join(root, name), join(folder, name), { recursive: true });
+  for (const name of kept) cpSync(join(root, name), join(folder, name), { recursive: true, filter: (path) => !/\/build\/(vm|vng|cache)$/.test(path) });
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
   return folder;
 }
@@ -31,9 +32,11 @@ function plant(text: string, { file, find, plant: bug }: Mutation): string {
 function firstFailure(folder: string, pattern: string): string | undefined {
   const results = join(folder, 'results.json');
   rmSync(results, { force: true });
-  execFileSync(process.execPath, ['--disable-warning=ExperimentalWarning', 'bpf/build.ts'], { cwd: folder, stdio: 'ignore' });
+  const built = spawnSync(process.execPath, ['--disable-warning=ExperimentalWarning', 'bpf/build.ts'], { cwd: folder, encoding: 'utf8' });
+  if (built.status !== 0) throw new Error(`the programs do not compile: ${/error: .*/.exec(built.stderr)?.[0] ?? built.stderr}`);
   spawnSync(process.execPath, ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning', join(root, 'node_modules/jest/bin/jest.js'), '--runInBand', '--json', `--outputFile=${results}`, pattern],
-    { cwd: folder, stdio: 'ignore', timeout: 300_000 });
+    // What is set shortens the fuzzing: it goes on after its first difference.
+    { cwd: folder, stdio: 'ignore', timeout: 300_000, env: { ...process.env, WEIR_SLOWNESS: '1' } });
   const { testResults } = JSON.parse(readFileSync(results, 'utf8')) as { testResults: { message: string; assertionResults: { status: string; fullName: string }[] }[] };
   const failed = testResults.flatMap((suite) => suite.assertionResults).find((one) => one.status === 'failed')?.fullName;
   const broken = testResults.find((suite) => suite.assertionResults.length === 0)?.message;
@@ -44,10 +47,12 @@ function firstFailure(folder: string, pattern: string): string | undefined {
 function tryOne(folder: string, mutation: Mutation): Outcome {
   const path = join(folder, mutation.file);
   const good = readFileSync(path, 'utf8');
-  writeFileSync(path, plant(good, mutation));
   try {
+    writeFileSync(path, plant(good, mutation));
     const by = firstFailure(folder, mutation.tests);
     return { caught: by !== undefined, by: by ?? `nothing in ${mutation.tests}` };
+  } catch (error) {
+    return { caught: false, by: `nothing: ${messageOf(error)}` };
   } finally {
     writeFileSync(path, good);
   }

@@ -2,7 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { checkout, guestCheckout } from './machine.ts';
+import { checkout } from './machine.ts';
 import type { Accelerator, End } from './qemu.ts';
 
 /** How many times slower than a machine of its own an emulated one may be: limits of time in the tests grow by it. */
@@ -12,13 +12,17 @@ const emulated = '--testEnvironment=./kernel-tests/vm/environment.ts';
 const jest = (files: readonly string[], ...more: readonly string[]): string[] => ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning', 'node_modules/jest/bin/jest.js', '--runInBand', '--ci', '--silent',
   '--reporters=./kernel-tests/vm/reporter.ts', ...more, '--runTestsByPath', ...files];
 
+/** Before a command line. */
+export const slownessOf = (accelerator: Accelerator): string => (accelerator === 'tcg' ? `WEIR_SLOWNESS=${slowness}` : '');
+
 /** Before the answer of `weir check`. */
 export const checkMark = 'CHECK ';
 
-export const guestScript = (files: readonly string[], accelerator: Accelerator): string => `#!/bin/sh
-cd ${guestCheckout} && PATH=$PWD/node_modules/.bin:$PATH
+/** `root`: where the checkout lies in the VM. */
+export const guestScript = (files: readonly string[], accelerator: Accelerator, root: string): string => `#!/bin/sh
+cd ${root} && PATH=$PWD/node_modules/.bin:$PATH
 echo "${checkMark}$(./weir check -o json | tr -d '\\n')"
-${accelerator === 'tcg' ? `WEIR_SLOWNESS=${slowness} exec node ${jest(files, emulated).join(' ')}` : `exec node ${jest(files).join(' ')}`}
+${slownessOf(accelerator)} exec node ${(accelerator === 'tcg' ? jest(files, emulated) : jest(files)).join(' ')}
 `;
 
 export async function runOnHost(files: readonly string[], line: (text: string) => void): Promise<End> {

@@ -1,7 +1,7 @@
 // The three disks of a VM: the machine, the kernel's modules, the checkout with the programs compiled for that kernel. The VM lays them over each other.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, existsSync, mkdirSync, utimesSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildShim, shimPath } from '../../agent/workload/build.ts';
 import { compileBpf } from '../../bpf/build.ts';
@@ -20,8 +20,8 @@ function modulesDisk(kernel: Kernel, unpackedKernel: string): string {
 
 export interface Command { readonly script: string; readonly shell: boolean }
 
-/** The checkout as it is now: what git knows or would add. */
-function checkoutDisk(kernel: Kernel, command: Command, folder: string): string {
+/** The checkout as it is now, what git knows or would add, with its programs compiled. Returns its folder; vm/command lies beside it. */
+export function stageCheckout(kernel: Kernel, command: Command, folder: string): string {
   const stage = join(folder, 'checkout');
   const tree = join(stage, guestCheckout);
   for (const one of [join(tree, 'build'), join(stage, 'vm')]) mkdirSync(one, { recursive: true });
@@ -38,8 +38,12 @@ function checkoutDisk(kernel: Kernel, command: Command, folder: string): string 
   writeFileSync(join(stage, 'vm/command'), command.script);
   chmodSync(join(stage, 'vm/command'), 0o755);
   if (command.shell) writeFileSync(join(stage, 'vm/shell'), '');
+  return tree;
+}
+
+function checkoutDisk(kernel: Kernel, command: Command, folder: string): string {
   const image = join(folder, 'checkout.ext4');
-  makeDisk(stage, image);
+  makeDisk(dirname(stageCheckout(kernel, command, folder)), image);
   return image;
 }
 

@@ -15,10 +15,10 @@ const searchPath = ['/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 /** What the tests, the workloads and a person in the shell call. */
 const tools = ['sh', 'bash', 'env', 'cat', 'ls', 'ps', 'find', 'grep', 'sed', 'head', 'tail', 'cut', 'sort', 'uniq', 'tr', 'wc', 'tee', 'xargs', 'echo', 'printf', 'test', 'true', 'false', 'sleep', 'seq', 'date',
   'timeout', 'id', 'uname', 'hostname', 'kill', 'mkdir', 'rmdir', 'rm', 'cp', 'mv', 'ln', 'touch', 'chmod', 'chown', 'readlink', 'realpath', 'stat', 'mkfifo', 'mktemp', 'dd', 'stty', 'nice', 'base64', 'df', 'du',
-  'mount', 'umount', 'unshare', 'nsenter', 'setpriv', 'setsid', 'dmesg', 'ip', 'tc', 'ss', 'bridge', 'nft', 'sysctl', 'ping', 'script', 'getent', 'python3', 'sha256sum', 'pwd', 'dirname', 'basename', 'expr'];
+  'mount', 'umount', 'unshare', 'nsenter', 'setpriv', 'setsid', 'dmesg', 'ip', 'tc', 'ss', 'bridge', 'nft', 'sysctl', 'ping', 'script', 'getent', 'python3', 'sha256sum', 'pwd', 'dirname', 'basename', 'expr', 'curl', 'openssl'];
 /** From busybox, as machines for tests often lack their own. */
 const applets = ['modprobe', 'insmod', 'rmmod', 'lsmod', 'poweroff', 'free', 'less', 'vi', 'top', 'awk', 'clear'];
-const configuration = ['/etc/protocols', '/etc/services', '/etc/nsswitch.conf', '/etc/iproute2', '/usr/share/iproute2', '/usr/lib/iproute2', '/usr/lib/tc'];
+const configuration = ['/etc/host.conf', '/etc/protocols', '/etc/services', '/etc/nsswitch.conf', '/etc/iproute2', '/usr/share/iproute2', '/usr/lib/iproute2', '/usr/lib/tc', '/etc/ssl/openssl.cnf', '/usr/lib/ssl/openssl.cnf'];
 const developmentOnly = ['typescript', '@typescript', '@types', '.cache'];
 
 const which = (name: string): string | undefined => searchPath.map((folder) => join(folder, name)).find((path) => existsSync(path));
@@ -58,7 +58,8 @@ function stage({ files, folders, modules, node }: Parts, to: string): void {
   }
   for (const folder of ['bin', 'sbin', 'lib', 'lib64']) if (lstatSync(`/${folder}`).isSymbolicLink()) symlinkSync(`usr/${folder}`, join(to, folder));
   symlinkSync('../run', join(to, 'var/run'));
-  execFileSync('cp', ['-a', '--parents', '-t', to, ...[...files, ...folders].map((path) => path.slice(1))], { cwd: '/' });
+  // Without file capabilities: below 5.12 a program that has some, such as ping, does not start in a workload (agent/workload/shim/mounts.c).
+  execFileSync('cp', ['-a', '--no-preserve=xattr', '--parents', '-t', to, ...[...files, ...folders].map((path) => path.slice(1))], { cwd: '/' });
   execFileSync('find', [to, '(', '-name', '__pycache__', '-o', '-path', '*/python3*/test', '-o', '-path', '*/python3*/ensurepip', ')', '-prune', '-exec', 'rm', '-rf', '{}', '+']);
   const inGuest = join(to, guestCheckout, 'node_modules');
   const wanted = readdirSync(modules).filter((name) => !developmentOnly.includes(name) && !name.startsWith('node-linux-'));

@@ -13,5 +13,6 @@ const rows = [
 ] as const;
 
 describe('told', () => {
-  test.each(rows)('$name', ({ found, cell }) => { expect(told(group, { release: '', checks: {}, files: found as Found['files'] }, files)).toBe(cell); });
+  test.each(rows)('$name', ({ found, cell }) => { expect(told(group, '6.1', { release: '', checks: {}, files: found as Found['files'] }, files)).toBe(cell); });
+  test('a group that need not pass there', () => { expect(told({ ...group, on: ['6.18'] }, '6.1', { release: '', checks: {}, files: {} }, files)).toBe('-'); });
 });

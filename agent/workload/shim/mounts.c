@@ -131,9 +131,11 @@ bool isolate_mounts(const struct pod_spec *pod, const struct container_spec *spe
   if (!restrict_mounts(spec->user == 0, reason)) return false;
   struct resolv resolv;
   read_resolv(&resolv);
+  int trees[max_binds];
+  if (!open_trees(pod, trees, reason)) return false;
   if (!bind_hosts(pod->hosts, reason)) return false;
   for (int i = 0; i < pod->hidden_count; i++) {
     if (!hide(pod->hidden[i], reason)) return false;
   }
-  return mount_run(reason) && write_resolv(&resolv, reason) && mount_proc(reason) && mount_sys(reason) && mount_dev(reason);
+  return mount_run(reason) && write_resolv(&resolv, reason) && move_trees(pod, trees, reason) && mount_proc(reason) && mount_sys(reason) && mount_dev(reason);
 }

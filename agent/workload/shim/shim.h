@@ -15,6 +15,7 @@ enum {
   max_containers = 16,
   max_words = 1024,           // of one command, or variables of one environment
   max_hidden = 16,
+  max_binds = 8,
   max_spec_bytes = 1 << 20,
   max_line_bytes = 16 << 10,  // a longer line of output is cut into several
   max_log_bytes = 10 << 20,   // then it becomes NAME.log.1
@@ -30,12 +31,17 @@ struct container_spec {
   int argc, envc;
 };
 
+/** Read-only; the source is the machine's. */
+struct binding { const char *source, *target; };
+
 enum restart_policy { restart_always, restart_on_failure, restart_never };
 
 struct pod_spec {
   const char *name, *namespace, *folder, *cgroup, *hosts;
   const char *hidden[max_hidden];
   int hidden_count;
+  struct binding binds[max_binds];
+  int bind_count;
   uid_t user;
   enum restart_policy restart;
   int64_t grace_ms;
@@ -122,6 +128,10 @@ struct resolv {
   char text[4096];
   size_t length;
 };
+
+// bind.c
+bool open_trees(const struct pod_spec *pod, int trees[max_binds], char *reason);
+bool move_trees(const struct pod_spec *pod, const int trees[max_binds], char *reason);
 
 // resolv.c
 void read_resolv(struct resolv *resolv);

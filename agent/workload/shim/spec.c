@@ -63,6 +63,12 @@ static void pod_pair(struct pod_spec *pod, const char *key, const char *value) {
   else if (strcmp(key, "hide") == 0) {
     if (pod->hidden_count == max_hidden) refuse(key, "more than 16");
     pod->hidden[pod->hidden_count++] = value;
+  } else if (strcmp(key, "bind") == 0) {
+    if (pod->bind_count == max_binds) refuse(key, "more than 8");
+    pod->binds[pod->bind_count++].source = value;
+  } else if (strcmp(key, "bindTo") == 0) {
+    if (pod->bind_count == 0 || pod->binds[pod->bind_count - 1].target != NULL) refuse(key, "without a bind");
+    pod->binds[pod->bind_count - 1].target = value;
   } else refuse(key, "unknown key");
 }
 
@@ -97,6 +103,9 @@ void read_spec(struct pod_spec *spec, const char *path) {
     else pod_pair(spec, key, value);
   }
   if (!spec->name || !spec->namespace || !spec->folder || !spec->cgroup || !spec->hosts) refuse(path, "a key is missing");
+  for (int i = 0; i < spec->bind_count; i++) {
+    if (spec->binds[i].target == NULL) refuse(spec->binds[i].source, "has no bindTo");
+  }
   if (spec->container_count == 0) refuse(path, "has no container");
   for (int i = 0; i < spec->container_count; i++) {
     if (spec->containers[i].argc == 0) refuse(spec->containers[i].name, "has no command");

@@ -1,0 +1,104 @@
+// Lists of backends as the kernel has them: a range of `service_slots`, and a Maglev table where a frontend asks for one. Frontends of one service with
+// the same list share them; what none uses any more is free a grace period later.
+import { limit } from '../../bpf/types.gen.ts';
+import { NumberAllocator, RangeAllocator } from '../store/allocator.ts';
+import { deleteMaglev, maglevNumbers, writeMaglev, type ServiceMaps } from './maps.ts';
+
+export interface Spread {
+  readonly backends: readonly string[];
+  readonly first: number;
+  /** Of its Maglev table; 0: it has none. */
+  readonly maglev: number;
+  users: number;
+}
+
+export interface SpreadOptions {
+  readonly maps: Pick<ServiceMaps, 'slots' | 'maglevTables'>;
+  readonly numberOf: (backend: string) => number;
+  readonly maglevTable: (backends: readonly string[]) => Uint32Array;
+  /** Calls back a grace period later. */
+  readonly retire: (free: () => void) => void;
+}
+
+const sameList = (a: readonly string[], b: readonly string[]): boolean => a === b || (a.length === b.length && a.every((one, index) => one === b[index]));
+
+export class Spreads {
+  readonly #options: SpreadOptions;
+  readonly #slots = new RangeAllocator(limit.MAX_SERVICE_SLOTS);
+  readonly #tables = new NumberAllocator(1, limit.MAX_MAGLEV_TABLES - 1);
+  readonly #byService = new Map<string, Spread[]>();
+  #tablesUsed = 0;
+
+  constructor(options: SpreadOptions) { this.#options = options; }
+
+  get slotsFree(): number { return this.#slots.available; }
+  get tablesFree(): number { return limit.MAX_MAGLEV_TABLES - 1 - this.#tablesUsed; }
+
+  find(service: string, backends: readonly string[], maglev: boolean): Spread | undefined {
+    return this.#byService.get(service)?.find((one) => sameList(one.backends, backends) && (one.maglev !== 0) === maglev);
+  }
+
+  /** Of an agent before: reserves what it has. Undefined: a part of it is somebody else's. */
+  adopt(service: string, backends: readonly string[], first: number, maglev: number): Spread | undefined {
+    const standing = this.find(service, backends, maglev !== 0);
+    if (standing?.first === first && standing.maglev === maglev) return standing;
+    if (!this.#slots.reserve(first, backends.length)) return undefined;
+    if (maglev !== 0 && !this.#tables.reserve(maglev)) {
+      this.#slots.giveBack(first, backends.length);
+      return undefined;
+    }
+    return this.#keep(service, { backends, first, maglev, users: 0 });
+  }
+
+  /** The one that stands, or a new one, written; undefined when there is no room. It has a user more. */
+  use(service: string, backends: readonly string[], maglev: boolean): Spread | undefined {
+    const wants = maglev && backends.length > 0;
+    const spread = this.find(service, backends, wants) ?? this.#make(service, backends, wants);
+    if (spread !== undefined) spread.users += 1;
+    return spread;
+  }
+
+  drop(service: string, spread: Spread): void {
+    spread.users -= 1;
+    if (spread.users > 0) return;
+    const rest = (this.#byService.get(service) ?? []).filter((one) => one !== spread);
+    if (rest.length > 0) this.#byService.set(service, rest);
+    else this.#byService.delete(service);
+    const { maps, retire } = this.#options;
+    retire(() => {
+      this.#slots.giveBack(spread.first, spread.backends.length);
+      if (spread.maglev === 0) return;
+      deleteMaglev(maps.maglevTables, spread.maglev);
+      this.#tables.giveBack(spread.maglev);
+      this.#tablesUsed -= 1;
+    });
+  }
+
+  /** Takes away Maglev tables that an agent before left and nobody uses. */
+  prune(): void {
+    const used = new Set([...this.#byService.values()].flat().map(({ maglev }) => maglev));
+    for (const id of maglevNumbers(this.#options.maps.maglevTables)) if (!used.has(id)) deleteMaglev(this.#options.maps.maglevTables, id);
+  }
+
+  #make(service: string, backends: readonly string[], maglev: boolean): Spread | undefined {
+    const { maps, numberOf, maglevTable } = this.#options;
+    const first = this.#slots.take(backends.length);
+    if (first === undefined) return undefined;
+    const table = maglev ? this.#tables.take() : 0;
+    if (table === undefined) {
+      this.#slots.giveBack(first, backends.length);
+      return undefined;
+    }
+    backends.forEach((backend, index) => { maps.slots.set(first + index, numberOf(backend)); });
+    if (table !== 0) writeMaglev(maps.maglevTables, table, maglevTable(backends));
+    return this.#keep(service, { backends, first, maglev: table, users: 0 });
+  }
+
+  #keep(service: string, spread: Spread): Spread {
+    const list = this.#byService.get(service);
+    if (list === undefined) this.#byService.set(service, [spread]);
+    else list.push(spread);
+    if (spread.maglev !== 0) this.#tablesUsed += 1;
+    return spread;
+  }
+}

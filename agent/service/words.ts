@@ -1,0 +1,18 @@
+// Names that Services are written with: the label of slices, the annotations that choose how packets are spread and answered.
+
+export const serviceLabel = 'kubernetes.io/service-name';
+
+/** How a frontend that is reached from outside chooses a backend, and who answers. Absent: as the node does by default. */
+export interface Forwarding { readonly algorithm?: 'random' | 'maglev'; readonly mode?: 'snat' | 'dsr' }
+
+const algorithmKey = 'service.cilium.io/lb-algorithm';
+const modeKey = 'service.cilium.io/forwarding-mode';
+
+interface Reading extends Forwarding { readonly problem?: { readonly key: string; readonly message: string } }
+
+export function forwardingOf(annotations: Readonly<Record<string, string>>): Reading {
+  const [algorithm, mode] = [annotations[algorithmKey], annotations[modeKey]];
+  if (algorithm !== undefined && algorithm !== 'random' && algorithm !== 'maglev') return { problem: { key: algorithmKey, message: `${algorithmKey} must be random or maglev; found ${JSON.stringify(algorithm)}` } };
+  if (mode !== undefined && mode !== 'snat' && mode !== 'dsr') return { problem: { key: modeKey, message: `${modeKey} must be snat or dsr; found ${JSON.stringify(mode)}` } };
+  return { ...(algorithm === undefined ? {} : { algorithm }), ...(mode === undefined ? {} : { mode }) };
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* A TCP connection whose backend is gone: nobody could go on with it, so its client is told by a reset (RFC 9293, 3.10.7.1) instead of waiting
+ * for its own timeouts. The packet that found out becomes the reset, and goes back where it came from. */
+#pragma once
+#include "dsr.h"
+
+struct tcp_pseudo { __be32 source[4], destination[4]; __be16 zero, protocol, length, more; };
+
+/* Addresses change places; the packet ends behind a bare TCP header. */
+static __always_inline int turn_ipv4(struct __sk_buff *skb)
+{
+	struct iphdr ip;
+	__be32 source;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) || ip.ihl != 5)
+		return -1;
+	source = ip.saddr;
+	ip.saddr = ip.daddr;
+	ip.daddr = source;
+	ip.tot_len = bpf_htons(sizeof(ip) + sizeof(struct tcp_head));
+	ip.ttl = 64;
+	ip.check = 0;
+	ip.check = folded(bpf_csum_diff(0, 0, (__be32 *)&ip, sizeof(ip), 0));
+	return bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0);
+}
+
+static __always_inline int turn_ipv6(struct __sk_buff *skb)
+{
+	struct in6_addr source;
+	struct ipv6hdr ip;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) || ip.nexthdr != IPPROTO_TCP)
+		return -1;
+	source = ip.saddr;
+	ip.saddr = ip.daddr;
+	ip.daddr = source;
+	ip.payload_len = bpf_htons(sizeof(struct tcp_head));
+	ip.hop_limit = 64;
+	return bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0);
+}
+
+/* From the frontend to the client. The sum of addresses is the same both ways. */
+static __always_inline int store_reset(struct __sk_buff *skb, const struct packet *p, __be32 seq)
+{
+	struct tcp_head head = { .ports = { p->dport, p->sport }, .seq = seq, .offset = sizeof(struct tcp_head) / 4 << 4, .flags = TCP_RST };
+	struct tcp_pseudo pseudo = { .protocol = bpf_htons(IPPROTO_TCP), .length = bpf_htons(sizeof(head)) };
+	__s64 sum;
+
+	/* Mapped, an IPv4 address is 0xffff more: nothing in this sum. */
+	__builtin_memcpy(pseudo.source, p->saddr.word, sizeof(pseudo.source));
+	__builtin_memcpy(pseudo.destination, p->daddr.word, sizeof(pseudo.destination));
+	sum = bpf_csum_diff(0, 0, (__be32 *)&pseudo, sizeof(pseudo), 0);
+	head.checksum = folded(bpf_csum_diff(0, 0, (__be32 *)&head, sizeof(head), sum));
+	return bpf_skb_store_bytes(skb, p->l4, &head, sizeof(head), BPF_F_INVALIDATE_HASH);
+}
+
+/* 0: the packet is the reset. */
+__noinline int to_reset(struct __sk_buff *skb)
+{
+	struct work *w = this_work();
+	struct packet *p;
+	struct tcp_head asked;
+	__u8 mac[12];
+
+	if (!w)
+		return -1;
+	p = &w->packet;
+	if (p->fragment || p->l4 != ETH_HLEN + (p->ipv4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) || bpf_skb_load_bytes(skb, p->l4, &asked, sizeof(asked)) ||
+	    !(asked.flags & TCP_ACK) || asked.flags & TCP_RST)
+		return -1;
+	if (bpf_skb_change_tail(skb, p->l4 + sizeof(asked), 0) || (p->ipv4 ? turn_ipv4(skb) : turn_ipv6(skb)) || store_reset(skb, p, asked.ack))
+		return -1;
+	mac_copy(mac, p->smac);
+	mac_copy(mac + 6, p->dmac);
+	return bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0);
+}
+
+/* What becomes of a packet that judge_packet or to_backend refused. `ifindex`: of the client's veth; 0: it is outside. */
+static __always_inline int refuse(struct __sk_buff *skb, struct work *w, __u32 ifindex)
+{
+	if (!(w->observation.service & SERVICE_VANISHED) || to_reset(skb))
+		return TC_ACT_SHOT;
+	count(COUNTER_SERVICE_RESETS);
+	return ifindex ? bpf_redirect_peer(ifindex, 0) : bpf_redirect(skb->ifindex, 0);
+}
