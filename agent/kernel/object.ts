@@ -49,8 +49,6 @@ export interface LoadOptions {
   readonly attachTypes?: Readonly<Record<string, number>>;
   /** Rows of a map, where they are not those of the source. */
   readonly maxEntries?: Readonly<Record<string, number>>;
-  /** Maps that are never pinned: they belong to one run of the agent. */
-  readonly unpinned?: readonly string[];
   /** Told what the verifier says of each program that it took: instructions, time, stack. */
   readonly statistics?: (program: string, log: string) => void;
 }
@@ -102,7 +100,7 @@ function loadOnce(path: string, options: LoadOptions): LoadedObject {
   if (options.pinDir !== undefined) {
     for (const map of maps) {
       const name: string = b.mapName(map);
-      if (!name.includes('.') && !(options.unpinned ?? []).includes(name)) b.setPin(map, join(options.pinDir, name));
+      if (!name.includes('.')) b.setPin(map, join(options.pinDir, name));
     }
   }
   const result: number = b.load(object);
