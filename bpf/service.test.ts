@@ -6,8 +6,8 @@ import { sweepOnce } from '../agent/datapath/sweeper.ts';
 import { counter, ct_service, drop_reason, flow_event, frontend_scope } from './types.gen.ts';
 import { Bench, here, type Outcome } from './testing/bench.ts';
 import { cut, join } from './testing/fragments.ts';
-import { checksumsHold, fieldsOf, frame, protocol, type Frame } from './testing/packet.ts';
-import { Services, type TestService } from './testing/services.ts';
+import { checksumsHold, fieldsOf, frame, type Frame } from './testing/packet.ts';
+import { kinds, Services, type Kind, type TestService } from './testing/services.ts';
 
 const a = { ipv4: '10.0.0.1', ipv6: 'fd00::1', mac: '02:00:00:00:00:01' };
 const b = { ipv4: '10.0.0.2', ipv6: 'fd00::2', mac: '02:00:00:00:00:02' };
@@ -18,12 +18,6 @@ const families = [
   { family: 'IPv6', key: 'ipv6', other: 'ipv4', vip: 'fd99::1', unreachable: 1, tooBig: 2 },
 ] as const;
 type Family = (typeof families)[number];
-const kinds = [
-  { kind: 'TCP', number: protocol.tcp, port: 8080, open: (base: Frame, from: number, to: number) => base.tcp(from, to, 'S'), talk: (base: Frame, from: number, to: number) => base.tcp(from, to, 'A', 'hello') },
-  { kind: 'UDP', number: protocol.udp, port: 8080, open: (base: Frame, from: number, to: number) => base.udp(from, to, 'hello'), talk: (base: Frame, from: number, to: number) => base.udp(from, to, 'hello') },
-  { kind: 'SCTP', number: protocol.sctp, port: 8080, open: (base: Frame, from: number, to: number) => base.sctp(from, to, 'hello'), talk: (base: Frame, from: number, to: number) => base.sctp(from, to, 'hello to you too') },
-] as const;
-type Kind = (typeof kinds)[number];
 const table = families.flatMap((f) => kinds.map((k) => ({ name: `${f.family} ${k.kind}`, f, k })));
 
 let bench: Bench;

@@ -5,8 +5,8 @@ import { ct_state, drop_reason, frontend_flag, frontend_scope, ipcache_flag, lim
 import { Bench, here, type Outcome } from './testing/bench.ts';
 import { cut } from './testing/fragments.ts';
 import { node, Outside } from './testing/outside.ts';
-import { checksumsHold, fieldsOf, frame, protocol, type Frame } from './testing/packet.ts';
-import { Services } from './testing/services.ts';
+import { checksumsHold, fieldsOf, frame, type Frame } from './testing/packet.ts';
+import { kinds, Services, type Kind } from './testing/services.ts';
 
 const b = { ipv4: '10.0.1.1', ipv6: 'fd00:0:0:1::1', mac: '02:00:00:00:00:02' };
 const own = { ipv4: '198.51.100.3', ipv6: '2001:db8:51::3' };
@@ -16,12 +16,6 @@ const families = [
   { family: 'IPv6', key: 'ipv6', client: '2001:db8:9::9', bits: 128, option: 24 },
 ] as const;
 type Family = (typeof families)[number];
-const kinds = [
-  { kind: 'TCP', number: protocol.tcp, port: 8080, open: (base: Frame, from: number, to: number) => base.tcp(from, to, 'S'), talk: (base: Frame, from: number, to: number) => base.tcp(from, to, 'A', 'hello') },
-  { kind: 'UDP', number: protocol.udp, port: 8080, open: (base: Frame, from: number, to: number) => base.udp(from, to, 'hello'), talk: (base: Frame, from: number, to: number) => base.udp(from, to, 'hello') },
-  { kind: 'SCTP', number: protocol.sctp, port: 8080, open: (base: Frame, from: number, to: number) => base.sctp(from, to, 'hello'), talk: (base: Frame, from: number, to: number) => base.sctp(from, to, 'hello to you too') },
-] as const;
-type Kind = (typeof kinds)[number];
 const table = families.flatMap((f) => kinds.map((k) => ({ name: `${f.family} ${k.kind}`, f, k })));
 const nodePort = 30_080;
 

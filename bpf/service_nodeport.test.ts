@@ -6,8 +6,8 @@ import { direction, drop_reason, frontend_scope, ipcache_flag, limit, observatio
 import { Bench, here, type Outcome } from './testing/bench.ts';
 import { cut, join } from './testing/fragments.ts';
 import { node, Outside } from './testing/outside.ts';
-import { checksumsHold, fieldsOf, frame, protocol, type Frame } from './testing/packet.ts';
-import { Services, type TestService } from './testing/services.ts';
+import { checksumsHold, fieldsOf, frame, protocol } from './testing/packet.ts';
+import { kinds, Services, type Kind, type TestService } from './testing/services.ts';
 
 const a = { ipv4: '10.0.0.1', ipv6: 'fd00::1', mac: '02:00:00:00:00:01' };
 const other = { ipv4: '198.51.100.3', ipv6: '2001:db8:51::3' };
@@ -17,12 +17,6 @@ const families = [
   { family: 'IPv6', key: 'ipv6', client: '2001:db8:9::9', remote: 'fd00:0:0:1::1', lb: '2001:db8:50::50', bits: 128, unreachable: 1, range: '2001:db8:9::/48', elsewhere: '2001:db8:77::/48' },
 ] as const;
 type Family = (typeof families)[number];
-const kinds = [
-  { kind: 'TCP', number: protocol.tcp, port: 8080, open: (base: Frame, from: number, to: number) => base.tcp(from, to, 'S'), talk: (base: Frame, from: number, to: number) => base.tcp(from, to, 'A', 'hello') },
-  { kind: 'UDP', number: protocol.udp, port: 8080, open: (base: Frame, from: number, to: number) => base.udp(from, to, 'hello'), talk: (base: Frame, from: number, to: number) => base.udp(from, to, 'hello') },
-  { kind: 'SCTP', number: protocol.sctp, port: 8080, open: (base: Frame, from: number, to: number) => base.sctp(from, to, 'hello'), talk: (base: Frame, from: number, to: number) => base.sctp(from, to, 'hello to you too') },
-] as const;
-type Kind = (typeof kinds)[number];
 const table = families.flatMap((f) => kinds.map((k) => ({ name: `${f.family} ${k.kind}`, f, k })));
 const nodePort = 30_080;
 const closed = 1;

@@ -1,7 +1,8 @@
 // Which file registers which words of the command line. Only those of the word that was typed are loaded: a start costs half as much.
 import type { Command } from 'commander';
 
-interface Verbs { readonly words: readonly string[]; readonly load: () => Promise<{ readonly register: (program: Command) => void }> }
+/** `whole`: it is about all verbs, and needs them. */
+interface Verbs { readonly words: readonly string[]; readonly whole?: boolean; readonly load: () => Promise<{ readonly register: (program: Command) => void }> }
 
 /** In the order in which they register: `explain` adds to `policy`. */
 export const verbs: readonly Verbs[] = [
@@ -20,12 +21,12 @@ export const verbs: readonly Verbs[] = [
   { words: ['dns'], load: async () => import('./dns.ts') },
   { words: ['service'], load: async () => import('./service.ts') },
   { words: ['workload'], load: async () => import('./workload.ts') },
-  { words: [], load: async () => import('./completion.ts') }, // completes all of the others
+  { words: ['completion'], whole: true, load: async () => import('./completion.ts') },
 ];
 
 /** Those of the verb that is typed; help and what is no verb need all. */
 export function verbsOf(line: readonly string[]): readonly Verbs[] {
   const word = line[0] === '--node' ? line[2] : line[0]?.startsWith('--node=') === true ? line[1] : line[0];
   const meant = verbs.filter(({ words }) => word !== undefined && words.includes(word));
-  return meant.length > 0 ? meant : verbs;
+  return meant.length > 0 && !meant.some(({ whole }) => whole) ? meant : verbs;
 }

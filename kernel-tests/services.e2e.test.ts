@@ -1,7 +1,7 @@
 // Services on a node of its own: by name and address, from workloads and the node; replicas that are replaced, and an agent that is killed, under load.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { Cluster, pod, traces } from './cluster.ts';
+import { Cluster, pod, traces, withNames } from './cluster.ts';
 import { slowness } from './programs.ts';
 
 /** Says its version and its name to everybody who asks. */
@@ -32,7 +32,7 @@ const web = (version: string, replicas = 3): object => ({
 const service = (name: string, spec: object): object => ({ apiVersion: 'v1', kind: 'Service', metadata: { name, namespace: 'shop' }, spec });
 const webService = service('web', { type: 'NodePort', ipFamilyPolicy: 'PreferDualStack', selector: { app: 'web' }, ports: [{ port: 80, targetPort: 'http' }] });
 
-/** Asks by name, over both families in turn, as fast as it can, and counts from the first answer on; a line each half second: requests, failures, who answered. */
+/** Asks by name, over both families in turn, some hundred times a second (each leaves its connections in conntrack for up to 30 s, under a quota), and counts from the first answer on; a line each half second: requests, failures, who answered. */
 const asking = `
 import collections, socket, time
 done, failed, seen, told = 0, 0, collections.Counter(), time.monotonic()
@@ -46,6 +46,7 @@ while True:
         except Exception as error:
             if not done: continue # names and backends are on their way
             failed += 1; print('failed', repr(error), flush=True)
+        time.sleep(0.002)
     if time.monotonic() - told > 0.5:
         print(done, failed, ' '.join(sorted(seen)), flush=True); seen.clear(); told = time.monotonic()
 `;
@@ -53,7 +54,7 @@ while True:
 interface Load { readonly done: number; readonly failed: number; readonly versions: readonly string[] }
 
 let cluster: Cluster;
-const lines = (): string[] => cluster.weir('workload', 'logs', 'shop/client').out.trim().split('\n');
+const lines = (): string[] => cluster.weir('workload', 'logs', 'shop/client', '--tail', '2000').out.trim().split('\n').map((line) => line.replace(/^\S+ std(out|err) /, ''));
 function load(): Load {
   const [done = '0', failed = '0', ...versions] = lines().filter((line) => /^\d/.test(line)).at(-1)?.split(' ') ?? [];
   return { done: Number(done), failed: Number(failed), versions };
@@ -65,7 +66,7 @@ beforeAll(async () => {
     'namespace.yaml': { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } }, 'web.yaml': web('one'), 'web-service.yaml': webService,
     'client.yaml': pod('client', ['python3', '-u', '-c', asking], { app: 'client' }, 'shop'),
     'nobody.yaml': service('nobody', { selector: { app: 'nobody' }, ports: [{ port: 80 }] }),
-  });
+  }, [withNames]);
   await cluster.until('all replicas stand behind the Service', () => listed('web').backends === '6 of 6');
 }, 180_000 * slowness);
 afterAll(async () => {

@@ -6,6 +6,15 @@ import { BpfMap } from '../../agent/kernel/map.ts';
 import type { LoadedMap } from '../../agent/kernel/object.ts';
 import { frontend_flag, type Backend, type Frontend, type FrontendKey, type SourceRangeKey, type Translation, type TranslationKey } from '../types.gen.ts';
 import type { Bench } from './bench.ts';
+import { protocol, type Frame } from './packet.ts';
+
+/** What has ports: how a connection opens and goes on. */
+export const kinds = [
+  { kind: 'TCP', number: protocol.tcp, port: 8080, open: (base: Frame, from: number, to: number) => base.tcp(from, to, 'S'), talk: (base: Frame, from: number, to: number) => base.tcp(from, to, 'A', 'hello') },
+  { kind: 'UDP', number: protocol.udp, port: 8080, open: (base: Frame, from: number, to: number) => base.udp(from, to, 'hello'), talk: (base: Frame, from: number, to: number) => base.udp(from, to, 'hello') },
+  { kind: 'SCTP', number: protocol.sctp, port: 8080, open: (base: Frame, from: number, to: number) => base.sctp(from, to, 'hello'), talk: (base: Frame, from: number, to: number) => base.sctp(from, to, 'hello to you too') },
+] as const;
+export type Kind = (typeof kinds)[number];
 
 export interface TestBackend { readonly address: string; readonly port: number; readonly state?: number }
 export interface TestService {
