@@ -206,7 +206,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   undo.push(() => { endpoints.stop(); });
   const services = startServices(options, tables, datapath, resets);
   undo.push(services.stop);
-  serviceNames.follow(services.usersOf);
+  serviceNames.follow(services.users);
   const enforcement = new Enforcement({
     policies, endpoints: tables.endpoints, identities: tables.identities, allocator, nodeAddresses: tables['node-addresses'], ipcache: tables.ipcache,
     nodes: tables.nodes, remoteEndpoints: tables['remote-endpoints'],

@@ -1,5 +1,7 @@
 // What each step between the ring and a client costs, one after the other in this thread, without a socket; the write is what a served
 // flow costs beyond them.
+import { ServiceNames } from '../agent/flow/service-names.ts';
+import { backendTable, frontendTable } from '../agent/service/tables.ts';
 import { CallSink } from '../hubble/sink.ts';
 import type { Call } from '../hubble/grpc/call.ts';
 import { compileEntryFilters } from '../hubble/filters/raw.ts';
@@ -45,6 +47,19 @@ function strangers(): Figure {
   });
 }
 
+/** Every record goes to a backend of a Service, as those of workloads do. */
+function served(): Figure {
+  const backends = backendTable();
+  const services = new ServiceNames(frontendTable(), backends);
+  services.follow({ revision: 0, usersOf: () => ['default/web'] });
+  backends.write(Array.from({ length: 10 }, (_, index) => ({ key: `10.0.0.2:${80 + index}/TCP`, address: '10.0.0.2', port: 80 + index, protocol: 'TCP', state: 'active' })));
+  const observer = new Observer({ capacity: kept, nodeName: 'bench', version: '0', lookups: { ...lookups('bench'), services } });
+  const slots = slotsOfKinds();
+  for (let run = 0; run < runs; run += 1) observer.records(slots);
+  const { entries, ring } = observer;
+  return cost('named and encoded, to a backend of a Service', runs * 1_000, () => { for (let number = ring.next - runs * 1_000; number < ring.next; number += 1) entries.encoded.place(number); });
+}
+
 export function steps(): Figure[] {
   const observer = observerOf();
   const { entries, ring } = observer;
@@ -66,6 +81,7 @@ export function steps(): Figure[] {
     cost('named and encoded, names known', all, eachKept((number) => { entries.encoded.place(number); })),
     cost('the same, gathered for a write', all, sent),
     strangers(),
+    served(),
     cost('decoded, named and encoded by protobufjs', few, () => { for (let number = ring.next - few; number < ring.next; number += 1) encode(getFlowsResponseMessage, entries.response(number)); }),
   ];
   return [{ name: 'bytes of a flow with its frame', value: entries.encoded.end(entries.encoded.place(ring.next - 1)) - entries.encoded.start(entries.encoded.place(ring.next - 1)), unit: 'bytes' }, ...figures];

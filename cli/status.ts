@@ -4,11 +4,11 @@ import { callAgent } from '../agent/api/client.ts';
 import { chosenInstance, listing, outputOption, type Common } from './options.ts';
 import { printObject, printRows, type Row } from './print.ts';
 
-interface Status {
+export interface Status {
   readonly instance: string; readonly pid: number; readonly startedAt: string; readonly directory: string | null; readonly attach: string; readonly xdp: Readonly<Record<string, string>>; readonly generation: number;
   readonly ranges: Readonly<Record<'ipv4' | 'ipv6', string>>; readonly workloads: Readonly<Record<string, number>>; readonly ready: number;
   readonly endpoints: Readonly<Record<'ready' | 'all', number>>; readonly policies: Readonly<Record<'enforced' | 'audited' | 'off' | 'refused', number>>; readonly identities: number;
-  readonly services: { readonly all: number; readonly frontends: number; readonly backends: number; readonly refused: number; readonly reset: Readonly<Record<'TCP' | 'UDP', number>> };
+  readonly services: { readonly all: number; readonly frontends: number; readonly backends: number; readonly refused: number; readonly reset: Readonly<Record<'TCP' | 'UDP', number>>; readonly resetByPacket: number };
   readonly nodes: readonly { readonly name: string; readonly health: string; readonly local: boolean; readonly tunnel: string }[];
   readonly problems: readonly { readonly at: string; readonly field: string; readonly message: string; readonly mend?: string }[];
   readonly packets: Readonly<Record<'forwarded' | 'dropped', number>>;
@@ -31,7 +31,7 @@ const topDrops = (drops: Status['drops']): string => (drops.length === 0 ? ''
   : `: ${drops.slice(0, topReasons).map(({ reason, direction, packets }) => `${packets} ${reason}${direction === 'unknown' ? '' : ` (${direction})`}`).join(', ')}${drops.length > topReasons ? ', ...' : ''}`);
 
 /** For people: a line each, with words for the numbers. */
-function told({ instance, pid, startedAt, directory, attach, xdp, generation, ranges, workloads, ready, endpoints, policies, identities, services, nodes, problems, packets, drops, connections, flows, memoryBytes }: Status): Row {
+export function told({ instance, pid, startedAt, directory, attach, xdp, generation, ranges, workloads, ready, endpoints, policies, identities, services, nodes, problems, packets, drops, connections, flows, memoryBytes }: Status): Row {
   return {
     agent: `${instance}, process ${pid}, since ${startedAt}`,
     directory: directory ?? 'none',
@@ -42,7 +42,7 @@ function told({ instance, pid, startedAt, directory, attach, xdp, generation, ra
     ...(nodes.length === 0 ? {} : { node: nodes.filter(({ local }) => local).map(({ name, tunnel }) => `${name}, ${tunnel === 'vxlan' ? 'VXLAN' : 'plain routes'} to the others`).join(),
       peers: nodes.filter(({ local }) => !local).map(({ name, health }) => `${name} ${health}`).join(', ') || 'none yet' }),
     policies: `${policies.enforced} enforced, ${policies.refused} refused${policies.audited === 0 ? '' : `, ${policies.audited} audited`}${policies.off === 0 ? '' : `, ${policies.off} off`}`,
-    services: services.all === 0 ? 'none' : `${services.all}, at ${services.frontends} addresses and ports, with ${services.backends} backends${services.refused === 0 ? '' : `, ${services.refused} not programmed`}; ${services.reset.TCP + services.reset.UDP} connections reset as theirs went`,
+    services: services.all === 0 ? 'none' : `${services.all}, at ${services.frontends} addresses and ports, with ${services.backends} backends${services.refused === 0 ? '' : `, ${services.refused} not programmed`}; ${services.reset.TCP + services.reset.UDP + services.resetByPacket} connections reset as theirs went`,
     packets: `${packets.forwarded} forwarded, ${packets.dropped} dropped${topDrops(drops)}`,
     connections: `${connections.held} of at most ${connections.most}, ${connections.refused} refused${pressing(connections)}`,
     flows: `${flows.seen} seen, ${flows.perSecond.toFixed(1)} a second, the last ${flows.kept} of at most ${flows.capacity} kept, ${Object.values(flows.lost).reduce((sum, count) => sum + count, 0)} lost`,

@@ -8,8 +8,10 @@ import { Deframer } from './grpc/frame.ts';
 import { encode, flowMessage, getFlowsResponseMessage } from './proto.ts';
 import { Ring } from './ring.ts';
 import { CallSink } from './sink.ts';
-import { flowOf, ip4, lookups as names, recordOf, slotsOf, services } from './testing.ts';
+import type { ServiceLookup } from './services.ts';
+import { flowOf, ip4, lookups as names, recordOf, slotsOf } from './testing.ts';
 import type { Lookups } from './flow.ts';
+import type { Flow } from './types.ts';
 
 const plain = (bytes: Uint8Array): object => getFlowsResponseMessage.toObject(getFlowsResponseMessage.decode(bytes), { defaults: true, arrays: true, longs: String });
 
@@ -67,14 +69,26 @@ describe('encoded as protobufjs would', () => {
   });
 });
 
+/** Half of all ports are of these, so that what is remembered is asked for again. */
+const ports = [0, 1, 80, 81, 443, 0x1234, 0x3412, 65_535];
+const portBits = new Uint8Array(65_536 / 8);
+for (const port of ports) portBits[port >> 3]! |= 1 << (port & 7);
+/** Each address, port and protocol has its own name, every third none; all of them change with the revision. */
+const servicesAt = (revision: () => number): ServiceLookup => ({
+  ports: portBits,
+  get revision() { return revision(); },
+  at: (address, port, protocol) => ((port + protocol + revision()) % 3 === 0 ? undefined : { name: `${port}-${protocol}-${revision()}`, namespace: address }),
+});
+
 const addresses = [ip4(10, 0, 0, 1), ip4(10, 0, 0, 2), ip4(192, 168, 1, 255), v6(1), v6(2, 0xfd), v6(0x81, 0xfd, 0, 1)];
 
 function randomRecord(random: Random, timeNs: bigint): Partial<FlowRecord> {
   const judged = () => ({ bits: BigInt(random.below(3)), policy: random.below(3), interval: random.below(3), word: random.below(4), action: random.below(5) });
   const address = (): Uint8Array => (random.chance(0.7) ? random.pick(addresses) : Uint8Array.from({ length: 16 }, () => random.below(256)));
+  const port = (): number => (random.chance(0.5) ? random.pick(ports) : random.below(65_536));
   const mac = (): Uint8Array => Uint8Array.from({ length: 6 }, () => random.below(256));
   return {
-    time_ns: timeNs, saddr: { word: address() }, daddr: { word: address() }, egress: judged(), ingress: judged(), sport: random.below(65_536), dport: random.below(65_536),
+    time_ns: timeNs, saddr: { word: address() }, daddr: { word: address() }, egress: judged(), ingress: judged(), sport: port(), dport: port(),
     source_identity: random.pick([0, 1, 2, 1_001, 1_002, 0x0100_0001]), destination_identity: random.pick([1, 1_001, 1_002, 0xffff_ffff]), ifindex: random.below(1_000),
     smac: mac(), dmac: mac(), protocol: random.pick([6, 6, 17, 132, 1, 58, 47, 255]), tcp_flags: random.below(256), event: random.below(8), reason: random.below(256),
     direction: random.below(3), is_reply: random.below(2), observation_point: random.below(256), live: random.pick([0, 1, 5]),
@@ -92,8 +106,9 @@ describe('random records', () => {
   const count = 3_000;
   /** Names and policies change in the middle, and half of the records are from before. */
   const changedNs = 1_000_000;
+  let servicesRevision = 0;
   const lookups: Lookups = {
-    ...names, services, changedNs: () => changedNs,
+    ...names, services: servicesAt(() => servicesRevision), changedNs: () => changedNs,
     endpoint: (address, timeNs) => { const found = names.endpoint(address, timeNs); return found && timeNs < changedNs ? { ...found, podName: 'old' } : found; },
     policies: (judged, side, timeNs) => (judged.policy === 2 ? [] : names.policies(judged, side, timeNs).map((policy) => ({ ...policy, revision: timeNs < changedNs ? 1 : 2, labels: [`bits-${judged.bits}`] }))),
     policyLog: ({ word, policy }) => [`log ${word}`, `of ${policy}`],
@@ -114,6 +129,19 @@ describe('random records', () => {
   test('some of them, in any order, twice', () => {
     const some = random.some(500, 500, () => random.pick(numbers)).flatMap((number) => [number, number]);
     expect(JSON.stringify(sent(entries, some))).toBe(JSON.stringify(some.map((number) => expected(entries, number))));
+  });
+
+  test('Services that change in between: each record shows those of then', () => {
+    const one = entriesOf(Array.from({ length: count }, () => randomRecord(random, 1n)), lookups);
+    const said = new Set<string>();
+    for (let first = 0; first < count; first += 300) {
+      servicesRevision += 1;
+      const some = Array.from({ length: 300 }, (_, index) => first + index);
+      const got = sent(one, some);
+      expect(JSON.stringify(got)).toBe(JSON.stringify(some.map((number) => expected(one, number))));
+      for (const { flow } of got as { flow: Flow }[]) for (const end of [flow.source_service, flow.destination_service]) if (end) said.add(end.name!.split('-').at(-1)!);
+    }
+    expect(said.size).toBe(count / 300);
   });
 
   test('with random field masks', () => {

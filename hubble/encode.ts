@@ -4,12 +4,12 @@ import { ipText } from './address.ts';
 import type { FlowRecord } from '../bpf/types.gen.ts';
 import { encodeEndpoint } from './encode-endpoint.ts';
 import { putHex, putInterface, putLayer4, putMacs, putTime } from './encode-packet.ts';
+import { EncodedService } from './encode-service.ts';
 import { eventFields, namedEndpoint, policyFields, protocolNumber, summaryOf, verdictOf, type Lookups } from './flow.ts';
 import { Parts } from './parts.ts';
 import { encode, flowMessage, getFlowsResponseMessage } from './proto.ts';
 import { decodeRecord, field, judgementField, timeAt } from './record.ts';
 import type { Ring } from './ring.ts';
-import { serviceOf } from './services.ts';
 import { flowType, type Flow } from './types.ts';
 import { uuidParts } from './uuid.ts';
 import { messageOf, oneByteTag, put, putVarint, tagOf, varintBytes } from './wire.ts';
@@ -25,7 +25,6 @@ const handBytes = 256;
 /** Room for the length of the flow, which is known last: two bytes up to 16,383. */
 const lengthBytes = 2;
 
-const nothing = new Uint8Array(0);
 const ipTag = oneByteTag(flowMessage, 'IP');
 const flowTag = oneByteTag(getFlowsResponseMessage, 'flow');
 const addressTags = { source: oneByteTag(ipMessage, 'source'), destination: oneByteTag(ipMessage, 'destination') };
@@ -41,6 +40,7 @@ export class RecordEncoder {
   readonly #policies: Parts<Uint8Array>;
   readonly #events: Parts<Uint8Array>;
   readonly #icmpEvents: Parts<Uint8Array>;
+  readonly #services: { readonly source: EncodedService; readonly destination: EncodedService };
   /** The tag of time and the name of the node, after the flow. */
   readonly #tail: Uint8Array;
   readonly #uuid: Uint8Array;
@@ -49,7 +49,8 @@ export class RecordEncoder {
   #destination!: End;
   #policy!: Uint8Array;
   #event!: Uint8Array;
-  #services: Uint8Array = nothing;
+  #sourceService!: Uint8Array;
+  #destinationService!: Uint8Array;
 
   constructor(ring: Ring, lookups: Lookups) {
     this.#ring = ring;
@@ -68,6 +69,7 @@ export class RecordEncoder {
     const event = (at: number): Uint8Array => eventPart(decodeRecord(ring.view, at), lookups.nodeName);
     this.#events = new Parts([field.protocol, field.direction], event);
     this.#icmpEvents = new Parts([field.protocol, field.direction, field.sport], event); // type and code stand in the ports
+    this.#services = { source: new EncodedService(ring, lookups, 'source'), destination: new EncodedService(ring, lookups, 'destination') };
     this.#tail = Buffer.concat([encode(getFlowsResponseMessage, { node_name: lookups.nodeName }), tagOf(getFlowsResponseMessage, 'time')]);
     this.#uuid = Buffer.concat([tagOf(flowMessage, 'uuid'), Buffer.of(uuidParts.prefix.length + 12), Buffer.from(uuidParts.prefix)]);
   }
@@ -82,9 +84,10 @@ export class RecordEncoder {
     this.#policy = this.#policies.of(words, at, changedNs, known);
     const protocol = bytes[at + field.protocol];
     this.#event = (protocol === protocolNumber.ICMPv4 || protocol === protocolNumber.ICMPv6 ? this.#icmpEvents : this.#events).of(words, at, 0, true);
-    this.#services = this.#servicesOf(at);
+    this.#sourceService = this.#services.source.of(at);
+    this.#destinationService = this.#services.destination.of(at);
     return handBytes + this.#source.ip.length + this.#source.endpoint.length + this.#destination.ip.length + this.#destination.endpoint.length
-      + this.#policy.length + this.#event.length + this.#services.length + this.#tail.length;
+      + this.#policy.length + this.#event.length + this.#sourceService.length + this.#destinationService.length + this.#tail.length;
   }
 
   /** The record that was prepared, as a message from `start` on; the result is where it ends. `number`: of its entry. */
@@ -103,7 +106,8 @@ export class RecordEncoder {
     next = putHex(target, next, uuidParts.first + number);
     next = put(target, next, this.#event);
     next = put(target, next, this.#policy);
-    next = put(target, next, this.#services);
+    next = put(target, next, this.#sourceService);
+    next = put(target, next, this.#destinationService);
     const length = next - flowAt;
     const shift = varintBytes(length) - lengthBytes;
     if (shift !== 0) target.copyWithin(flowAt + shift, flowAt, next);
@@ -116,13 +120,6 @@ export class RecordEncoder {
       next += 1;
     }
     return next;
-  }
-
-  #servicesOf(at: number): Uint8Array {
-    const { bytes } = this.#ring;
-    const [source, destination] = [serviceOf(bytes, at, 'source', this.#lookups), serviceOf(bytes, at, 'destination', this.#lookups)];
-    if (source === undefined && destination === undefined) return nothing;
-    return encode(flowMessage, { ...(source && { source_service: source }), ...(destination && { destination_service: destination }) });
   }
 
   #writeIp(target: Uint8Array, at: number): number {

@@ -7,19 +7,22 @@ import type { Service } from './types.ts';
 export interface ServiceLookup {
   /** A bit for each port that any service or backend has. */
   readonly ports: Uint8Array;
+  /** Moves with each change of what `at` says. */
+  readonly revision: number;
   readonly at: (address: string, port: number, protocol: number) => Service | undefined;
 }
 
 export type Side = 'source' | 'destination';
-const places = { source: { address: field.saddr, port: field.sport }, destination: { address: field.daddr, port: field.dport } } as const;
+export const places = { source: { address: field.saddr, port: field.sport }, destination: { address: field.daddr, port: field.dport } } as const;
 
 /** `at`: where the record begins in `bytes`. */
 export function serviceOf(bytes: Uint8Array, at: number, side: Side, { services }: Pick<Lookups, 'services'>): Service | undefined {
-  if (services === undefined) return undefined;
-  const { address, port } = places[side];
-  const number = (bytes[at + port]! << 8) | bytes[at + port + 1]!;
-  if (!(services.ports[number >> 3]! & (1 << (number & 7)))) return undefined;
-  return services.at(ipText(bytes.subarray(at + address, at + address + 16)).text, number, bytes[at + field.protocol]!);
+  if (services === undefined || !mayBeService(bytes, at, side, services)) return undefined;
+  return services.at(ipText(bytes.subarray(at + places[side].address, at + places[side].address + 16)).text, portAt(bytes, at, side), bytes[at + field.protocol]!);
 }
 
+/** By the bits of ports alone. */
+export const mayBeService = (bytes: Uint8Array, at: number, side: Side, services: ServiceLookup): boolean => hasPort(services, portAt(bytes, at, side));
 export const hasPort = ({ ports }: ServiceLookup, port: number): boolean => (ports[port >> 3]! & (1 << (port & 7))) !== 0;
+
+const portAt = (bytes: Uint8Array, at: number, side: Side): number => (bytes[at + places[side].port]! << 8) | bytes[at + places[side].port + 1]!;

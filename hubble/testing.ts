@@ -40,6 +40,7 @@ export const lookups: Lookups = {
 /** Ports below 1,024 are of "shop/web" at 10.0.0.2, and of "shop/any" elsewhere but in UDP. */
 export const services: ServiceLookup = {
   ports: new Uint8Array(65_536 / 8).fill(0xff, 0, 1_024 / 8),
+  revision: 0,
   at: (address, _port, protocol) => (address === '10.0.0.2' ? { name: 'web', namespace: 'shop' } : protocol === 17 ? undefined : { name: 'any', namespace: 'shop' }),
 };
 

@@ -141,4 +141,4 @@ function frontendLines(agent: Agent, row: FrontendRow): string[] {
 const servicesWith = ({ tables }: Agent, backend: string): string[] => [...new Set(tables.frontends.rows().filter(({ backends }) => backends.includes(backend)).map(({ service }) => service))];
 
 export const serviceStatus = ({ tables, services, resets, datapath }: Agent) =>
-  ({ all: tables.services.size, ...services.reconciler.usage, reset: resets.counts, unkept: datapath.counter(counter.COUNTER_SOCK_PEERS_FULL) });
+  ({ all: tables.services.size, ...services.reconciler.usage, reset: resets.counts, resetByPacket: datapath.counter(counter.COUNTER_SERVICE_RESETS), unkept: datapath.counter(counter.COUNTER_SOCK_PEERS_FULL) });

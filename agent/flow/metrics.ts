@@ -18,11 +18,11 @@ export interface Measured {
   readonly observer: Observer;
   readonly events: AgentEvents;
   readonly exporter: Exporter | undefined;
-  readonly audits: Audits;
+  readonly audits: Pick<Audits, 'uncounted'>;
   readonly datapath: Datapath;
   readonly tables: Tables;
   readonly progress: Progress;
-  readonly resets: Resets;
+  readonly resets: Pick<Resets, 'counts'>;
 }
 
 const one = (value: number | bigint): Sample[] => [{ value: Number(value) }];
@@ -33,6 +33,9 @@ function countBy<Row>(rows: readonly Row[], key: (row: Row) => string): Record<s
   for (const row of rows) counts[key(row)] = (counts[key(row)] ?? 0) + 1;
   return counts;
 }
+
+const resetSamples = ({ counts }: Measured['resets'], packets: bigint): Sample[] =>
+  [...Object.entries(counts).map(([protocol, value]) => ({ labels: { protocol, by: 'socket' }, value })), { labels: { protocol: 'TCP', by: 'packet' }, value: Number(packets) }];
 
 /** The result collects; `stop` ends what it measures meanwhile. */
 export function agentMetrics({ observer, events, exporter, audits, datapath, tables, progress, resets }: Measured): { readonly collect: () => Collected[]; readonly stop: () => Promise<void> } {
@@ -60,7 +63,7 @@ export function agentMetrics({ observer, events, exporter, audits, datapath, tab
       total('packets_dropped', 'Packets that the datapath dropped', one(droppedIn(datapath.drops()))),
       total('connections_refused', 'Connections that found no place in their quota', one(datapath.counter(counter.COUNTER_CT_REFUSED))),
       total('flow_records_lost', 'Flow records that found no place in the ring of the kernel', one(datapath.counter(counter.COUNTER_RECORDS_LOST))),
-      total('service_connections_reset', 'Sockets that were connected to a backend of a service when it went', by('protocol', resets.counts)),
+      total('service_connections_reset', 'Connections to a backend of a service that were reset as it went: by their socket, or in answer to a packet (each that was under way has its own)', resetSamples(resets, datapath.counter(counter.COUNTER_SERVICE_RESETS))),
       total('service_sockets_unkept', 'Requests of sockets for a service that found no place in the table, and were left to packets', one(datapath.counter(counter.COUNTER_SOCK_PEERS_FULL))),
       total('rules_uncounted', 'Judgements that found no place among the counts by rule', one(datapath.counter(counter.COUNTER_RULES_UNCOUNTED))),
       total('audits_uncounted', 'Audit records that found no place in their report', one(audits.uncounted)),

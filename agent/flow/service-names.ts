@@ -1,6 +1,7 @@
 // Which Service is reached at an address and port: as whose frontend, or as whose backend where it is that of one Service alone.
 import type { ServiceLookup } from '../../hubble/services.ts';
 import { backendKey, frontendKey } from '../service/derive.ts';
+import type { BackendUsers } from '../service/follow.ts';
 import type { BackendRow, FrontendRow, ServiceProtocol } from '../service/tables.ts';
 import type { Table } from '../store/table.ts';
 
@@ -11,8 +12,7 @@ export class ServiceNames implements ServiceLookup {
   readonly ports = new Uint8Array(65_536 / 8);
   readonly #frontends: Table<FrontendRow>;
   readonly #stops: (() => void)[];
-  /** Services that have a backend, by its key. */
-  #usersOf: (backend: string) => readonly string[] = () => [];
+  #users: BackendUsers = { revision: 0, usersOf: () => [] };
 
   constructor(frontends: Table<FrontendRow>, backends: Table<BackendRow>) {
     this.#frontends = frontends;
@@ -20,14 +20,17 @@ export class ServiceNames implements ServiceLookup {
     this.#stops = [frontends.subscribe((changes) => { changes.forEach(mark); }), backends.subscribe((changes) => { changes.forEach(mark); })];
   }
 
-  follow(usersOf: (backend: string) => readonly string[]): void { this.#usersOf = usersOf; }
+  follow(users: BackendUsers): void { this.#users = users; }
+
+  /** Each grows: so does their sum, with each change of either. */
+  get revision(): number { return this.#frontends.revision + this.#users.revision; }
 
   at(address: string, port: number, protocol: number): { name: string; namespace: string } | undefined {
     const name = protocols[protocol];
     if (name === undefined) return undefined;
     const frontend = this.#frontends.get(frontendKey(address, port, name, 'cluster')) ?? this.#frontends.get(frontendKey(address, port, name, 'external'));
     if (frontend !== undefined) return named(frontend.service);
-    const users = this.#usersOf(backendKey(address, port, name));
+    const users = this.#users.usersOf(backendKey(address, port, name));
     return users.length === 1 ? named(users[0]!) : undefined;
   }
 

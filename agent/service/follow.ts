@@ -20,6 +20,9 @@ export interface FollowTables {
   readonly nodeAddresses: Table<NodeAddressRow>;
 }
 
+/** Services that have a backend, by its key. `revision` grows with each change of them. */
+export interface BackendUsers { readonly revision: number; readonly usersOf: (backend: string) => readonly string[] }
+
 /** So many are derived before their rows are written: what they leave behind is collected meanwhile. */
 const servicesAtOnce = 256;
 const nothing: Derived = { frontends: [], backends: [] };
@@ -28,7 +31,7 @@ const pauseMs = 10;
 
 export const isNodePortAddress = ({ address }: NodeAddressRow): boolean => !/^fe[89ab]/i.test(address);
 
-export class ServiceFollower {
+export class ServiceFollower implements BackendUsers {
   readonly #tables: FollowTables;
   readonly #view: Omit<NodeView, 'addresses'>;
   readonly #flushed: () => void;
@@ -41,6 +44,7 @@ export class ServiceFollower {
   readonly #computed = new Map<string, ReadonlySet<string>>();
   /** Services by backend; mostly one. */
   readonly #users = new Map<string, string | readonly string[]>();
+  #revision = 0;
   readonly #stops: (() => void)[];
   readonly #synced: (() => void)[];
   #addresses: readonly string[];
@@ -162,7 +166,8 @@ export class ServiceFollower {
     this.#timer = undefined; // its own changes are read at once
   }
 
-  /** Services that have this backend. */
+  get revision(): number { return this.#revision; }
+
   usersOf(backend: string): readonly string[] {
     const users = this.#users.get(backend) ?? [];
     return typeof users === 'string' ? [users] : users;
@@ -172,13 +177,16 @@ export class ServiceFollower {
     const wanted = new Set(next.map(({ key }) => key));
     for (const { key } of old) {
       if (wanted.has(key)) continue;
+      this.#revision += 1;
       const rest = this.usersOf(key).filter((one) => one !== service);
       if (rest.length > 0) this.#users.set(key, rest);
       else this.#users.delete(key);
     }
     for (const { key } of next) {
       const users = this.usersOf(key);
-      if (!users.includes(service)) this.#users.set(key, users.length === 0 ? service : [...users, service]);
+      if (users.includes(service)) continue;
+      this.#users.set(key, users.length === 0 ? service : [...users, service]);
+      this.#revision += 1;
     }
   }
 

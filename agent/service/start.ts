@@ -7,7 +7,7 @@ import type { AgentOptions, Tables } from '../agent.ts';
 import { ofNode, ownNetns } from '../datapath/clients.ts';
 import type { Datapath } from '../datapath/maps.ts';
 import { Allocations } from './allocations.ts';
-import { ServiceFollower } from './follow.ts';
+import { ServiceFollower, type BackendUsers } from './follow.ts';
 import { HealthChecks } from './health.ts';
 import { localPod } from './pods.ts';
 import { serviceMaps, type ServiceMaps } from './maps.ts';
@@ -21,8 +21,7 @@ import type { WorkloadRow } from '../workload/tables.ts';
 export interface Services {
   readonly maps: ServiceMaps;
   readonly reconciler: ServiceReconciler;
-  /** Services that have this backend, by its key. */
-  readonly usersOf: (backend: string) => readonly string[];
+  readonly users: BackendUsers;
   /** What the tables say now is in the kernel on return. */
   readonly flush: () => void;
   /** Resolves when a pod that ends gets no new connections, here or on other nodes, and had time to answer those under way. */
@@ -72,7 +71,7 @@ export function startServices(options: AgentOptions, tables: Tables, datapath: D
     { node, maglev: false, dsr: false }, () => { reconciler.apply(); });
   const health = new HealthChecks(services, slices, node, log);
   return {
-    maps, reconciler, usersOf: (backend) => follower.usersOf(backend), flush: () => { follower.flush(); },
+    maps, reconciler, users: follower, flush: () => { follower.flush(); },
     drained: async (row) => {
       if (!follower.isBackend(row.key)) return;
       follower.flush();

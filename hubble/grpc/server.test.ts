@@ -143,6 +143,12 @@ describe('requests', () => {
     expect(answers.every((answer) => statusOf(answer) === '0')).toBe(true);
   });
 
+  test('an error of a listener is counted, and the server goes on', async () => {
+    server.listener().emit('error', new Error('accept ECONNABORTED'));
+    expect(server.refused).toBe(1);
+    expect(statusOf(await ask({ ':path': '/test.Test/Echo' }, x))).toBe('0');
+  });
+
   test('bytes that are no HTTP/2 harm nobody', async () => {
     const socket = net.connect(join(folder, 's.sock'));
     socket.on('error', () => undefined);

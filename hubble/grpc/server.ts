@@ -33,7 +33,7 @@ export class GrpcServer {
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #listeners = new Set<Http2Server | Http2SecureServer>();
   #calls = 0;
-  /** Connections that could not be taken: no file descriptors are left. The client sees it, and tries again. */
+  /** Errors of listeners. A connection for which no file descriptor is left is none: libuv closes it and says nothing; its client tries again. */
   refused = 0;
 
   /** `headers`: what every answer says beside gRPC's own. */
