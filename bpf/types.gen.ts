@@ -362,6 +362,7 @@ export const action = {
   ACTION_DENY: 2,
   ACTION_DEFAULT_DENY: 3,
   ACTION_DNS: 4,
+  ACTION_PROXY: 5,
 } as const;
 
 export const drop_reason = {
@@ -407,6 +408,7 @@ export const flow_event = {
 } as const;
 
 export const observation_point = {
+  TO_PROXY: 1,
   TO_HOST: 2,
   TO_STACK: 3,
   TO_OVERLAY: 4,
@@ -463,6 +465,7 @@ export const limit = {
   SOCK_PEER_SLOTS: 8,
   MAX_AFFINITIES: 65536,
   MAX_SOURCE_RANGES: 65536,
+  MAX_PROXY_PORTS: 65536,
 } as const;
 
 export const ipcache_flag = {

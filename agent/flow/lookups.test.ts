@@ -22,7 +22,7 @@ const web: EndpointRow = {
 };
 const policy = (name: string): MergedPolicy => ({
   key: name, direction: 'ingress', words: 1, defaultAction: 'default-deny', intervals: [{ lower: 0, steps: [] }], peerSets: ['any'],
-  rules: [{ policy: { kind: 'CiliumNetworkPolicy', namespace: 'shop', name }, path: 'spec.ingress[0]', action: 'allow' }], names: [], enforcedBy: [],
+  rules: [{ policy: { kind: 'CiliumNetworkPolicy', namespace: 'shop', name }, path: 'spec.ingress[0]', action: 'allow' }], names: [], l7: new Map(), enforcedBy: [],
 });
 
 /** A ring of records of the connection to 10.0.0.2, one for each call of `record`, and the names that change between them. */

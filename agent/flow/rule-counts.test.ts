@@ -14,7 +14,7 @@ const db = { kind: 'CiliumNetworkPolicy', namespace: 'shop', name: 'db' };
 const ref = (path: string, verdict: 'allow' | 'deny'): RuleRef => ({ policy: db, path, action: verdict });
 /** Bits 0 and 1 are one rule. */
 const merged = (key: string): MergedPolicy => ({
-  key, direction: 'ingress', words: 1, defaultAction: 'default-deny', intervals: [], peerSets: [], names: [], enforcedBy: [db],
+  key, direction: 'ingress', words: 1, defaultAction: 'default-deny', intervals: [], peerSets: [], names: [], l7: new Map(), enforcedBy: [db],
   rules: [ref('spec.ingress[0]', 'allow'), ref('spec.ingress[0]', 'allow'), ref('spec.ingressDeny[0]', 'deny')],
 });
 const tcp = 6 << 16;

@@ -6,8 +6,11 @@ import type { FqdnSelector } from './fqdn.ts';
 
 export type Direction = 'ingress' | 'egress';
 export type RuleAction = 'allow' | 'deny';
-/** `dns`: allowed to be asked what a DNS rule names; the program that reads queries decides. */
-export type StepAction = RuleAction | 'dns';
+/**
+ * `dns`: allowed to be asked what a DNS rule names; the program that reads queries decides.
+ * `proxy`: through Envoy, where the rule set of the peer decides.
+ */
+export type StepAction = RuleAction | 'dns' | 'proxy';
 
 /** A policy object, as flows name it (Hubble's flow.Policy). */
 export interface PolicyRef {
@@ -44,6 +47,36 @@ export interface Interval {
   readonly steps: readonly Step[];
 }
 
+/** What a policy asks of HTTP requests; an absent field: any. Regular expressions (RE2) are of the whole value. */
+export interface HttpRule {
+  readonly method?: string;
+  readonly path?: string;
+  readonly host?: string;
+  /** Present; with a value, exactly that. Names in lower case. */
+  readonly headers: readonly { readonly name: string; readonly value?: string }[];
+  /** As `headers`, but a request that lacks it passes and is changed or told of. */
+  readonly mismatches: readonly { readonly name: string; readonly value: string; readonly action: 'LOG' | 'ADD' | 'DELETE' | 'REPLACE' }[];
+}
+
+/** What one item of toPorts asks of a connection. */
+export interface L7Rules {
+  /** An empty list: connections are not read as HTTP. */
+  readonly http: readonly HttpRule[];
+  /** SNI patterns; an empty list: TLS is not asked for. */
+  readonly serverNames: readonly string[];
+  /** TLS ends at Envoy, under this certificate. */
+  readonly terminatingTls?: { readonly namespace: string; readonly name: string; readonly certificate: string; readonly privateKey: string };
+}
+
+/** What one listener of Envoy enforces: the L7 rules that hold for some peers of some endpoints on some port. Identity-free. */
+export interface RuleSet {
+  /** Of what it comes from (direction, policies, entries), not of what it says: changed rules reach the listener that is there. */
+  readonly key: string;
+  readonly direction: Direction;
+  /** What each rule says; `any`: a plain allow beside them, so that every request passes. */
+  readonly rules: readonly { readonly ref: RuleRef; readonly l7: L7Rules | 'any' }[];
+}
+
 /** What one endpoint enforces in one direction: all rules that select it, merged. Endpoints with equal content share one. */
 export interface MergedPolicy {
   /** Equal keys, equal content: kernel ids are kept for as long as the key lives. */
@@ -59,6 +92,8 @@ export interface MergedPolicy {
   /** By bit number: its peer set, as this image numbers them. */
   readonly peerSets: readonly (number | 'any')[];
   readonly names: readonly NameBits[];
+  /** By bit number: the L7 rules of that entry. */
+  readonly l7: ReadonlyMap<number, L7Rules>;
   /** The policies that switch on default deny for this direction. */
   readonly enforcedBy: readonly PolicyRef[];
 }

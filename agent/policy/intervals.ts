@@ -18,7 +18,7 @@ export function mergeRanges(ranges: readonly KeyRange[]): KeyRange[] {
   return merged;
 }
 
-/** The ranges of bit n are `bits[n].ranges`, merged. Deny steps come first, then those of DNS rules, then allow steps. */
+/** The ranges of bit n are `bits[n].ranges`, merged. Deny steps come first, then those of DNS rules, of L7 rules, then allow steps. */
 export function makeIntervals(bits: readonly { readonly action: StepAction; readonly ranges: readonly KeyRange[]; readonly peers?: readonly unknown[] }[]): Interval[] {
   const toggles = new Map<number, number[]>([[0, []]]);
   const toggle = (key: number, bit: number): void => {
@@ -34,13 +34,13 @@ export function makeIntervals(bits: readonly { readonly action: StepAction; read
   });
   const words = Math.ceil(bits.length / 64);
   const none = (): bigint[] => new Array<bigint>(words).fill(0n);
-  const masks = { deny: none(), dns: none(), allow: none() };
+  const masks = { deny: none(), dns: none(), proxy: none(), allow: none() };
   const named = none();
   bits.forEach(({ peers = [] }, bit) => { if (peers.length > 0) named[bit >> 6]! |= 1n << BigInt(bit & 63); });
   const intervals: Interval[] = [];
   for (const [lower, changed] of [...toggles].sort(([a], [b]) => a - b)) {
     for (const bit of changed) masks[bits[bit]!.action][bit >> 6]! ^= 1n << BigInt(bit & 63);
-    const steps = (['deny', 'dns', 'allow'] as const).flatMap((action) => stepsOf(masks[action], action, named));
+    const steps = (['deny', 'dns', 'proxy', 'allow'] as const).flatMap((action) => stepsOf(masks[action], action, named));
     const last = intervals.at(-1);
     if (last === undefined || !sameSteps(last.steps, steps)) intervals.push({ lower, steps });
   }

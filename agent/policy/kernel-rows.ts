@@ -18,7 +18,7 @@ export interface Placement {
 /** What of a policy becomes rows. */
 export type PolicyRows = Pick<MergedPolicy, 'intervals' | 'defaultAction'>;
 
-const actionOf = { deny: action.ACTION_DENY, dns: action.ACTION_DNS, allow: action.ACTION_ALLOW } as const;
+const actionOf = { deny: action.ACTION_DENY, dns: action.ACTION_DNS, proxy: action.ACTION_PROXY, allow: action.ACTION_ALLOW } as const;
 
 const top = 2 ** 31;
 const fan = limit.LINE_BOUNDS + 1;

@@ -43,6 +43,7 @@ export function merge(groups: readonly RuleGroup[], direction: Direction, ports:
     rules: bits.map((bit) => bit.ref),
     peerSets: bits.map((bit) => bit.set),
     names: nameBitsOf(bits),
+    l7: new Map(),
     enforcedBy,
   };
 }

@@ -23,7 +23,7 @@ afterAll(() => { bench.close(); });
 const ref = { policy: { kind: 'CiliumNetworkPolicy', namespace: 'default', name: 'p' }, path: 'spec.ingress[0]', action: 'allow' as const };
 /** Bit n is for peer set n. */
 const policyOf = (key: string, intervals: readonly Interval[] = [{ lower: 0, steps: [{ word: 0, mask: 1n, action: 'allow' }] }], bits = 1): MergedPolicy => ({
-  key, direction: 'ingress', words: Math.ceil(bits / 64), defaultAction: 'default-deny', intervals, names: [], enforcedBy: [],
+  key, direction: 'ingress', words: Math.ceil(bits / 64), defaultAction: 'default-deny', intervals, names: [], l7: new Map(), enforcedBy: [],
   rules: new Array<typeof ref>(bits).fill(ref), peerSets: Array.from({ length: bits }, (_, bit) => bit),
 });
 const peers = (key: string, ...sets: number[]): PeerClass => ({ key, sets: new Set(sets), row: () => [] });

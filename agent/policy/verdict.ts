@@ -32,7 +32,7 @@ export function verdict(image: PolicyImage, query: VerdictQuery): Verdict {
   for (const { word, mask, action } of policy.intervals[interval]!.steps) {
     const bits = row[word]! & mask;
     // Which names may be asked for is not this verdict's: the query itself may pass.
-    if (bits !== 0n) return { action: action === 'dns' ? 'allow' : action, interval, word, bits, rules: rulesOf(policy, word, bits) };
+    if (bits !== 0n) return { action: action === 'dns' || action === 'proxy' ? 'allow' : action, interval, word, bits, rules: rulesOf(policy, word, bits) };
   }
   return { action: policy.defaultAction, interval, word: 0, bits: 0n, rules: [] };
 }

@@ -40,6 +40,8 @@ MAP(netns_questions, BPF_MAP_TYPE_ARRAY, __u32, struct netns_question, 1, 0);
 MAP(sock_peers, BPF_MAP_TYPE_HASH, struct sock_peer_key, struct sock_peer, MAX_SOCK_PEERS, BPF_F_NO_PREALLOC);
 MAP(affinities, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinity, MAX_AFFINITIES, 0);
 MAP(source_ranges, BPF_MAP_TYPE_LPM_TRIE, struct source_range_key, __u32, MAX_SOURCE_RANGES, BPF_F_NO_PREALLOC);
+/* The port at which Envoy listens for a rule set. No row: refused. */
+MAP(proxy_ports, BPF_MAP_TYPE_HASH, struct proxy_key, __u32, MAX_PROXY_PORTS, BPF_F_NO_PREALLOC);
 MAP(dns_automata, BPF_MAP_TYPE_ARRAY, __u32, struct dns_automaton, 2, BPF_F_MMAPABLE);
 MAP(dns_controls, BPF_MAP_TYPE_ARRAY, __u32, struct dns_control, 1, 0);
 MAP(dns_names, BPF_MAP_TYPE_HASH, struct dns_name, __u32, MAX_DNS_NAMES, BPF_F_NO_PREALLOC);

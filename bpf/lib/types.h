@@ -23,6 +23,7 @@ enum action {
 	ACTION_DENY = 2,	/* a deny rule matched */
 	ACTION_DEFAULT_DENY = 3,	/* no rule matched and the direction is enforced */
 	ACTION_DNS = 4,		/* a DNS rule matched: which names may be asked for is judged packet by packet */
+	ACTION_PROXY = 5,	/* L7 rules matched: the connection goes through Envoy, at the port that proxy_ports has */
 };
 
 /* Hubble's numbers (flow.DropReason); only those that the programs use. */
@@ -71,6 +72,7 @@ enum flow_event {
 
 /* Hubble's numbers (flow.TraceObservationPoint): where a packet that passed went. */
 enum observation_point {
+	TO_PROXY = 1,
 	TO_HOST = 2,
 	TO_STACK = 3,
 	TO_OVERLAY = 4,
@@ -188,6 +190,7 @@ enum limit {
 	SOCK_PEER_SLOTS = 8,	/* services that one UDP socket is told of at a time */
 	MAX_AFFINITIES = 65536,
 	MAX_SOURCE_RANGES = 65536,
+	MAX_PROXY_PORTS = 65536,	/* rows: peers of different classes have the same port where the same rules hold for them */
 };
 
 /* ---- map rows ---- */
@@ -264,6 +267,15 @@ struct step {
  * stands together. */
 struct class_line {
 	__u64 word[LINE_WORDS];
+};
+
+/* Which rules of a policy's interval hold for a peer: those of its class, and the bits that matched, some of which may be of names. */
+struct proxy_key {
+	__u64 bits;		/* as struct judgement has them */
+	__u32 policy;
+	__u32 interval;
+	__u32 class_id;
+	__u32 pad;
 };
 
 struct control {
