@@ -1,0 +1,77 @@
+// L7 rules while things change: rules under connections that are kept, an agent that is killed, Envoy that is killed, frozen, replaced.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { Cluster, pod, policy, traces } from './cluster.ts';
+import { endLoads, httpServer, Load } from './http.ts';
+import { slowness } from './programs.ts';
+
+const [l7, l4] = [8080, 8081];
+const web = (path: string): object => policy('web', { endpointSelector: { matchLabels: { app: 'web' } }, ingress: [{ fromEndpoints: [{ matchLabels: { app: 'client' } }], toPorts: [
+  { ports: [{ port: String(l7), protocol: 'TCP' }], rules: { http: [{ path }] } }, { ports: [{ port: String(l4), protocol: 'TCP' }] },
+] }] });
+
+let cluster: Cluster;
+let shimPid: number;
+let address: string;
+const envoy = (): { pid: number; restarts: number } => cluster.json<{ envoy: { pid: number; restarts: number } }>('status').envoy;
+
+beforeAll(async () => {
+  cluster = await Cluster.start('l7-life', { 'policy.yaml': web('/.*'), 'pods.yaml': [pod('client', ['sleep', '100000']), pod('web', httpServer(l7, l4))] });
+  shimPid = cluster.json<{ name: string; shimPid: number }[]>('db', 'show', 'workloads').find(({ name }) => name === 'client')!.shimPid;
+  address = cluster.end('default/web').ipv4;
+  await cluster.until('Envoy answers', () => cluster.exec('default/client', 'python3', '-c', `import http.client; c = http.client.HTTPConnection('${address}', ${l7}, timeout=2); c.request('GET', '/'); print(c.getresponse().status)`).out.trim() === '200');
+}, 180_000 * slowness);
+afterAll(async () => {
+  endLoads();
+  await cluster.close();
+  expect(traces(cluster.instance)).toEqual([]);
+}, 60_000 * slowness);
+
+test('a rule changes under connections that are kept: judged by the new one, and no request fails', async () => {
+  const load = new Load(shimPid, address, l7, '/one');
+  await sleep(500);
+  const changed = Date.now();
+  cluster.write('policy.yaml', web('/two'));
+  await sleep(1_500);
+  cluster.write('policy.yaml', web('/.*'));
+  await sleep(1_000);
+  const end = await load.stop();
+  expect(end).toMatchObject({ failed: 0, errors: [] });
+  expect(end.codes['200']).toBeGreaterThan(0);
+  expect(end.codes['403']).toBeGreaterThan(0);
+  expect(end.firstOf['403']! - changed).toBeLessThan(1_000 * slowness);
+}, 60_000 * slowness);
+
+test('the agent is killed and comes back: no request fails', async () => {
+  const before = envoy();
+  const loads = [new Load(shimPid, address, l7, '/kept'), new Load(shimPid, address, l7, '/fresh', { fresh: true })];
+  await sleep(500);
+  await cluster.stop('SIGKILL');
+  await sleep(1_000);
+  await cluster.up();
+  await sleep(1_000);
+  for (const load of loads) expect(await load.stop()).toMatchObject({ failed: 0, errors: [] });
+  expect(envoy()).toMatchObject({ pid: before.pid });
+}, 120_000 * slowness);
+
+test('Envoy is killed: what needs none goes on, and the rest is back at once', async () => {
+  const [judged, plain] = [new Load(shimPid, address, l7, '/judged', { connections: 1 }), new Load(shimPid, address, l4, '/plain')];
+  await sleep(500);
+  const before = envoy();
+  process.kill(before.pid, 'SIGKILL');
+  await cluster.until('another runs', () => envoy().pid !== before.pid && envoy().pid !== 0);
+  await sleep(1_000);
+  expect(await plain.stop()).toMatchObject({ failed: 0 });
+  const end = await judged.stop();
+  process.stdout.write(`Envoy killed: ${end.failed} requests failed, the longest pause ${Math.round(end.longestMs)} ms\n`);
+  expect(end.codes['200']).toBeGreaterThan(100);
+}, 60_000 * slowness);
+
+test('Envoy is frozen: it is replaced', async () => {
+  const before = envoy();
+  process.kill(before.pid, 'SIGSTOP');
+  await cluster.until('another runs', () => envoy().pid !== before.pid && envoy().pid !== 0);
+  const load = new Load(shimPid, address, l7, '/after');
+  await sleep(500);
+  expect(await load.stop()).toMatchObject({ failed: 0 });
+}, 60_000 * slowness);
