@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/g
 import { mappedBytes, textOf } from '../agent/ipcache/address.ts';
 import { sweepOnce } from '../agent/datapath/sweeper.ts';
 import { counter, ct_service, drop_reason, flow_event, frontend_scope } from './types.gen.ts';
-import { Bench, here, type Outcome } from './testing/bench.ts';
+import { Bench, here, ticksAgo, type Outcome } from './testing/bench.ts';
 import { cut, join } from './testing/fragments.ts';
 import { checksumsHold, fieldsOf, frame, type Frame } from './testing/packet.ts';
 import { kinds, Services, type Kind, type TestService } from './testing/services.ts';
@@ -236,7 +236,7 @@ describe('its rows', () => {
     const own = () => bench.datapath.conntrack.entries().filter(([key, entry]) => entry.service === ct_service.CT_TRANSLATED && Buffer.from(key.port).includes(Buffer.from([port >> 8, port & 255])));
     expect([own().length, translationsOf(f)]).toEqual([1, 1]);
     const [key, entry] = own()[0]!;
-    bench.datapath.conntrack.set(key, { ...entry, seen: 0 });
+    bench.datapath.conntrack.set(key, { ...entry, seen: ticksAgo(9_000) });
     await sweepOnce(bench.datapath, new Set([here]));
     expect([own().length, translationsOf(f)]).toEqual([0, 0]);
   });
