@@ -11,6 +11,7 @@ import { layoutOf } from './datapath/layout.ts';
 import { loadDatapath, type Datapath } from './datapath/maps.ts';
 import { readEndpoints, standing } from './endpoint/saved.ts';
 import type { EndpointRow } from './endpoint/tables.ts';
+import { proxyInterfaces } from './envoy/steering.ts';
 import { messageOf } from './errors.ts';
 import type { Instance } from './instance.ts';
 import { detectAttachMode, type AttachMode } from './kernel/attach.ts';
@@ -142,7 +143,7 @@ function adopt(options: AgentOptions, netlink: Netlink): Opened {
 
 /** Takes away the interfaces of what was being started or ended, and the pins of links whose interface is gone. */
 export function sweepLinks(netlink: Netlink, instance: Instance, endpoints: readonly EndpointRow[], hooks: Hooks): void {
-  const kept = new Set([...gatewayInterfaces(instance), overlayInterface(instance), ...endpoints.map((row) => row.interfaceName)]);
+  const kept = new Set([...gatewayInterfaces(instance), overlayInterface(instance), ...proxyInterfaces(instance), ...endpoints.map((row) => row.interfaceName)]);
   for (const { name } of links(netlink)) if (name.startsWith(instance.interfacePrefix) && !kept.has(name)) deleteLink(netlink, name);
   hooks.sweep(new Set(links(netlink).map((link) => link.index)));
 }

@@ -120,7 +120,9 @@ int from_netdev(struct __sk_buff *skb)
 	if (verdict != TC_ACT_OK)
 		return verdict;
 	if (judge_packet(skb, w))
-		return TC_ACT_SHOT;
+		return refuse(skb, w, 0);
+	if (w->to.proxy)
+		return hand_to_proxy(skb);
 	if (ifindex)
 		return hand_over(skb, w, ifindex);
 	return w->observation.service & SERVICE_TO_BACKEND ? forward_for_client(skb, w) : hand_to_network(skb, w);

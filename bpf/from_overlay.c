@@ -105,5 +105,7 @@ int from_overlay(struct __sk_buff *skb)
 		return drop_unjudged(w, DIRECTION_INGRESS, reason);
 	if (judge_packet(skb, w))
 		return TC_ACT_SHOT;
+	if (w->to.proxy)
+		return hand_to_proxy(skb);
 	return ifindex ? hand_over(skb, w, ifindex) : hand_to_network(skb, w);
 }

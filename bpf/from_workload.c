@@ -49,6 +49,8 @@ static __always_inline int discovery_from_workload(struct __sk_buff *skb, const 
 /* A packet that may pass. */
 static __always_inline int hand_from_workload(struct __sk_buff *skb, struct work *w)
 {
+	if (w->to.proxy)
+		return hand_to_proxy(skb);
 	if (w->to.ifindex)
 		return hand_to_workload(skb, w, w->to.ifindex);
 	if (w->to.remote)

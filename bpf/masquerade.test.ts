@@ -52,7 +52,7 @@ const unjudged = {
   counted_packets: 0n, counted_bytes: 0n,
   seen: 0, recorded: 0, packets: 1n, bytes: 1n, egress: unasked, ingress: unasked, generation: 0, source_identity: 0, destination_identity: 0,
   policy_key: 0, owner: 0, ifindex: [0, 0], origin: 0, state: ct_state.CT_ESTABLISHED, reason: 0, flags: 0,
-  frontend: { word: new Uint8Array(16) }, frontend_port: 0, service: 0, device: 0,
+  frontend: { word: new Uint8Array(16) }, frontend_port: 0, service: 0, device: 0, proxy_port: 0,
 };
 
 const inRange = (value: number): boolean => value >= limit.NAT_PORT_FIRST && value < limit.NAT_PORT_FIRST + limit.NAT_PORT_COUNT;
@@ -99,11 +99,11 @@ describe('masquerading', () => {
     for (let slot = 0; slot < limit.NAT_PORT_COUNT; slot += 1) {
       const own = 1 + slot;
       bench.datapath.nat.set(
-        { remote: remote!, local: local!, remote_port: to, local_port: limit.NAT_PORT_FIRST + slot, protocol: row.protocol, direction: direction.DIRECTION_INGRESS },
-        { addr: inside!, port: own },
+        { remote: remote!, local: local!, remote_port: to, local_port: limit.NAT_PORT_FIRST + slot, protocol: row.protocol, direction: direction.DIRECTION_INGRESS, leg: 0 },
+        { addr: inside!, port: own, leg: 0 },
       );
       // The lower address stands first.
-      const key = { addr: [inside!, remote!], port: Uint8Array.from([own >> 8, own & 255, to >> 8, to & 255]), protocol: row.protocol };
+      const key = { addr: [inside!, remote!], port: Uint8Array.from([own >> 8, own & 255, to >> 8, to & 255]), protocol: row.protocol, leg: 0 };
       if (!row.forgotten) bench.datapath.conntrack.set(key, { ...unjudged, seen, state: row.state, packets: row.packets });
     }
     const ask = (base: Frame, server: number): Frame => (row.protocol === protocol.udp ? base.udp(port, server) : base.tcp(port, server, 'S'));
@@ -115,17 +115,17 @@ describe('masquerading', () => {
   test.each(families)('$family: with its port, a connection that is over loses its row towards the outside', (f) => {
     const [remote, local, inside] = [f.remote, node[f.key], b[f.key]].map((address) => ({ word: mappedBytes(address) }));
     const key = { remote: remote!, remote_port: 600, protocol: protocol.sctp };
-    const outwards = { ...key, local: inside!, local_port: port, direction: direction.DIRECTION_EGRESS };
-    bench.datapath.nat.set({ ...key, local: local!, local_port: port, direction: direction.DIRECTION_INGRESS }, { addr: inside!, port });
-    bench.datapath.nat.set(outwards, { addr: local!, port });
+    const outwards = { ...key, local: inside!, local_port: port, direction: direction.DIRECTION_EGRESS, leg: 0 };
+    bench.datapath.nat.set({ ...key, local: local!, local_port: port, direction: direction.DIRECTION_INGRESS, leg: 0 }, { addr: inside!, port, leg: 0 });
+    bench.datapath.nat.set(outwards, { addr: local!, port, leg: 0 });
     expect(send(a, f, (base) => base.sctp(port, 600)).verdict).toBe('redirect');
     expect(bench.datapath.nat.get(outwards)).toBeUndefined();
   });
 
   test.each(families)('$family: a connection whose row back went to another gets a port of its own again', (f) => {
     const first = fieldsOf(send(a, f, (base) => base.udp(port, 443)).packet).sport;
-    const back = { remote: { word: mappedBytes(f.remote) }, local: { word: mappedBytes(node[f.key]) }, remote_port: 443, local_port: first, protocol: protocol.udp, direction: direction.DIRECTION_INGRESS };
-    const other = { addr: { word: mappedBytes(b[f.key]) }, port: 9 };
+    const back = { remote: { word: mappedBytes(f.remote) }, local: { word: mappedBytes(node[f.key]) }, remote_port: 443, local_port: first, protocol: protocol.udp, direction: direction.DIRECTION_INGRESS, leg: 0 };
+    const other = { addr: { word: mappedBytes(b[f.key]) }, port: 9, leg: 0 };
     bench.datapath.nat.set(back, other);
     send(b, f, (base) => base.udp(9, 443)); // alive
     bench.datapath.nat.set(back, other);

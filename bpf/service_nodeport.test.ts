@@ -188,9 +188,9 @@ describe('the backend is on another node', () => {
       const local_port = limit.NAT_PORT_FIRST + slot;
       if (local_port === living) continue;
       const own = 1 + slot;
-      bench.datapath.nat.set({ remote: word(f.remote), local: word(node[f.key]), remote_port: 8080, local_port, protocol: protocol.udp, direction: direction.DIRECTION_INGRESS }, { addr: word(a[f.key]), port: own });
+      bench.datapath.nat.set({ remote: word(f.remote), local: word(node[f.key]), remote_port: 8080, local_port, protocol: protocol.udp, direction: direction.DIRECTION_INGRESS, leg: 0 }, { addr: word(a[f.key]), port: own, leg: 0 });
       const key = [mappedBytes(a[f.key]), mappedBytes(f.remote)];
-      bench.datapath.conntrack.set({ addr: key.map((one) => ({ word: one })), port: Uint8Array.from([own >> 8, own & 255, 8080 >> 8, 8080 & 255]), protocol: protocol.udp }, living4(bench));
+      bench.datapath.conntrack.set({ addr: key.map((one) => ({ word: one })), port: Uint8Array.from([own >> 8, own & 255, 8080 >> 8, 8080 & 255]), protocol: protocol.udp, leg: 0 }, living4(bench));
     }
     expect(fieldsOf(come(ask(f, kinds[1])).packet).sport).toBe(living);
     port += 1;

@@ -19,7 +19,7 @@ static __always_inline int ct_is_done(const struct ct_key *key, const struct ct_
 /* Only who opened a connection is masqueraded. These rows go first: whoever opens the tuple anew in this moment gets new ones. */
 static __noinline int sweep_nat(const struct ct_key *key, __u8 origin)
 {
-	struct nat_key row = { .protocol = key->protocol, .direction = DIRECTION_EGRESS };
+	struct nat_key row = { .protocol = key->protocol, .direction = DIRECTION_EGRESS, .leg = key->leg };
 	struct nat_value *node, *inside;
 	struct nat_key back;
 
@@ -35,8 +35,9 @@ static __noinline int sweep_nat(const struct ct_key *key, __u8 origin)
 	back.local = node->addr;
 	back.local_port = node->port;
 	back.direction = DIRECTION_INGRESS;
+	back.leg = 0;
 	inside = bpf_map_lookup_elem(&nat, &back);
-	if (inside && inside->port == row.local_port && addr_equal(&inside->addr, &row.local))
+	if (inside && inside->leg == row.leg && inside->port == row.local_port && addr_equal(&inside->addr, &row.local))
 		bpf_map_delete_elem(&nat, &back);
 	bpf_map_delete_elem(&nat, &row);
 	return 1;

@@ -31,6 +31,8 @@ int to_workload(struct __sk_buff *skb)
 		return drop_unjudged(w, DIRECTION_INGRESS, reason);
 	if (judge_packet(skb, w))
 		return TC_ACT_SHOT;
+	if (w->to.proxy)
+		return hand_to_proxy(skb);
 	if (!w->observation.dns)
 		return TC_ACT_OK;
 	bpf_tail_call(skb, &dns_programs_out, DNS_ANSWER);

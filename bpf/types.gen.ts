@@ -104,6 +104,7 @@ export interface CtKey {
   readonly addr: readonly Addr[];
   readonly port: Uint8Array;
   readonly protocol: number;
+  readonly leg: number;
 }
 
 export interface CtEntry {
@@ -129,6 +130,7 @@ export interface CtEntry {
   readonly frontend_port: number;
   readonly service: number;
   readonly device: number;
+  readonly proxy_port: number;
 }
 
 export interface Usage {
@@ -144,11 +146,13 @@ export interface NatKey {
   readonly local_port: number;
   readonly protocol: number;
   readonly direction: number;
+  readonly leg: number;
 }
 
 export interface NatValue {
   readonly addr: Addr;
   readonly port: number;
+  readonly leg: number;
 }
 
 export interface TranslationKey {
@@ -210,6 +214,29 @@ export interface RuleCount {
   readonly packets: bigint;
   readonly bytes: bigint;
   readonly last_ns: bigint;
+}
+
+export interface ProxyKey {
+  readonly bits: bigint;
+  readonly policy: number;
+  readonly interval: number;
+  readonly class_id: number;
+}
+
+export interface Proxy {
+  readonly ifindex: number;
+  readonly to_proxy: number;
+  readonly downstream: number;
+  readonly egress_done: number;
+  readonly both_done: number;
+  readonly first_port: number;
+  readonly ports: number;
+  readonly mac: Uint8Array;
+}
+
+export interface ProxyListener {
+  readonly port: number;
+  readonly family: number;
 }
 
 export interface FrontendKey {
@@ -381,6 +408,7 @@ export const drop_reason = {
   DROP_FRAGMENT_NOT_SUPPORTED: 157,
   DROP_NO_SERVICE: 158,
   DROP_NO_TUNNEL: 160,
+  DROP_UNKNOWN_CT_STATE: 163,
   DROP_UNSUPPORTED_L2_PROTOCOL: 166,
   DROP_NO_MAPPING_FOR_NAT_MASQUERADE: 167,
   DROP_UNSUPPORTED_PROTOCOL_FOR_NAT: 168,
@@ -391,6 +419,8 @@ export const drop_reason = {
   DROP_FRAGMENT_WITHOUT_FIRST: 175,
   DROP_FORBIDDEN_ICMPV6_MESSAGE: 176,
   DROP_NOT_IN_SRC_RANGE: 177,
+  DROP_SOCKET_LOOKUP_FAILED: 178,
+  DROP_SOCKET_ASSIGN_FAILED: 179,
   DROP_NOT_SUPPORTED_BY_PROXY: 180,
   DROP_POLICY_DENY: 181,
   DROP_VLAN_FILTERED: 182,
@@ -423,7 +453,9 @@ export const counter = {
   COUNTER_RULES_UNCOUNTED: 3,
   COUNTER_SOCK_PEERS_FULL: 4,
   COUNTER_SERVICE_RESETS: 5,
-  COUNTERS: 6,
+  COUNTER_PROXY_CONNECTIONS: 6,
+  COUNTER_PROXY_RESETS: 7,
+  COUNTERS: 8,
 } as const;
 
 export const limit = {
@@ -465,6 +497,7 @@ export const limit = {
   SOCK_PEER_SLOTS: 8,
   MAX_AFFINITIES: 65536,
   MAX_SOURCE_RANGES: 65536,
+  MAX_PROXY_LISTENERS: 4096,
   MAX_PROXY_PORTS: 65536,
 } as const;
 
@@ -508,6 +541,9 @@ export const ct_service = {
   CT_HAIRPIN: 2,
   CT_FROM_NODE: 4,
   CT_ONE_WAY: 8,
+  CT_PROXIED: 16,
+  CT_EGRESS_DONE: 32,
+  CT_BOTH_DONE: 64,
 } as const;
 
 export const frontend_scope = {

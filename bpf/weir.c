@@ -2,9 +2,11 @@
 /* The object that the agent loads: one program per hook, all on the same maps. */
 #include "from_netdev.c"
 #include "from_overlay.c"
+#include "from_proxy.c"
 #include "from_workload.c"
 #include "dns.c"
 #include "netns_cookie.c"
+#include "proxy_socket.c"
 #include "socket.c"
 #include "socket_bind.c"
 #include "sweep.c"

@@ -1,9 +1,9 @@
 // Puts the programs on interfaces and takes them off: both hooks of a workload's veth, the one of a device of the node
-// or of its overlay; and those of sockets on the root of the cgroup tree.
+// or of its overlay; those of sockets on the root of the cgroup tree; and those of Envoy's way.
 import { mkdirSync, readdirSync, unlinkSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Instance } from '../instance.ts';
-import { attach, attachCgroup, attachXdp, detach, type AttachMode, type Hook, type XdpMode } from '../kernel/attach.ts';
+import { attach, attachCgroup, attachNetns, attachXdp, detach, type AttachMode, type Hook, type XdpMode } from '../kernel/attach.ts';
 import { attachType } from '../kernel/bpf.ts';
 import type { LoadedObject } from '../kernel/object.ts';
 import type { Netlink } from '../kernel/netlink.ts';
@@ -12,6 +12,7 @@ const workloadHooks: readonly (readonly [Hook, string])[] = [['ingress', 'from_w
 const netdevHooks: readonly (readonly [Hook, string])[] = [['ingress', 'from_netdev']];
 
 const overlayHooks: readonly (readonly [Hook, string])[] = [['ingress', 'from_overlay']];
+const proxyHooks: readonly (readonly [Hook, string])[] = [['ingress', 'from_proxy']];
 /** By program. Of all sockets of the machine: the programs know theirs by network namespace, wherever its processes are. */
 export const socketHooks: Readonly<Record<string, number>> = {
   connect4: attachType.connect4, connect6: attachType.connect6, sendmsg4: attachType.sendmsg4, sendmsg6: attachType.sendmsg6,
@@ -54,6 +55,7 @@ export class Hooks {
   attachWorkload(to: Interface): void { this.#attach(to, workloadHooks); }
   attachNetdev(to: Interface): void { this.#attach(to, netdevHooks); }
   attachOverlay(to: Interface): void { this.#attach(to, overlayHooks); }
+  attachProxy(to: Interface): void { this.#attach(to, proxyHooks); }
   detachWorkload(from: Interface): void { this.#detach(from, workloadHooks); }
   detachNetdev(from: Interface): void { this.#detach(from, netdevHooks); }
 
@@ -70,6 +72,27 @@ export class Hooks {
     for (const [program, type] of Object.entries(socketHooks)) {
       const pinPath = join(this.#socketFolder, program);
       this.#hold(pinPath, () => { attachCgroup({ cgroup, program, programFd: this.#programs.get(program)!, type, pinPath }); });
+    }
+  }
+
+  /** `cgroup`: path of Envoy's: what listens there from now on is known. */
+  attachListens(cgroup: string): void {
+    const pinPath = join(this.#socketFolder, 'proxy_listens');
+    this.#hold(pinPath, () => { attachCgroup({ cgroup, program: 'proxy_listens', programFd: this.#programs.get('proxy_listens')!, type: attachType.sockOps, pinPath }); });
+  }
+
+  /** `netns`: path of the namespace where Envoy is. */
+  attachFind(netns: string): void {
+    const pinPath = join(this.#socketFolder, 'find_listener');
+    this.#hold(pinPath, () => { attachNetns({ netns, program: 'find_listener', programFd: this.#programs.get('find_listener')!, pinPath }); });
+  }
+
+  /** What `attachListens` and `attachFind` put on; what is not there is fine. */
+  detachProxySockets(): void {
+    for (const program of ['find_listener', 'proxy_listens']) {
+      const pinPath = join(this.#socketFolder, program);
+      this.#held?.delete(pinPath);
+      if (existsSync(pinPath)) unlinkSync(pinPath);
     }
   }
 

@@ -5,7 +5,7 @@ import { codecOf, type Codec } from '../kernel/codec.ts';
 import { BpfMap, mapMemory, perCpuSums, possibleCpus } from '../kernel/map.ts';
 import { loadObject, type LoadedMap, type LoadedObject } from '../kernel/object.ts';
 import { direction as directions, drop_reason, limit, type Bounds, type Control, type CtEntry, type CtKey, type Endpoint, type FlowRecord, type FragmentKey, type FragmentValue, type IpcacheKey,
-  type IpcacheValue, type NatKey, type NatValue, type Netdev, type NetnsQuestion, type Overlay, type Policy, type ServiceClient, type SockPeer, type SockPeerKey, type Step } from '../../bpf/types.gen.ts';
+  type IpcacheValue, type NatKey, type NatValue, type Netdev, type NetnsQuestion, type Overlay, type Policy, type Proxy, type ProxyKey, type ProxyListener, type ServiceClient, type SockPeer, type SockPeerKey, type Step } from '../../bpf/types.gen.ts';
 
 export interface Datapath {
   readonly object: LoadedObject;
@@ -24,6 +24,11 @@ export interface Datapath {
   readonly serviceClients: BpfMap<bigint, ServiceClient>;
   readonly netnsQuestions: BpfMap<number, NetnsQuestion>;
   readonly sockPeers: BpfMap<SockPeerKey, SockPeer>;
+  /** Port of Envoy, by what was judged. */
+  readonly proxyPorts: BpfMap<ProxyKey, number>;
+  readonly proxies: BpfMap<number, Proxy>;
+  /** Cookie of the listening socket. */
+  readonly proxyListeners: BpfMap<ProxyListener, bigint>;
   /** struct class_line, for `withMemory`. */
   readonly classRows: LoadedMap;
   /** How many rows the conntrack table may have. */
@@ -73,6 +78,7 @@ export interface DatapathOptions {
 /** expected_attach_type of every program: also where it is loaded only to try, for programs of one PROG_ARRAY must agree. */
 export const attachTypes: Readonly<Record<string, number>> = {
   from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress, from_overlay: attachType.tcxIngress,
+  from_proxy: attachType.tcxIngress,
   ...dnsAttachTypes(attachType.tcxIngress, attachType.tcxEgress),
 };
 
@@ -102,6 +108,9 @@ export function loadDatapath(objectPath: string, { pinDir, connections = limit.M
     serviceClients: new BpfMap(map('service_clients'), cookie, layout<ServiceClient>('service_client')),
     netnsQuestions: new BpfMap(map('netns_questions'), number, layout<NetnsQuestion>('netns_question')),
     sockPeers: new BpfMap(map('sock_peers'), layout<SockPeerKey>('sock_peer_key'), layout<SockPeer>('sock_peer')),
+    proxyPorts: new BpfMap(map('proxy_ports'), layout<ProxyKey>('proxy_key'), number),
+    proxies: new BpfMap(map('proxies'), number, layout<Proxy>('proxy')),
+    proxyListeners: new BpfMap(map('proxy_listeners'), layout<ProxyListener>('proxy_listener'), cookie),
     classRows: map('class_rows'),
     connections,
     usage: new DataView(mapMemory(map('usage'), limit.MAX_ENDPOINTS)),

@@ -1,5 +1,5 @@
 // tc programs on an interface: by TCX links where the kernel has them (6.6), else by a clsact qdisc and its filters. Socket programs on a
-// cgroup: by links.
+// cgroup or in a network namespace: by links.
 import { closeSync, existsSync, openSync, unlinkSync } from 'node:fs';
 import { attachType, linkCreate, linkUpdate, openPin, pin } from './bpf.ts';
 import { errno, KernelError } from './errors.ts';
@@ -87,6 +87,16 @@ export function attachCgroup(a: CgroupAttachment): void {
   }
 }
 
+/** A program that finds sockets (sk_lookup), in the network namespace at `netns`. */
+export function attachNetns(a: Omit<CgroupAttachment, 'cgroup' | 'type'> & { readonly netns: string }): void {
+  const netns = openSync(a.netns, 'r');
+  try {
+    attachLink(a.programFd, netns, attachType.skLookup, a.pinPath, `${a.program} in ${a.netns}`);
+  } finally {
+    closeSync(netns);
+  }
+}
+
 function attachLink(programFd: number, target: number, type: number, pinPath: string, object: string): void {
   if (existsSync(pinPath)) {
     const link = openPin(pinPath);
@@ -94,7 +104,7 @@ function attachLink(programFd: number, target: number, type: number, pinPath: st
       linkUpdate(link, programFd, object);
       return;
     } catch (error) {
-      // The interface or cgroup of this pin is gone, and its number may have been given out again.
+      // The interface, cgroup or namespace of this pin is gone, and its number may have been given out again.
       if (!(error instanceof KernelError) || error.errno !== errno.ENOLINK) throw error;
       unlinkSync(pinPath);
     } finally {

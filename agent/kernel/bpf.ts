@@ -10,8 +10,8 @@ const command = {
 } as const;
 
 export const attachType = {
-  bind4: 8, connect4: 10, connect6: 11, postBind4: 12, postBind6: 13, sendmsg4: 14, sendmsg6: 15, recvmsg4: 19, recvmsg6: 20,
-  getpeername4: 29, getpeername6: 30, sockRelease: 34, xdp: 37, tcxIngress: 46, tcxEgress: 47,
+  sockOps: 3, bind4: 8, connect4: 10, connect6: 11, postBind4: 12, postBind6: 13, sendmsg4: 14, sendmsg6: 15, recvmsg4: 19, recvmsg6: 20,
+  getpeername4: 29, getpeername6: 30, sockRelease: 34, skLookup: 36, xdp: 37, tcxIngress: 46, tcxEgress: 47,
 } as const;
 export const mapType = { hash: 1, array: 2, arrayOfMaps: 12 } as const;
 

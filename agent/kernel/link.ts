@@ -57,6 +57,16 @@ export function setUp(netlink: Netlink, index: number, name: string): void {
   netlink.request(message.newLink, 0, linkBody(index, up, up, []), `interface ${name}`, 'RTM_NEWLINK');
 }
 
+/** Nobody is asked for who has an address: every frame bears the device's own MAC address. */
+export function withoutNeighbours(netlink: Netlink, index: number, name: string): void {
+  const noArp = 0x80;
+  netlink.request(message.newLink, 0, linkBody(index, noArp, noArp, []), `interface ${name}`, 'RTM_NEWLINK');
+}
+
+export function setMtu(netlink: Netlink, index: number, mtu: number, name: string): void {
+  netlink.request(message.newLink, 0, linkBody(index, 0, 0, [[attribute.link.mtu, mtu]]), `interface ${name}`, 'RTM_NEWLINK');
+}
+
 /** An absent interface is fine. */
 export function deleteLink(netlink: Netlink, name: string): void {
   tolerate(['ENODEV'], () => {

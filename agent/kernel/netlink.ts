@@ -11,7 +11,7 @@ const receiveBytes = 1 << 18;
 
 export const message = {
   error: 2, done: 3, newLink: 16, deleteLink: 17, getLink: 18, setLink: 19, newAddress: 20, getAddress: 22, newRoute: 24, deleteRoute: 25,
-  getRoute: 26, newNeighbour: 28, newQdisc: 36, deleteQdisc: 37, newFilter: 44, deleteFilter: 45,
+  getRoute: 26, newNeighbour: 28, newRule: 32, deleteRule: 33, newQdisc: 36, deleteQdisc: 37, newFilter: 44, deleteFilter: 45,
 } as const;
 export const flag = { request: 1, ack: 4, replace: 0x100, exclusive: 0x200, create: 0x400, dump: 0x300 } as const;
 

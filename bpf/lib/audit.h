@@ -95,7 +95,7 @@ __noinline int audit_packet(enum drop_reason was)
 	if (!w)
 		return 0;
 	o = &w->observation;
-	if (o->service & SERVICE_HAIRPIN)
+	if (o->service & SERVICE_HAIRPIN || w->ct_key.leg)
 		return 0;
 	if (was && was != DROP_POLICY_DENIED && was != DROP_POLICY_DENY)
 		return 0;	/* whatever policies say */

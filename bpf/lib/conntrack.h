@@ -3,8 +3,10 @@
  * when that has moved, the connection's original direction is judged again, so a policy change reaches what is established. */
 #pragma once
 #include <linux/errno.h>
+#include "ct_row.h"
 #include "maps.h"
 #include "packet.h"
+#include "proxy.h"
 #include "service_ct.h"
 #include "ticks.h"
 #include "verdict.h"
@@ -12,89 +14,7 @@
 
 #define RECORD_INTERVAL TICKS(5)
 #define RST_DOUBT TICKS(1)
-#define SHORT_EXCHANGE 4	/* packets: a resolver asks for A and AAAA at once */
 #define CT_FINS (CT_FIN << 0 | CT_FIN << 1)
-
-static __always_inline __u32 tcp_timeout(__u8 state)
-{
-	switch (state) {
-	case CT_ESTABLISHED:
-		return TICKS(CT_TIMEOUT_TCP_ESTABLISHED);
-	case CT_HALF_CLOSED:
-		return TICKS(CT_TIMEOUT_TCP_HALF_CLOSED);
-	case CT_CLOSING:
-		return TICKS(CT_TIMEOUT_TCP_CLOSING);
-	}
-	return TICKS(CT_TIMEOUT_TCP_NEW);
-}
-
-/* A short exchange by UDP is over early, so that the queries to one name server use up neither quota nor the node's ports. */
-static __always_inline __u32 idle_timeout(__u8 protocol, const struct ct_entry *entry)
-{
-	if (entry->reason)
-		return TICKS(CT_TIMEOUT_REVOKED);
-	if (protocol == IPPROTO_TCP)
-		return tcp_timeout(entry->state);
-	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6_)
-		return TICKS(CT_TIMEOUT_ICMP);
-	if (entry->state == CT_NEW)
-		return TICKS(CT_TIMEOUT_NEW);
-	if (protocol == IPPROTO_UDP && entry->packets <= SHORT_EXCHANGE)
-		return TICKS(CT_TIMEOUT_SHORT_EXCHANGE);
-	return protocol == IPPROTO_SCTP ? TICKS(CT_TIMEOUT_SCTP_ESTABLISHED) : TICKS(CT_TIMEOUT_ESTABLISHED);
-}
-
-static __always_inline int ct_is_idle(const struct ct_entry *entry, __u8 protocol, __u32 now)
-{
-	return (__s32)(now - entry->seen) > (__s32)idle_timeout(protocol, entry);
-}
-
-/* Orders the two ends; returns which of them (0, 1) the first named is. */
-static __always_inline __u8 ct_key_between(const struct addr *saddr, __be16 sport, const struct addr *daddr, __be16 dport, __u8 protocol,
-					   struct ct_key *key)
-{
-	__u8 from = 0;
-
-#pragma unroll
-	for (int i = 3; i >= 0; i--)
-		if (saddr->word[i] != daddr->word[i]) {
-			from = saddr->word[i] > daddr->word[i];
-			goto ordered;
-		}
-	from = sport > dport;
-ordered:
-	__builtin_memset(key, 0, sizeof(*key));
-	key->protocol = protocol;
-	if (from) {
-		key->addr[0] = *daddr;
-		key->addr[1] = *saddr;
-		key->port[0] = dport;
-		key->port[1] = sport;
-	} else {
-		key->addr[0] = *saddr;
-		key->addr[1] = *daddr;
-		key->port[0] = sport;
-		key->port[1] = dport;
-	}
-	return from;
-}
-
-/* The key of the packet's connection; returns which end (0, 1) it comes from. */
-static __always_inline __u8 ct_key_of(const struct packet *p, struct ct_key *key)
-{
-	return ct_key_between(&p->saddr, p->sport, &p->daddr, p->dport, p->protocol, key);
-}
-
-/* A row that no longer stands for this packet: idle too long, or its tuple is opened anew. A SYN of the other end is part of a
- * connection only as long as nothing answered its opener (simultaneous open: RFC 9293, 3.5); later it would be one that nobody judged. */
-static __always_inline int ct_is_over(const struct ct_entry *entry, const struct packet *p, __u8 from, __u32 now)
-{
-	if (ct_is_idle(entry, p->protocol, now))
-		return 1;
-	if (p->protocol != IPPROTO_TCP || (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
-		return 0;
-	return entry->reason || entry->state >= CT_CLOSING || (from != entry->origin && entry->state != CT_NEW);
-}
 
 static __always_inline void connection_from_entry(const struct ct_entry *entry, struct connection *c)
 {
@@ -102,6 +22,7 @@ static __always_inline void connection_from_entry(const struct ct_entry *entry, 
 	c->ingress = entry->ingress;
 	c->source_identity = entry->source_identity;
 	c->destination_identity = entry->destination_identity;
+	c->refused = DIRECTION_UNKNOWN;
 }
 
 static __always_inline __u8 place_flags(const struct place *place)
@@ -136,6 +57,7 @@ static __always_inline void place_in_entry(const struct ct_entry *entry, __u8 en
 	place->ifindex = end ? entry->ifindex[1] : entry->ifindex[0];
 	place->host = entry->flags >> (end & 1) & CT_HOST;
 	place->remote = entry->flags >> (end & 1) & CT_REMOTE;
+	place->proxy = 0;
 }
 
 /* Nobody's rows go for those of another: what is beyond the quota, or finds the table full, is not opened. `held`: whose row of
@@ -172,22 +94,28 @@ static __noinline enum drop_reason ct_insert(struct work *w, __s32 held)
 }
 
 /* From w->source to w->destination, into w->connection. What goes from a workload to itself is no policy's business.
- * Global, so that the verifier walks it once. */
-__noinline int judge_ends(__u32 key, int hairpin)
+ * `service`: enum ct_service of the connection. Global, so that the verifier walks it once. */
+__noinline int judge_ends(__u32 key, __u32 service)
 {
 	struct work *w = this_work();
 	enum drop_reason reason;
 
 	if (!w)
 		return DROP_INVALID_PACKET;
-	if (hairpin)
+	if (service & CT_HAIRPIN)
 		w->source = w->destination;
 	reason = judge_connection(w->observation.generation, &w->source, &w->destination, key, &w->connection);
-	if (!hairpin || reason == DROP_EP_NOT_READY)
+	if (reason == DROP_EP_NOT_READY)
 		return reason;
-	__builtin_memset(&w->connection.egress, 0, sizeof(w->connection.egress));
-	__builtin_memset(&w->connection.ingress, 0, sizeof(w->connection.ingress));
-	return DROP_NONE;
+	if (service & (CT_HAIRPIN | CT_EGRESS_DONE | CT_BOTH_DONE)) {
+		__builtin_memset(&w->connection.egress, 0, sizeof(w->connection.egress));
+		if (!(service & CT_EGRESS_DONE))
+			__builtin_memset(&w->connection.ingress, 0, sizeof(w->connection.ingress));
+		reason = denial(&w->connection.ingress);
+	}
+	if (reason || (w->connection.egress.action != ACTION_PROXY && w->connection.ingress.action != ACTION_PROXY))
+		return reason;
+	return proxy_port_of(w, key);
 }
 
 /* First packet of a connection: judged, and remembered when it may pass. */
@@ -198,7 +126,7 @@ static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from
 
 	w->source = w->packet.saddr;
 	w->destination = w->packet.daddr;
-	o->reason = judge_ends(policy_key(&w->packet), o->service & SERVICE_HAIRPIN);
+	o->reason = judge_ends(policy_key(&w->packet), o->proxy | (o->service & SERVICE_HAIRPIN ? CT_HAIRPIN : 0));
 	o->event = FLOW_DROP;
 	if (o->reason) {
 		if (o->reason != DROP_EP_NOT_READY)
@@ -217,6 +145,7 @@ static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from
 	entry->state = w->packet.tcp_flags & TCP_RST ? CT_CLOSING : CT_NEW;
 	entry->flags = w->packet.tcp_flags & TCP_FIN ? CT_FIN << from : 0;
 	service_to_entry(w, entry);
+	proxy_to_entry(w, entry);
 	judgement_to_entry(entry, &w->connection, o->generation, DROP_NONE);
 	if (o->service & SERVICE_TO_BACKEND)
 		o->reason = translation_keep(w);
@@ -228,6 +157,9 @@ static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from
 		return o->reason;
 	}
 	w->to = w->connection.destination;
+	w->to.proxy = !!entry->proxy_port;
+	if (w->to.proxy)
+		count(COUNTER_PROXY_CONNECTIONS);
 	w->from_identity = w->connection.source_identity;
 	o->dns = entry->flags & CT_DNS;
 	o->packets = 1;
@@ -252,7 +184,10 @@ static __noinline enum drop_reason ct_judge_again(struct work *w, struct ct_entr
 	w->source = w->ct_key.addr[origin];
 	w->destination = w->ct_key.addr[!origin];
 	o->judged_again = 1;
-	o->reason = judge_ends(entry->policy_key, entry->service & CT_HAIRPIN);
+	o->reason = judge_ends(entry->policy_key, entry->service);
+	/* Neither end would know what the other means. */
+	if (!o->reason && w->connection.proxy_port != entry->proxy_port)
+		o->reason = DROP_UNKNOWN_CT_STATE;
 	judgement_to_entry(entry, &w->connection, o->generation, o->reason);
 	if (o->reason != was)
 		o->event = FLOW_CHANGE;
@@ -320,9 +255,17 @@ static __noinline enum drop_reason conntrack_judge(struct __sk_buff *skb, struct
 	__u8 from = ct_key_of(&w->packet, &w->ct_key);
 	struct ct_entry *entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
 	__u32 now = ticks(), length = w->observation.length;
-	int asked;
+	int asked, gone = !entry || ct_is_over(entry, &w->packet, from, now);
 
-	if (w->observation.service & SERVICE_ASK && (!entry || ct_is_over(entry, &w->packet, from, now))) {
+	if (w->observation.proxy | w->observation.leg || ((gone || entry->reason || (is_proxied(entry) && from != entry->origin)) && proxy_row())) {
+		if (!choose_leg(from)) {
+			w->observation.service |= SERVICE_REFUSED;
+			return w->observation.reason = DROP_UNKNOWN_CT_STATE;
+		}
+		entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
+		gone = !entry || ct_is_over(entry, &w->packet, from, now);
+	}
+	if (w->observation.service & SERVICE_ASK && gone) {
 		asked = to_backend(skb, SCOPE_CLUSTER);
 		if (asked < 0) {
 			w->observation.service |= SERVICE_REFUSED;
@@ -331,9 +274,10 @@ static __noinline enum drop_reason conntrack_judge(struct __sk_buff *skb, struct
 		if (asked) {
 			from = ct_key_of(&w->packet, &w->ct_key);
 			entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
+			gone = !entry || ct_is_over(entry, &w->packet, from, now);
 		}
 	}
-	if (!entry || ct_is_over(entry, &w->packet, from, now)) {
+	if (!entry || gone) {
 		if (entry && entry->flags & CT_SERVICE)
 			translation_forget(&w->ct_key, entry);
 		return ct_open(w, entry ? (__s32)entry->owner : -1, from, length);
@@ -345,47 +289,15 @@ static __noinline enum drop_reason conntrack_judge(struct __sk_buff *skb, struct
 		w->observation.dns = entry->flags & CT_DNS;
 		w->from_identity = w->observation.is_reply ? entry->destination_identity : entry->source_identity;
 		ct_pass(w, entry, from, now, length);
-		if (entry->flags & CT_SERVICE)
+		if (entry->flags & CT_SERVICE) {
 			service_of_entry(w, entry);
+			proxy_of_entry(w, entry);
+		}
 		return DROP_NONE;
 	}
 	w->observation.event = FLOW_DROP;
+	if (w->observation.reason == DROP_UNKNOWN_CT_STATE && !w->observation.is_reply)
+		w->observation.service |= SERVICE_RESET;
 	w->observation.direction = denied_at(&w->connection);
 	return w->observation.reason;
-}
-
-/* An ICMP error passes when the connection that it is about does (RFC 4443, 2.4), to the end that sent what it is about (RFC 1122, 3.2.2)
- * and nobody else. 0: it is about no connection that is known, and is judged like any other packet. */
-static __noinline int conntrack_judge_related(struct work *w)
-{
-	struct observation *o = &w->observation;
-	struct ct_entry *entry;
-	__u8 end;
-
-	if (!addr_equal(&w->packet.daddr, &w->inner.saddr))
-		return 0;
-	end = ct_key_of(&w->inner, &w->ct_key);
-	entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
-	if (!entry || ct_is_idle(entry, w->inner.protocol, ticks()))
-		return 0;
-	o->is_reply = 1;
-	o->event = FLOW_NEW;
-	if (ct_verdict(w, entry)) {
-		o->event = FLOW_DROP;
-		o->direction = denied_at(&w->connection);
-		return 1;
-	}
-	connection_from_entry(entry, &w->connection);
-	place_in_entry(entry, end, &w->to);
-	w->from_identity = 0;	/* whoever sends it need be no end of that connection */
-	if (entry->flags & CT_SERVICE) {
-		w->frontend = entry->frontend;
-		w->frontend_port = entry->frontend_port;
-		if (entry->service & CT_TRANSLATED && !(entry->service & CT_HAIRPIN) && end == entry->origin)
-			o->service |= SERVICE_ERROR;
-		w->device = entry->device;
-		if (entry->service & CT_FROM_NODE && end == entry->origin)
-			w->to.remote = 1;
-	}
-	return 1;
 }

@@ -9,6 +9,7 @@
 #include "nat.h"
 #include "packet.h"
 #include "record.h"
+#include "related.h"
 #include "service_reply.h"
 #include "work.h"
 
@@ -30,8 +31,8 @@ static __noinline enum drop_reason judge_packet(struct __sk_buff *skb, struct wo
 		return o->reason;
 	}
 	if (o->event) {
-		if (!o->point && !o->reason)
-			o->point = w->to.ifindex ? TO_ENDPOINT : w->to.host ? TO_HOST : w->to.remote && overlay_ifindex() ? TO_OVERLAY : TO_NETWORK;
+		if (!o->reason && (!o->point || w->to.proxy))
+			o->point = w->to.proxy ? TO_PROXY : w->to.ifindex ? TO_ENDPOINT : w->to.host ? TO_HOST : w->to.remote && overlay_ifindex() ? TO_OVERLAY : TO_NETWORK;
 		write_record(w);
 		if (!related)
 			count_rules(w);
@@ -75,6 +76,21 @@ static __always_inline enum drop_reason decrement_ttl(struct __sk_buff *skb, con
 	ip4->check = sum + (sum >= 0xffff);
 	ip4->ttl--;
 	return DROP_NONE;
+}
+
+/* Up the stack, to a socket of Envoy's: by a device of weir's own, so that no reverse path filter minds where the packet came in. */
+__noinline int hand_to_proxy(struct __sk_buff *skb)
+{
+	struct proxy *proxy = proxy_row();
+	__u32 ifindex;
+	__u8 mac[6];
+
+	if (!proxy)
+		return TC_ACT_SHOT;
+	ifindex = proxy->ifindex;
+	mac_copy(mac, proxy->mac);
+	skb->mark = proxy->to_proxy;
+	return bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0) ? TC_ACT_SHOT : (int)bpf_redirect(ifindex, BPF_F_INGRESS);
 }
 
 /* Straight into the workload's namespace: past the host's stack and past to_workload. */

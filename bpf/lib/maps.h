@@ -42,6 +42,9 @@ MAP(affinities, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinity, MAX
 MAP(source_ranges, BPF_MAP_TYPE_LPM_TRIE, struct source_range_key, __u32, MAX_SOURCE_RANGES, BPF_F_NO_PREALLOC);
 /* The port at which Envoy listens for a rule set. No row: refused. */
 MAP(proxy_ports, BPF_MAP_TYPE_HASH, struct proxy_key, __u32, MAX_PROXY_PORTS, BPF_F_NO_PREALLOC);
+MAP(proxies, BPF_MAP_TYPE_ARRAY, __u32, struct proxy, 1, 0);
+/* Filled when a socket of Envoy's listens (sockops, proxy_socket.c); one that is closed is gone from here. */
+MAP(proxy_listeners, BPF_MAP_TYPE_SOCKHASH, struct proxy_listener, __u64, MAX_PROXY_LISTENERS, 0);
 MAP(dns_automata, BPF_MAP_TYPE_ARRAY, __u32, struct dns_automaton, 2, BPF_F_MMAPABLE);
 MAP(dns_controls, BPF_MAP_TYPE_ARRAY, __u32, struct dns_control, 1, 0);
 MAP(dns_names, BPF_MAP_TYPE_HASH, struct dns_name, __u32, MAX_DNS_NAMES, BPF_F_NO_PREALLOC);
@@ -120,6 +123,15 @@ static __always_inline void count(enum counter which)
 
 	if (value)
 		*value += 1;
+}
+
+/* 0: this node has no Envoy. */
+static __always_inline struct proxy *proxy_row(void)
+{
+	__u32 key = 0;
+	struct proxy *proxy = bpf_map_lookup_elem(&proxies, &key);
+
+	return proxy && proxy->ifindex ? proxy : 0;
 }
 
 static __always_inline __u32 current_generation(void)

@@ -101,6 +101,8 @@ static __noinline int nat_release(struct work *w)
 	w->nat_gone.direction = DIRECTION_EGRESS;
 	ct_key_between(&w->nat_gone.local, w->nat_gone.local_port, &w->nat_gone.remote,
 		       has_ports(w->nat_gone.protocol) ? w->nat_gone.remote_port : w->nat_gone.local_port, w->nat_gone.protocol, &w->ct_key);
+	w->nat_gone.leg = inside->leg;
+	w->ct_key.leg = inside->leg;
 	entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
 	if (entry && !ct_is_idle(entry, w->nat_gone.protocol, ticks()))
 		return 0;
@@ -118,8 +120,10 @@ static __always_inline int nat_open(struct work *w)
 	w->nat_back = w->nat_key;
 	w->nat_back.local = w->nat_value.addr;
 	w->nat_back.direction = DIRECTION_INGRESS;
+	w->nat_back.leg = 0;
 	w->nat_inside.addr = w->nat_key.local;
 	w->nat_inside.port = w->nat_key.local_port;
+	w->nat_inside.leg = w->nat_key.leg;
 	for (i = 0; i < NAT_TRIES; i++) {
 		__u32 slot = (start + i * 277) % NAT_PORT_COUNT;
 
@@ -144,8 +148,9 @@ static __always_inline int nat_find(struct work *w)
 	w->nat_back.local = known->addr;
 	w->nat_back.local_port = known->port;
 	w->nat_back.direction = DIRECTION_INGRESS;
+	w->nat_back.leg = 0;
 	inside = bpf_map_lookup_elem(&nat, &w->nat_back);
-	if (!inside || inside->port != w->nat_key.local_port || !addr_equal(&inside->addr, &w->nat_key.local))
+	if (!inside || inside->leg != w->nat_key.leg || inside->port != w->nat_key.local_port || !addr_equal(&inside->addr, &w->nat_key.local))
 		return -1;
 	w->nat_value = *known;
 	return 0;
@@ -183,6 +188,7 @@ __noinline int masquerade(struct __sk_buff *skb, __u32 device)
 	if (!has_ports(p->protocol) && !is_echo(p))
 		return DROP_UNSUPPORTED_PROTOCOL_FOR_NAT;
 	nat_key_of(p, DIRECTION_EGRESS, &w->nat_key);
+	w->nat_key.leg = w->ct_key.leg;
 	if (nat_find(w) && nat_open(w))
 		return DROP_NO_MAPPING_FOR_NAT_MASQUERADE;
 	if (rewrite_address(skb, p, 1, &p->saddr, &w->nat_value.addr) || rewrite_port(skb, p, 1, p->sport, w->nat_value.port))
@@ -206,6 +212,7 @@ static __noinline int unmasquerade(struct __sk_buff *skb, struct work *w)
 		return -DROP_INVALID_PACKET;
 	p->daddr = value->addr;
 	p->dport = value->port;
+	w->observation.leg = value->leg;
 	if (!has_ports(p->protocol))
 		p->sport = value->port;
 	return 1;

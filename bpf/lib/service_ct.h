@@ -43,6 +43,8 @@ static __noinline int translation_forget(const struct ct_key *key, const struct 
 	__be16 backend_port = entry->origin ? key->port[0] : key->port[1];
 	struct translation *known;
 
+	if (!(entry->service & CT_TRANSLATED))
+		return 0;
 	row.client = entry->service & CT_HAIRPIN ? *backend : *client;
 	row.client_port = entry->origin ? key->port[1] : key->port[0];
 	known = bpf_map_lookup_elem(&translations, &row);

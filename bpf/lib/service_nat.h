@@ -48,11 +48,6 @@ static __noinline struct ct_entry *connection_to(struct work *w, const struct ad
 	return entry && !ct_is_over(entry, p, from, ticks()) ? entry : 0;
 }
 
-static __always_inline int is_opening(const struct packet *p)
-{
-	return p->protocol == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-}
-
 /* What the client was given before: it stays as long as that backend is there, and the connection was not opened anew. */
 static __always_inline int translation_holds(struct work *w, const struct translation *known)
 {

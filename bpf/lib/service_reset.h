@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* A TCP connection whose backend is gone: nobody could go on with it, so its client is told by a reset (RFC 9293, 3.10.7.1) instead of waiting
- * for its own timeouts. The packet that found out becomes the reset, and goes back where it came from. */
+/* A TCP connection whose backend is gone, or that has no way through Envoy (any more): nobody could go on with it, so its client is told by a
+ * reset (RFC 9293, 3.10.7.1) instead of waiting for its own timeouts. The packet that found out becomes the reset, and goes back where it came from. */
 #pragma once
 #include "dsr.h"
 
@@ -39,13 +39,19 @@ static __always_inline int turn_ipv6(struct __sk_buff *skb)
 	return bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0);
 }
 
-/* From the frontend to the client. The sum of addresses is the same both ways. */
-static __always_inline int store_reset(struct __sk_buff *skb, const struct packet *p, __be32 seq)
+/* From the frontend to the client. The sum of addresses is the same both ways. What acknowledges nothing is acknowledged: a SYN. */
+static __always_inline int store_reset(struct __sk_buff *skb, const struct packet *p, const struct tcp_head *asked)
 {
-	struct tcp_head head = { .ports = { p->dport, p->sport }, .seq = seq, .offset = sizeof(struct tcp_head) / 4 << 4, .flags = TCP_RST };
+	struct tcp_head head = { .ports = { p->dport, p->sport }, .offset = sizeof(struct tcp_head) / 4 << 4, .flags = TCP_RST };
 	struct tcp_pseudo pseudo = { .protocol = bpf_htons(IPPROTO_TCP), .length = bpf_htons(sizeof(head)) };
 	__s64 sum;
 
+	if (asked->flags & TCP_ACK) {
+		head.seq = asked->ack;
+	} else {
+		head.flags |= TCP_ACK;
+		head.ack = bpf_htonl(bpf_ntohl(asked->seq) + 1);
+	}
 	/* Mapped, an IPv4 address is 0xffff more: nothing in this sum. */
 	__builtin_memcpy(pseudo.source, p->saddr.word, sizeof(pseudo.source));
 	__builtin_memcpy(pseudo.destination, p->daddr.word, sizeof(pseudo.destination));
@@ -65,10 +71,15 @@ __noinline int to_reset(struct __sk_buff *skb)
 	if (!w)
 		return -1;
 	p = &w->packet;
-	if (p->fragment || p->l4 != ETH_HLEN + (p->ipv4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) || bpf_skb_load_bytes(skb, p->l4, &asked, sizeof(asked)) ||
-	    !(asked.flags & TCP_ACK) || asked.flags & TCP_RST)
+	count(w->observation.service & SERVICE_RESET ? COUNTER_PROXY_RESETS : COUNTER_SERVICE_RESETS);
+	/* The client knows the frontend. */
+	if (w->observation.service & SERVICE_RESET && w->observation.service & SERVICE_TO_BACKEND &&
+	    rewrite_destination(skb, w, &w->frontend, w->frontend_port))
 		return -1;
-	if (bpf_skb_change_tail(skb, p->l4 + sizeof(asked), 0) || (p->ipv4 ? turn_ipv4(skb) : turn_ipv6(skb)) || store_reset(skb, p, asked.ack))
+	if (p->fragment || p->l4 != ETH_HLEN + (p->ipv4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) || bpf_skb_load_bytes(skb, p->l4, &asked, sizeof(asked)) ||
+	    !(asked.flags & (TCP_ACK | TCP_SYN)) || asked.flags & TCP_RST)
+		return -1;
+	if (bpf_skb_change_tail(skb, p->l4 + sizeof(asked), 0) || (p->ipv4 ? turn_ipv4(skb) : turn_ipv6(skb)) || store_reset(skb, p, &asked))
 		return -1;
 	mac_copy(mac, p->smac);
 	mac_copy(mac + 6, p->dmac);
@@ -78,8 +89,7 @@ __noinline int to_reset(struct __sk_buff *skb)
 /* What becomes of a packet that judge_packet or to_backend refused. `ifindex`: of the client's veth; 0: it is outside. */
 static __always_inline int refuse(struct __sk_buff *skb, struct work *w, __u32 ifindex)
 {
-	if (!(w->observation.service & SERVICE_VANISHED) || to_reset(skb))
+	if (!(w->observation.service & (SERVICE_VANISHED | SERVICE_RESET)) || to_reset(skb))
 		return TC_ACT_SHOT;
-	count(COUNTER_SERVICE_RESETS);
 	return ifindex ? bpf_redirect_peer(ifindex, 0) : bpf_redirect(skb->ifindex, 0);
 }

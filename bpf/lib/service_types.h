@@ -109,6 +109,9 @@ enum ct_service {
 	CT_HAIRPIN = 2,		/* a workload and itself: under the frontend's address as the opener */
 	CT_FROM_NODE = 4,	/* another node opened it through a tunnel, for a client of its own: answered there */
 	CT_ONE_WAY = 8,		/* the backend's node answers (DSR): no reply is seen here */
+	CT_PROXIED = 16,	/* what its opener sends goes to Envoy, at proxy_port, which answers */
+	CT_EGRESS_DONE = 32,	/* Envoy opened it, after it had judged what the policies of the source say */
+	CT_BOTH_DONE = 64,	/* or what those of both ends say */
 };
 
 /* A connection to a service, as its client sees it. Its row lives as long as that of conntrack, which has the way back. */

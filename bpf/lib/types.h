@@ -43,6 +43,7 @@ enum drop_reason {
 	DROP_FRAGMENT_NOT_SUPPORTED = 157,	/* a piece of a query or answer that DNS rules would have to read */
 	DROP_NO_SERVICE = 158,	/* a service without a backend, or its backend went */
 	DROP_NO_TUNNEL = 160,
+	DROP_UNKNOWN_CT_STATE = 163,	/* of a connection whose way through Envoy is another now, or that Envoy does not have */
 	DROP_UNSUPPORTED_L2_PROTOCOL = 166,
 	DROP_NO_MAPPING_FOR_NAT_MASQUERADE = 167,
 	DROP_UNSUPPORTED_PROTOCOL_FOR_NAT = 168,
@@ -53,7 +54,9 @@ enum drop_reason {
 	DROP_FRAGMENT_WITHOUT_FIRST = 175,
 	DROP_FORBIDDEN_ICMPV6_MESSAGE = 176,
 	DROP_NOT_IN_SRC_RANGE = 177,	/* loadBalancerSourceRanges */
-	DROP_NOT_SUPPORTED_BY_PROXY = 180,	/* DNS that the programs do not read: answers that are too long or too many */
+	DROP_SOCKET_LOOKUP_FAILED = 178,	/* Envoy does not listen */
+	DROP_SOCKET_ASSIGN_FAILED = 179,	/* L7 rules that have no port of Envoy */
+	DROP_NOT_SUPPORTED_BY_PROXY = 180,	/* DNS that the programs do not read: answers that are too long or too many; L7 rules for what is not TCP or ends at the node itself */
 	DROP_POLICY_DENY = 181,	/* a deny rule */
 	DROP_VLAN_FILTERED = 182,	/* a tagged frame from or to a workload */
 	DROP_TTL_EXCEEDED = 196,
@@ -125,7 +128,9 @@ enum counter {
 	COUNTER_RULES_UNCOUNTED = 3,	/* judgements that rule_counts had no room for */
 	COUNTER_SOCK_PEERS_FULL = 4,	/* sockets that sock_peers had no room for: their packets are translated instead */
 	COUNTER_SERVICE_RESETS = 5,	/* of TCP connections whose backend is gone */
-	COUNTERS = 6,
+	COUNTER_PROXY_CONNECTIONS = 6,	/* that went to Envoy */
+	COUNTER_PROXY_RESETS = 7,	/* of TCP connections that nobody in Envoy listens for, or whose way through it is another now */
+	COUNTERS = 8,
 };
 
 /* Key: reason << 2 | direction, of enum drop_reason and enum direction. */
@@ -190,6 +195,7 @@ enum limit {
 	SOCK_PEER_SLOTS = 8,	/* services that one UDP socket is told of at a time */
 	MAX_AFFINITIES = 65536,
 	MAX_SOURCE_RANGES = 65536,
+	MAX_PROXY_LISTENERS = 4096,	/* both families of each port, and those that go while others come */
 	MAX_PROXY_PORTS = 65536,	/* rows: peers of different classes have the same port where the same rules hold for them */
 };
 
@@ -269,15 +275,6 @@ struct class_line {
 	__u64 word[LINE_WORDS];
 };
 
-/* Which rules of a policy's interval hold for a peer: those of its class, and the bits that matched, some of which may be of names. */
-struct proxy_key {
-	__u64 bits;		/* as struct judgement has them */
-	__u32 policy;
-	__u32 interval;
-	__u32 class_id;
-	__u32 pad;
-};
-
 struct control {
 	__u32 generation;	/* read once per packet; flips a prepared set of rows live */
 	__u32 audits;		/* endpoints with an audit of their own; 0: nobody looks */
@@ -288,7 +285,8 @@ struct ct_key {
 	struct addr addr[2];
 	__be16 port[2];
 	__u8 protocol;
-	__u8 pad[3];
+	__u8 leg;		/* 1: from Envoy on; 0: all others */
+	__u8 pad[2];
 };
 
 enum ct_state {
@@ -318,7 +316,7 @@ enum ct_flag {
 	CT_HOST = 1,		/* that end is this node */
 	CT_FIN = 4,		/* that end has sent a FIN */
 	CT_REMOTE = 16,		/* that end is on another node */
-	CT_SERVICE = 64,	/* one bit: ct_entry.service says more */
+	CT_SERVICE = 64,	/* one bit: ct_entry.service says more, of services or Envoy */
 	CT_DNS = 128,		/* of the connection: queries and answers are read */
 };
 
@@ -350,6 +348,8 @@ struct ct_entry {
 	__u8 service;		/* enum ct_service */
 	__u8 pad;
 	__u32 device;		/* CT_TRANSLATED, of a client outside: where it came in */
+	__u16 proxy_port;	/* CT_PROXIED */
+	__u8 pad2[6];
 };
 
 /* Key: an endpoint's id. The connections that count against its quota: those it opens, and those that come to it from no endpoint here. */
@@ -367,13 +367,15 @@ struct nat_key {
 	__be16 local_port;
 	__u8 protocol;
 	__u8 direction;		/* enum direction */
-	__u8 pad[2];
+	__u8 leg;		/* of its connection; DIRECTION_INGRESS: 0 */
+	__u8 pad;
 };
 
 struct nat_value {
 	struct addr addr;	/* what the local side becomes */
 	__be16 port;
-	__u8 pad[2];
+	__u8 leg;		/* of its connection */
+	__u8 pad;
 };
 
 /* Key: ifindex of a device that leads out of this node. All zero: no address of that family, nothing is masqueraded. */
@@ -391,4 +393,5 @@ struct overlay {
 
 #include "dns_types.h"
 #include "fragment_types.h"
+#include "proxy_types.h"
 #include "service_types.h"

@@ -144,7 +144,7 @@ static __always_inline struct ipcache_value *ipcache_lookup(const struct addr *a
 /* Which end said no. */
 static __always_inline enum direction denied_at(const struct connection *c)
 {
-	return denial(&c->egress) ? DIRECTION_EGRESS : DIRECTION_INGRESS;
+	return denial(&c->egress) || c->refused == DIRECTION_EGRESS ? DIRECTION_EGRESS : DIRECTION_INGRESS;
 }
 
 /* Where `generation` has an address. */

@@ -10,6 +10,7 @@ struct place {
 	__u32 ifindex;		/* host side of the local workload's veth; 0: not local */
 	__u16 host;		/* 1: this node */
 	__u16 remote;		/* 1: another node of the cluster */
+	__u32 proxy;		/* 1: a socket of Envoy's, wherever else it is */
 };
 
 /* Everything that a verdict depends on, and where both ends are, read under one generation. */
@@ -21,8 +22,12 @@ struct connection {
 	struct place source;
 	struct place destination;
 	__u32 owner;		/* id of the endpoint that it counts against */
-	__u32 pad;
+	__u16 proxy_port;	/* of Envoy, which it has to go through; 0: it does not */
+	__u16 refused;		/* enum direction: whose L7 rules cannot be enforced */
 };
+
+/* Of Envoy's own packets: enum ct_service for a connection that it opened, or */
+#define PROXY_ANSWER 1	/* on one that it accepted */
 
 /* What services have to do with this packet. */
 enum service_step {
@@ -36,6 +41,7 @@ enum service_step {
 	SERVICE_HAIRPIN = 128,	/* from and to the same workload */
 	SERVICE_REFUSED = 256,	/* observation.reason says why */
 	SERVICE_VANISHED = 512,	/* that its connection's backend is gone */
+	SERVICE_RESET = 1024,	/* its sender is told: no way through Envoy */
 };
 
 /* What a record says beyond the packet itself; `event` 0: nothing to tell. */
@@ -56,6 +62,8 @@ struct observation {
 	int judged_again;	/* the generation has moved since its connection was judged */
 	__u32 service;		/* enum service_step */
 	int dns;		/* it is a query or an answer that is to be read */
+	__u32 proxy;		/* where Envoy's own packets belong; 0: not Envoy's */
+	__u32 leg;		/* 1: unmasqueraded, and of a connection of Envoy's */
 };
 
 struct work {

@@ -84,7 +84,7 @@ export class Bench {
 
   /** Writes a merged policy as agent/policy/image.ts lays it out; `column`: its first word in every class row. */
   policy(id: number, { defaultAction, column = 0, intervals: list }: TestPolicy): void {
-    const name = (number: number): 'allow' | 'deny' => (number === action.ACTION_DENY ? 'deny' : 'allow');
+    const name = (number: number): 'allow' | 'deny' | 'proxy' => (number === action.ACTION_DENY ? 'deny' : number === action.ACTION_PROXY ? 'proxy' : 'allow');
     const intervals = list.map(({ lower, steps }) => ({ lower, steps: steps.map((step) => ({ mask: step.mask, word: step.word ?? 0, action: name(step.action) })) }));
     const policy = { intervals, defaultAction: defaultAction === action.ACTION_ALLOW ? 'allow' as const : 'default-deny' as const };
     const [lines, steps] = [linesOf(intervals.length), stepsOf(policy)];

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* A connection's row: its key, and until when it stands. */
+#pragma once
+#include "maps.h"
+#include "packet.h"
+#include "ticks.h"
+
+#define SHORT_EXCHANGE 4	/* packets: a resolver asks for A and AAAA at once */
+
+static __always_inline int is_opening(const struct packet *p)
+{
+	return p->protocol == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+static __always_inline __u32 tcp_timeout(__u8 state)
+{
+	switch (state) {
+	case CT_ESTABLISHED:
+		return TICKS(CT_TIMEOUT_TCP_ESTABLISHED);
+	case CT_HALF_CLOSED:
+		return TICKS(CT_TIMEOUT_TCP_HALF_CLOSED);
+	case CT_CLOSING:
+		return TICKS(CT_TIMEOUT_TCP_CLOSING);
+	}
+	return TICKS(CT_TIMEOUT_TCP_NEW);
+}
+
+/* A short exchange by UDP is over early, so that the queries to one name server use up neither quota nor the node's ports. */
+static __always_inline __u32 idle_timeout(__u8 protocol, const struct ct_entry *entry)
+{
+	if (entry->reason)
+		return TICKS(CT_TIMEOUT_REVOKED);
+	if (protocol == IPPROTO_TCP)
+		return tcp_timeout(entry->state);
+	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6_)
+		return TICKS(CT_TIMEOUT_ICMP);
+	if (entry->state == CT_NEW)
+		return TICKS(CT_TIMEOUT_NEW);
+	if (protocol == IPPROTO_UDP && entry->packets <= SHORT_EXCHANGE)
+		return TICKS(CT_TIMEOUT_SHORT_EXCHANGE);
+	return protocol == IPPROTO_SCTP ? TICKS(CT_TIMEOUT_SCTP_ESTABLISHED) : TICKS(CT_TIMEOUT_ESTABLISHED);
+}
+
+static __always_inline int ct_is_idle(const struct ct_entry *entry, __u8 protocol, __u32 now)
+{
+	return (__s32)(now - entry->seen) > (__s32)idle_timeout(protocol, entry);
+}
+
+/* Orders the two ends; returns which of them (0, 1) the first named is. */
+static __always_inline __u8 ct_key_between(const struct addr *saddr, __be16 sport, const struct addr *daddr, __be16 dport, __u8 protocol,
+					   struct ct_key *key)
+{
+	__u8 from = 0;
+
+#pragma unroll
+	for (int i = 3; i >= 0; i--)
+		if (saddr->word[i] != daddr->word[i]) {
+			from = saddr->word[i] > daddr->word[i];
+			goto ordered;
+		}
+	from = sport > dport;
+ordered:
+	__builtin_memset(key, 0, sizeof(*key));
+	key->protocol = protocol;
+	if (from) {
+		key->addr[0] = *daddr;
+		key->addr[1] = *saddr;
+		key->port[0] = dport;
+		key->port[1] = sport;
+	} else {
+		key->addr[0] = *saddr;
+		key->addr[1] = *daddr;
+		key->port[0] = sport;
+		key->port[1] = dport;
+	}
+	return from;
+}
+
+/* The key of the packet's connection; returns which end (0, 1) it comes from. */
+static __always_inline __u8 ct_key_of(const struct packet *p, struct ct_key *key)
+{
+	return ct_key_between(&p->saddr, p->sport, &p->daddr, p->dport, p->protocol, key);
+}
+
+/* A row that no longer stands for this packet: idle too long, or its tuple is opened anew. A SYN of the other end is part of a
+ * connection only as long as nothing answered its opener (simultaneous open: RFC 9293, 3.5); later it would be one that nobody judged. */
+static __always_inline int ct_is_over(const struct ct_entry *entry, const struct packet *p, __u8 from, __u32 now)
+{
+	if (ct_is_idle(entry, p->protocol, now))
+		return 1;
+	if (!is_opening(p))
+		return 0;
+	return entry->reason || entry->state >= CT_CLOSING || (from != entry->origin && entry->state != CT_NEW);
+}
