@@ -10,18 +10,21 @@ const folder = join(dirname(fileURLToPath(import.meta.url)), 'shim');
 export const shimPath = join(folder, '..', '..', '..', 'build', 'weir-shim');
 
 /** Throws with clang's own words when the source does not compile. */
-export function buildShim(): void {
-  const files = readdirSync(folder).filter((name) => /\.[ch]$/.test(name)).map((name) => join(folder, name));
+export const buildShim = (): void => { compileProgram(folder, shimPath); };
+
+/** All of a folder's C into one program. */
+export function compileProgram(sourceFolder: string, path: string): void {
+  const files = readdirSync(sourceFolder).filter((name) => /\.[ch]$/.test(name)).map((name) => join(sourceFolder, name));
   const newest = Math.max(...files.map((file) => statSync(file).mtimeMs));
-  if (existsSync(shimPath) && statSync(shimPath).mtimeMs > newest) return;
+  if (existsSync(path) && statSync(path).mtimeMs > newest) return;
   const clang = findClang();
   if (clang === undefined) throw new Error('no clang on the PATH: apt-get install clang');
-  mkdirSync(dirname(shimPath), { recursive: true });
-  // Running shims keep the old file: it is replaced, never written to.
-  const draft = `${shimPath}.${process.pid}`;
+  mkdirSync(dirname(path), { recursive: true });
+  // What runs keeps the old file: it is replaced, never written to.
+  const draft = `${path}.${process.pid}`;
   const sources = files.filter((file) => file.endsWith('.c'));
   execFileSync(clang, ['-O2', '-Wall', '-Wextra', '-Werror', '-o', draft, ...sources], { stdio: ['ignore', 'inherit', 'inherit'] });
-  renameSync(draft, shimPath);
+  renameSync(draft, path);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) buildShim();

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// weir-keeper: the parent of Envoy. It starts it without privileges, starts another when it died or no longer answers, keeps its log
+// bounded, and outlives the agent, which reads status.json.
+#pragma once
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+enum {
+  max_log_bytes = 4 << 20,  // then it becomes envoy.log.1
+  probe_every_ms = 500,
+  silent_ms = 3000,         // no answer for so long: it is frozen
+  first_answer_ms = 15000,  // the same while it starts, on a busy machine
+  first_pause_ms = 10,      // between a death and the next start
+  last_pause_ms = 5000,
+  steady_ms = 10000,        // who ran for so long starts again without a pause
+  grace_ms = 2000,          // between SIGTERM and SIGKILL
+};
+
+struct keeper {
+  int folder, binary, signals, null;
+  uid_t user;
+  char **arguments;
+  pid_t envoy;       // 0: none runs
+  int output;        // read end of its output; -1
+  int log;
+  off_t log_bytes;
+  int64_t started_ms, answered_ms, next_start_ms, probe_at_ms, kill_at_ms;
+  bool answered;     // since it started
+  int probe;         // a question that is not answered yet; -1
+  int pause_ms;
+  int restarts, frozen, last_status;
+  bool ending;
+};
+
+int64_t now_ms(void);
+_Noreturn void die(const char *what);
+
+// start.c
+void start_envoy(struct keeper *keeper);
+// probe.c
+void follow_probe(struct keeper *keeper, bool readable);
+void end_probe(struct keeper *keeper);
+// output.c
+void open_log(struct keeper *keeper);
+void drain_output(struct keeper *keeper);
+// status.c
+void write_status(const struct keeper *keeper);

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether Envoy still goes round: its admin socket is asked twice a second, and any answer will do.
+#include "keeper.h"
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static const char question[] = "GET /ready HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n";
+static const struct sockaddr_un admin = { .sun_family = AF_UNIX, .sun_path = "/run/weir/own/admin.sock" };
+
+void end_probe(struct keeper *keeper) {
+  if (keeper->probe >= 0) close(keeper->probe);
+  keeper->probe = -1;
+}
+
+/** A full backlog is no answer; the next turn asks again. */
+static void begin_probe(struct keeper *keeper) {
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) die("socket");
+  if (connect(fd, (const struct sockaddr *)&admin, sizeof admin) != 0 || send(fd, question, sizeof question - 1, MSG_NOSIGNAL) < 0) close(fd);
+  else keeper->probe = fd;
+}
+
+void follow_probe(struct keeper *keeper, bool readable) {
+  int64_t now = now_ms();
+  if (readable) {
+    char answer[64];
+    if (recv(keeper->probe, answer, sizeof answer, MSG_DONTWAIT) > 0) {
+      keeper->answered_ms = now;
+      keeper->answered = true;
+    }
+    end_probe(keeper);
+  }
+  if (keeper->envoy == 0 || keeper->ending) return;
+  if (keeper->probe < 0 && now >= keeper->probe_at_ms) {
+    keeper->probe_at_ms = now + probe_every_ms;
+    begin_probe(keeper);
+  }
+  if (now - keeper->answered_ms < (keeper->answered ? silent_ms : first_answer_ms)) return;
+  keeper->frozen++;
+  keeper->answered_ms = now;
+  kill(keeper->envoy, SIGKILL);
+}

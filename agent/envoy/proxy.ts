@@ -1,0 +1,285 @@
+// The L7 proxy as enforcement sees it: rule sets in, ports out. A set is served once Envoy has acknowledged its listener, routes and
+// certificates and its port is listened on; until then its connections are refused.
+import { chownSync, existsSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ProxyAccess } from '../../hubble/access.ts';
+import { GrpcServer } from '../../hubble/grpc/server.ts';
+import { listenUnix } from '../../hubble/listen.ts';
+import { ConfigError, messageOf } from '../errors.ts';
+import type { Direction, RuleSet } from '../policy/image.ts';
+import { Ads, type ResourceType } from './ads.ts';
+import { serveAccessLog, type AccessCounts } from './access.ts';
+import { fetchBinary, findBinary } from './binary.ts';
+import { xdsSocket } from './bootstrap.ts';
+import { firstPortOf, Ports, sharedWith } from './ports.ts';
+import { EnvoyProcess, type KeeperStatus, type ProcessOptions } from './process.ts';
+import { resourcesOf, type SecretOf } from './resources.ts';
+import type { ListenerMarks } from './listener.ts';
+
+export interface EnvoyOptions {
+  readonly instance: string;
+  readonly stateDir: string;
+  readonly cgroup: string;
+  /** `--envoy PATH`. */
+  readonly binary?: string;
+  /** What the datapath needs of listeners; agent/envoy/steering.ts. */
+  readonly steering: {
+    readonly marks?: ListenerMarks;
+    readonly listening: (port: number) => { readonly ipv4: boolean; readonly ipv6: boolean };
+    readonly attachListenHook: (cgroupPath: string) => void;
+  };
+  readonly secretOf: SecretOf;
+  readonly onAccess: (entry: ProxyAccess) => void;
+  readonly log: (line: string) => void;
+  /** Sets that were refused may be served by now: `serve` them again. */
+  readonly changed?: () => void;
+  /** How long listeners that nobody needs any more stay. */
+  readonly lingerMs?: number;
+  /** Until the sets are there, and until no Envoy at all is given up. */
+  readonly timeoutMs?: number;
+  readonly absentMs?: number;
+  /** For tests. */
+  readonly upstream?: ProcessOptions['upstream'];
+}
+
+export interface EnvoyStatus {
+  readonly running: boolean;
+  readonly connected: boolean;
+  readonly pid: number;
+  readonly version: string;
+  readonly path: string;
+  readonly listeners: number;
+  readonly restarts: number;
+  /** Of the restarts: it no longer answered. */
+  readonly frozen: number;
+  readonly refused: ReadonlyMap<string, string>;
+  readonly access: Readonly<AccessCounts>;
+  /** Why there is none. */
+  readonly problem?: string;
+}
+
+export interface L7Proxy {
+  /** Allocated where the key has none; the same after a restart. Throws ConfigError when no port is free. */
+  readonly portOf: (key: string) => number;
+  /** Resolves when every one is served, refused (key -> Envoy's words) or late (key -> why); never rejects for a bad set. */
+  readonly serve: (sets: ReadonlyMap<string, RuleSet>) => Promise<ReadonlyMap<string, string>>;
+  /** Only these are needed any more; the others go after a linger. */
+  readonly retire: (needed: ReadonlySet<string>) => void;
+  readonly status: () => EnvoyStatus;
+  /** Ends Envoy and removes what it left. */
+  readonly stop: () => Promise<void>;
+  /** Leaves Envoy to the next agent. */
+  readonly leave: () => void;
+}
+
+const defaultLingerMs = 30_000;
+const defaultTimeoutMs = 10_000;
+const defaultAbsentMs = 5_000;
+const pollMs = 10;
+const lookMs = 1_000;
+
+export async function startEnvoy(options: EnvoyOptions): Promise<L7Proxy> {
+  const proxy = new Proxy_(options);
+  await proxy.listen();
+  return {
+    portOf: (key) => proxy.ports.of(key), serve: async (sets) => proxy.serve(sets), retire: (needed) => { proxy.retire(needed); },
+    status: () => proxy.status(), stop: async () => proxy.stop(), leave: () => { proxy.close(); },
+  };
+}
+
+interface Served { readonly resources: readonly (readonly [ResourceType, string])[]; readonly direction: Direction }
+
+class Proxy_ {
+  readonly ports: Ports;
+  readonly #options: EnvoyOptions;
+  readonly #process: EnvoyProcess;
+  readonly #server = new GrpcServer();
+  readonly #ads: Ads;
+  readonly #access: AccessCounts;
+  readonly #served = new Map<string, Served>();
+  readonly #retiring = new Map<string, NodeJS.Timeout>();
+  #refused: ReadonlyMap<string, string> = new Map();
+  #waiting: (() => void)[] = [];
+  #removeSocket: () => void = () => undefined;
+  #problem: string | undefined;
+  #binary = { path: '', version: '' };
+  #look: NodeJS.Timeout | undefined;
+  #fetching = false;
+  /** Whether Envoy is to run: from the first rule set on. */
+  #wanted = false;
+
+  constructor(options: EnvoyOptions) {
+    this.#options = options;
+    const folder = join(options.stateDir, 'envoy');
+    const other = sharedWith(options.instance, join(options.stateDir, '..'));
+    if (other !== undefined) throw new ConfigError(`instance ${options.instance} has the same ports for L7 rules as instance ${other}`, 'give it another name with --instance');
+    this.#process = new EnvoyProcess({ instance: options.instance, folder, cgroup: options.cgroup, attach: options.steering.attachListenHook, ...(options.upstream !== undefined && { upstream: options.upstream }) });
+    this.#process.makeFolders();
+    this.ports = new Ports(join(folder, 'ports.json'), firstPortOf(options.instance));
+    this.#ads = new Ads(() => { this.#news(); });
+    this.#ads.register(this.#server);
+    this.#access = serveAccessLog(this.#server, (port) => this.#listenerOf(port), options.onAccess);
+  }
+
+  /** Only Envoy's user and root may connect. */
+  async listen(): Promise<void> {
+    const path = join(this.#process.runFolder, xdsSocket);
+    this.#removeSocket = await listenUnix(this.#server, path);
+    chownSync(path, this.#process.user, this.#process.user);
+    this.#wanted = this.#process.keeper !== undefined;
+    this.#look = setInterval(() => { void this.#keep(); }, lookMs).unref();
+  }
+
+  #listenerOf(port: number): { readonly key: string; readonly direction: Direction } | undefined {
+    const key = this.ports.keyOf(port);
+    const direction = key === undefined ? undefined : this.#served.get(key)?.direction;
+    return direction === undefined ? undefined : { key: key!, direction };
+  }
+
+  #news(): void {
+    for (const go of this.#waiting.splice(0)) go();
+  }
+
+  async #keep(): Promise<void> {
+    if (!this.#wanted || this.#process.keeper !== undefined) return;
+    const words = this.#process.lastWords();
+    this.#options.log(`Envoy's keeper has ended${words === '' ? '' : `: ${words}`}; another is started`);
+    await this.#ensure();
+  }
+
+  /** Undefined: it runs, or is about to. */
+  async #ensure(): Promise<string | undefined> {
+    try {
+      const binary = findBinary(this.#options.binary);
+      if (binary === undefined) {
+        this.#fetch();
+        this.#problem = 'Envoy is being fetched';
+        return this.#problem;
+      }
+      this.#binary = binary;
+      await this.#process.ensure(binary);
+      this.#problem = undefined;
+    } catch (error) {
+      this.#problem = messageOf(error);
+    }
+    return this.#problem;
+  }
+
+  /** Beside all else: nothing waits for a download. */
+  #fetch(): void {
+    if (this.#fetching) return;
+    this.#fetching = true;
+    fetchBinary().then(() => { this.#options.changed?.(); }, (error: unknown) => { this.#options.log(messageOf(error)); }).finally(() => { this.#fetching = false; });
+  }
+
+  async serve(sets: ReadonlyMap<string, RuleSet>): Promise<ReadonlyMap<string, string>> {
+    const refused = new Map<string, string>();
+    for (const [key, set] of sets) {
+      clearTimeout(this.#retiring.get(key));
+      this.#retiring.delete(key);
+      this.#put(key, set, refused);
+    }
+    if (sets.size > 0) this.#wanted = true;
+    const problem = this.#wanted ? await this.#ensure() : undefined;
+    this.#ads.begin();
+    const waiting = new Set([...sets.keys()].filter((key) => !refused.has(key)));
+    const { timeoutMs = defaultTimeoutMs, absentMs = defaultAbsentMs } = this.#options;
+    const begunMs = performance.now();
+    while (waiting.size > 0 && problem === undefined) {
+      for (const key of waiting) this.#settle(key, waiting, refused);
+      const waitedMs = performance.now() - begunMs;
+      if (waiting.size === 0 || waitedMs >= (this.#ads.connected > 0 ? timeoutMs : absentMs)) break;
+      await this.#nextNews();
+    }
+    const late = problem ?? (this.#ads.connected === 0 ? 'no Envoy is connected' : 'Envoy has not taken it in time');
+    for (const key of waiting) refused.set(key, late);
+    this.#refused = refused;
+    return refused;
+  }
+
+  #put(key: string, set: RuleSet, refused: Map<string, string>): void {
+    try {
+      const { marks } = this.#options.steering;
+      const { resources, problem } = resourcesOf(set, { port: this.ports.of(key), ...(marks !== undefined && { marks }) }, this.#options.secretOf);
+      if (problem !== undefined) {
+        refused.set(key, problem);
+        return;
+      }
+      const names = resources.map(({ type, name }) => [type, name] as const);
+      const before = this.#served.get(key)?.resources ?? [];
+      for (const { type, name, message } of resources) this.#ads.set(type, name, message);
+      this.#served.set(key, { resources: names, direction: set.direction });
+      this.#drop(before.filter(([type, name]) => !names.some((other) => other[0] === type && other[1] === name)));
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      refused.set(key, error.message);
+    }
+  }
+
+  /** Takes `key` out of those waited for when it is decided. */
+  #settle(key: string, waiting: Set<string>, refused: Map<string, string>): void {
+    const outcomes = this.#served.get(key)!.resources.map(([type, name]) => this.#ads.outcome(type, name));
+    const bad = outcomes.find((one) => typeof one === 'object');
+    if (bad !== undefined) refused.set(key, bad.refused);
+    else if (outcomes.some((one) => one === 'waiting')) return;
+    else {
+      const { ipv4, ipv6 } = this.#options.steering.listening(this.ports.of(key));
+      if (!ipv4 || !ipv6) return;
+    }
+    waiting.delete(key);
+  }
+
+  /** An answer on the stream, or a moment: a port that is listened on is told by nobody. */
+  async #nextNews(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, pollMs);
+      this.#waiting.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
+  #drop(resources: Served['resources']): void {
+    const needed = new Set([...this.#served.values()].flatMap((one) => one.resources.map(([type, name]) => `${type} ${name}`)));
+    for (const [type, name] of resources) if (!needed.has(`${type} ${name}`)) this.#ads.remove(type, name);
+  }
+
+  retire(needed: ReadonlySet<string>): void {
+    for (const key of this.ports.keys) {
+      if (needed.has(key) || this.#retiring.has(key)) continue;
+      this.#retiring.set(key, setTimeout(() => { this.#end(key); }, this.#options.lingerMs ?? defaultLingerMs).unref());
+    }
+  }
+
+  #end(key: string): void {
+    const served = this.#served.get(key);
+    this.#retiring.delete(key);
+    this.#served.delete(key);
+    if (served !== undefined) this.#drop(served.resources);
+    this.ports.giveBack(key);
+  }
+
+  status(): EnvoyStatus {
+    const keeper: KeeperStatus | undefined = this.#process.status;
+    return {
+      running: (keeper?.envoy ?? 0) > 0, connected: this.#ads.connected > 0, pid: keeper?.envoy ?? 0, ...this.#binary, listeners: this.#ads.names('Listener').length,
+      restarts: keeper?.restarts ?? 0, frozen: keeper?.frozen ?? 0, refused: this.#refused, access: { ...this.#access }, ...(this.#problem !== undefined && { problem: this.#problem }),
+    };
+  }
+
+  close(): void {
+    clearInterval(this.#look);
+    for (const timer of this.#retiring.values()) clearTimeout(timer);
+    this.#removeSocket();
+    this.#server.close();
+  }
+
+  async stop(): Promise<void> {
+    this.#wanted = false;
+    this.close();
+    await this.#process.end();
+    const folder = join(this.#options.stateDir, 'envoy');
+    if (existsSync(folder)) rmSync(folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,78 @@
+// For tests: a proxy with the real Envoy on loopback, in front of a server of the test's own. No steering: clients dial its ports.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ProxyAccess } from '../../hubble/access.ts';
+import { cgroupFolder } from '../node/check.ts';
+import type { HttpRule, L7Rules, RuleSet } from '../policy/image.ts';
+import { buildKeeper } from './build.ts';
+import { fetchBinary } from './binary.ts';
+import { startEnvoy, type EnvoyOptions, type L7Proxy } from './proxy.ts';
+
+export const http1 = (rule: Partial<HttpRule>): L7Rules => ({ http: [{ headers: [], mismatches: [], ...rule }], serverNames: [] });
+export const setOf = (key: string, ...rules: readonly (L7Rules | 'any')[]): RuleSet => ({
+  key, direction: 'ingress',
+  rules: rules.map((l7, index) => ({ ref: { policy: { kind: 'CiliumNetworkPolicy', namespace: 'test', name: key }, path: `spec.ingress[${index}]`, action: 'allow' }, l7 })),
+});
+export const mapOf = (...sets: readonly RuleSet[]): Map<string, RuleSet> => new Map(sets.map((set) => [set.key, set]));
+
+const listens = '0A';
+
+function isListening(file: string, address: string, port: number): boolean {
+  const wanted = `${address}:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  return readFileSync(file, 'utf8').split('\n').some((line) => {
+    const [, local, , state] = line.trim().split(/\s+/);
+    return local === wanted && state === listens;
+  });
+}
+
+export const listening = (port: number): { ipv4: boolean; ipv6: boolean } => ({
+  ipv4: isListening('/proc/net/tcp', '0100007F', port), ipv6: isListening('/proc/net/tcp6', '00000000000000000000000001000000', port),
+});
+
+/** Whether Envoy can be had here; without it tests are skipped. */
+export const haveEnvoy = await fetchBinary().then(() => true, () => false);
+
+export interface Bench {
+  proxy: L7Proxy;
+  readonly seen: ProxyAccess[];
+  readonly requests: http.IncomingMessage[];
+  readonly upstreamPort: number;
+  readonly stateDir: string;
+  /** As an agent that dies and one that takes over. */
+  readonly restart: () => Promise<void>;
+  readonly stop: () => Promise<void>;
+}
+
+export async function startBench(name: string, options: Partial<EnvoyOptions> = {}, answer: http.RequestListener = (_request, response) => { response.end('hello'); }): Promise<Bench> {
+  buildKeeper();
+  const requests: http.IncomingMessage[] = [];
+  const server = http.createServer((request, response) => {
+    requests.push(request);
+    answer(request, response);
+  });
+  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  const { port } = server.address() as AddressInfo;
+  const root = mkdtempSync(join(tmpdir(), 'weir-envoy-'));
+  const seen: ProxyAccess[] = [];
+  const make = async (): Promise<L7Proxy> => startEnvoy({
+    instance: `test-${name}`, stateDir: join(root, `test-${name}`), cgroup: cgroupFolder(`weir/test-${name}-envoy`), steering: { listening, attachListenHook: () => undefined },
+    secretOf: () => undefined, onAccess: (entry) => { seen.push(entry); }, log: () => undefined, upstream: { address: '127.0.0.1', port }, ...options,
+  });
+  const bench: Bench = {
+    proxy: await make(), seen, requests, upstreamPort: port, stateDir: join(root, `test-${name}`),
+    restart: async () => {
+      bench.proxy.leave();
+      bench.proxy = await make();
+    },
+    stop: async () => {
+      await bench.proxy.stop();
+      server.closeAllConnections();
+      await new Promise((resolve) => { server.close(resolve); });
+      rmSync(root, { recursive: true, force: true });
+    },
+  };
+  return bench;
+}
