@@ -5,7 +5,7 @@ import { codecOf, type Codec } from '../kernel/codec.ts';
 import { BpfMap, mapMemory, perCpuSums, possibleCpus } from '../kernel/map.ts';
 import { loadObject, type LoadedMap, type LoadedObject } from '../kernel/object.ts';
 import { direction as directions, drop_reason, limit, type Bounds, type Control, type CtEntry, type CtKey, type Endpoint, type FlowRecord, type FragmentKey, type FragmentValue, type IpcacheKey,
-  type IpcacheValue, type NatKey, type NatValue, type Netdev, type NetnsQuestion, type Overlay, type Policy, type ServiceClient, type SockPeer, type SockPeerKey, type Step } from '../../bpf/types.gen.ts';
+  type IpcacheValue, type NatKey, type NatValue, type Netdev, type NetnsQuestion, type Overlay, type Policy, type ProxyKey, type ServiceClient, type SockPeer, type SockPeerKey, type Step } from '../../bpf/types.gen.ts';
 
 export interface Datapath {
   readonly object: LoadedObject;
@@ -38,6 +38,8 @@ export interface Datapath {
   readonly drops: () => readonly DropCount[];
   /** struct rule_key -> struct rule_count. */
   readonly ruleCounts: LoadedMap;
+  /** The port at which Envoy listens for what L7 rules ask of a peer. */
+  readonly proxyPorts: BpfMap<ProxyKey, number>;
   readonly dns: DnsMaps;
 }
 
@@ -110,6 +112,7 @@ export function loadDatapath(objectPath: string, { pinDir, connections = limit.M
     counter: (which) => perCpuSums(map('counters'), which, cpus)[0]!,
     drops: () => dropCounts(map('drops'), cpus),
     ruleCounts: map('rule_counts'),
+    proxyPorts: new BpfMap(map('proxy_ports'), layout<ProxyKey>('proxy_key'), number),
     dns: dnsMaps(object),
   };
 }
