@@ -11,6 +11,7 @@ import type { EndpointRow } from '../endpoint/tables.ts';
 import type { NodeAddressRow, NodeRow, RemoteEndpointRow } from '../node/tables.ts';
 import { Compiler } from '../policy/compile.ts';
 import type { PolicyImage } from '../policy/image.ts';
+import { L7Serving, type L7Proxy } from '../policy/l7-serving.ts';
 import type { PolicyReconciler } from '../policy/reconciler.ts';
 import type { PolicySet } from '../policy/reflector.ts';
 import type { Table } from '../store/table.ts';
@@ -25,6 +26,8 @@ export interface EnforcementOptions {
   readonly remoteEndpoints: Table<RemoteEndpointRow>;
   readonly ipcache: Table<IpcacheRow>;
   readonly reconciler: PolicyReconciler;
+  /** Serves L7 rules; absent: connections that they are about are refused. */
+  readonly proxy?: L7Proxy;
   /** The prefixes with an identity from before a restart; absent: the kernel enforces nothing yet. */
   readonly adopted?: readonly string[];
   /** Called after each flip, before what it allows is opened. */
@@ -35,6 +38,8 @@ export interface EnforcementOptions {
 }
 
 const retryMs = 1_000;
+/** Between two questions for rule sets that are not served: twice as long each time, up to the last. */
+const askAgainMs = { first: 1_000, last: 30_000 };
 
 export class Enforcement {
   readonly #options: EnforcementOptions;
@@ -47,10 +52,15 @@ export class Enforcement {
   #stopped = false;
   #idle: (() => void)[] = [];
   #retry: NodeJS.Timeout | undefined;
+  readonly #serving: L7Serving;
+  #asking = false;
+  #askAgain: NodeJS.Timeout | undefined;
+  #askMs = askAgainMs.first;
   readonly #cidrUsers = new Set<string>();
 
   constructor(options: EnforcementOptions) {
     this.#options = options;
+    this.#serving = new L7Serving(options.proxy);
     for (const prefix of options.adopted ?? []) this.#cidrUsers.add(prefix);
     const mark = (): void => { this.mark(); };
     this.#unsubscribe = [options.policies.subscribe(mark), options.endpoints.subscribe(mark), options.nodeAddresses.subscribe(mark),
@@ -67,6 +77,10 @@ export class Enforcement {
   mark(): void {
     this.#dirty = true;
     this.#waiting += 1;
+    this.#start();
+  }
+
+  #start(): void {
     if (this.#running || this.#stopped) return;
     this.#running = true;
     // Changes of one turn of the event loop go together.
@@ -83,15 +97,19 @@ export class Enforcement {
     this.#stopped = true;
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
     clearTimeout(this.#retry);
+    clearTimeout(this.#askAgain);
     await this.settled();
   }
 
   async #run(): Promise<void> {
-    while (this.#dirty && !this.#stopped) {
+    while ((this.#dirty || this.#asking) && !this.#stopped) {
+      const asking = this.#asking && !this.#dirty;
+      this.#asking = false;
       this.#dirty = false;
       this.#waiting = 0;
       try {
-        await this.#applyOnce();
+        if (!asking || await this.#serving.askAgain()) await this.#applyOnce();
+        this.#askLater();
       } catch (error) {
         this.#options.log(`policy: ${messageOf(error)}`);
         this.#retry = setTimeout(() => { this.mark(); }, retryMs);
@@ -101,6 +119,20 @@ export class Enforcement {
     for (const resolve of this.#idle.splice(0)) resolve();
   }
 
+  /** Envoy may come, or be given what it lacked. */
+  #askLater(): void {
+    clearTimeout(this.#askAgain);
+    if (this.#serving.refused.size === 0) {
+      this.#askMs = askAgainMs.first;
+      return;
+    }
+    this.#askAgain = setTimeout(() => {
+      this.#asking = true;
+      this.#start();
+    }, this.#askMs);
+    this.#askMs = Math.min(2 * this.#askMs, askAgainMs.last);
+  }
+
   async #applyOnce(): Promise<void> {
     const { policies, endpoints, nodeAddresses, nodes, remoteEndpoints, ipcache, reconciler, open, allocator } = this.#options;
     // A restart must not judge by half of the policies.
@@ -108,8 +140,9 @@ export class Enforcement {
     const rows = endpoints.rows();
     const image = this.#compile(rows);
     const prefixes = deriveIpcache(rows, nodeAddresses.rows(), image.prefixes, { nodes: nodes.rows(), endpoints: remoteEndpoints.rows() });
+    const { ports, problems } = await this.#serving.serve(image);
     try {
-      await reconciler.apply(image, prefixes, rows);
+      await reconciler.apply(image, prefixes, rows, ports);
     } catch (error) {
       // To this agent every policy is a late change; what the one before enforces is better than none of them.
       if (this.#image === undefined && this.#options.adopted !== undefined) throw error;
@@ -120,6 +153,8 @@ export class Enforcement {
     }
     await this.#options.applied();
     this.#image = image;
+    this.#serving.retire();
+    policies.unserved(problems);
     policies.accept(rows);
     ipcache.replace(prefixes);
     for (const user of this.#cidrUsers) if (!image.prefixes.has(user)) this.#dropCidr(user, allocator);

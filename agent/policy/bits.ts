@@ -2,7 +2,7 @@
 // receiver takes one for each number that the name means.
 import { hash } from 'node:crypto';
 import type { FqdnSelector } from './fqdn.ts';
-import type { EndpointInput, RuleRef, StepAction } from './image.ts';
+import type { EndpointInput, L7Rules, RuleRef, StepAction } from './image.ts';
 import { LAST_KEY, keyOf, mergeRanges, type KeyRange } from './intervals.ts';
 import { peerPortsOf, type NamedPortTable } from './named-ports.ts';
 import type { PeerSets, Within } from './peer-sets.ts';
@@ -16,6 +16,9 @@ export interface Bit {
   /** Names whose addresses are peers, and names that may be asked for. */
   readonly peers: readonly FqdnSelector[];
   readonly queries: readonly FqdnSelector[];
+  readonly l7?: L7Rules;
+  /** Before any L7 rule. */
+  readonly builtIn?: true;
 }
 
 /** What named ports mean where a rule applies. */
@@ -39,7 +42,8 @@ export function bitsOf(rule: Rule, ports: PortNumbers, peerSets: PeerSets): Bit[
   if (rule.peers.length === 0) return [];
   const { ref, peers } = rule;
   const shared = {
-    ref, action: rule.dns === undefined ? ref.action : 'dns' as const, queries: rule.dns ?? [],
+    ref, action: rule.dns !== undefined ? 'dns' as const : rule.l7 !== undefined ? 'proxy' as const : ref.action, queries: rule.dns ?? [],
+    ...(rule.l7 === undefined ? {} : { l7: rule.l7 }), ...(rule.builtIn === undefined ? {} : { builtIn: rule.builtIn }),
     peers: peers === 'any' ? [] : peers.flatMap((peer) => (peer.kind === 'fqdn' ? [peer.selector] : [])),
   };
   const bits: Bit[] = [];

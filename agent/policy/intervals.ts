@@ -18,8 +18,13 @@ export function mergeRanges(ranges: readonly KeyRange[]): KeyRange[] {
   return merged;
 }
 
-/** The ranges of bit n are `bits[n].ranges`, merged. Deny steps come first, then those of DNS rules, of L7 rules, then allow steps. */
-export function makeIntervals(bits: readonly { readonly action: StepAction; readonly ranges: readonly KeyRange[]; readonly peers?: readonly unknown[] }[]): Interval[] {
+interface SteppedBit { readonly action: StepAction; readonly ranges: readonly KeyRange[]; readonly peers?: readonly unknown[]; readonly builtIn?: true }
+
+/**
+ * The ranges of bit n are `bits[n].ranges`, merged. Deny steps come first, then those of DNS rules, of L7 rules, then allow steps; what is
+ * built in stands before L7 rules.
+ */
+export function makeIntervals(bits: readonly SteppedBit[]): Interval[] {
   const toggles = new Map<number, number[]>([[0, []]]);
   const toggle = (key: number, bit: number): void => {
     const at = toggles.get(key);
@@ -35,12 +40,21 @@ export function makeIntervals(bits: readonly { readonly action: StepAction; read
   const words = Math.ceil(bits.length / 64);
   const none = (): bigint[] => new Array<bigint>(words).fill(0n);
   const masks = { deny: none(), dns: none(), proxy: none(), allow: none() };
-  const named = none();
-  bits.forEach(({ peers = [] }, bit) => { if (peers.length > 0) named[bit >> 6]! |= 1n << BigInt(bit & 63); });
+  const [named, builtIn] = [none(), none()];
+  bits.forEach((one, bit) => {
+    if ((one.peers ?? []).length > 0) named[bit >> 6]! |= 1n << BigInt(bit & 63);
+    if (one.builtIn === true) builtIn[bit >> 6]! |= 1n << BigInt(bit & 63);
+  });
   const intervals: Interval[] = [];
   for (const [lower, changed] of [...toggles].sort(([a], [b]) => a - b)) {
     for (const bit of changed) masks[bits[bit]!.action][bit >> 6]! ^= 1n << BigInt(bit & 63);
-    const steps = (['deny', 'dns', 'proxy', 'allow'] as const).flatMap((action) => stepsOf(masks[action], action, named));
+    const proxied = masks.proxy.some((mask) => mask !== 0n);
+    const first = masks.allow.map((mask, word) => (proxied ? mask & builtIn[word]! : 0n));
+    const others = masks.allow.map((mask, word) => mask & ~first[word]!);
+    const steps = [
+      ...stepsOf(masks.deny, 'deny', named), ...stepsOf(first, 'allow', named), ...stepsOf(masks.dns, 'dns', named),
+      ...stepsOf(masks.proxy, 'proxy', named), ...stepsOf(others, 'allow', named),
+    ];
     const last = intervals.at(-1);
     if (last === undefined || !sameSteps(last.steps, steps)) intervals.push({ lower, steps });
   }

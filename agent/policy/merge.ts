@@ -2,8 +2,9 @@
 import { hash } from 'node:crypto';
 import { reservedLabels } from '../identity/reserved.ts';
 import { bitsOf, type Bit, type PortNumbers } from './bits.ts';
-import type { Direction, MergedPolicy, NameBits, RuleRef } from './image.ts';
+import type { Direction, L7Rules, MergedPolicy, NameBits, RuleRef } from './image.ts';
 import { makeIntervals } from './intervals.ts';
+import { shapeOf } from './l7.ts';
 import type { PeerSets } from './peer-sets.ts';
 import { labelPeer, type Rule, type RuleGroup } from './rule.ts';
 import { makeSelector, requirement } from './selector.ts';
@@ -14,6 +15,7 @@ export const ALLOW_LOCALHOST: Rule = {
   direction: 'ingress',
   peers: [labelPeer(makeSelector(reservedLabels('host').map((label) => requirement(label.slice(0, -1), 'In', ['']))), 'entity host')],
   ports: 'all',
+  builtIn: true,
 };
 
 export const concerns = (group: RuleGroup, direction: Direction): boolean =>
@@ -33,7 +35,9 @@ export function merge(groups: readonly RuleGroup[], direction: Direction, ports:
   const defaultAction = enforcedBy.length > 0 ? 'default-deny' as const : 'allow' as const;
   const content = [direction, defaultAction, enforcedBy.map((ref) => [ref.kind, ref.namespace, ref.name]), bits.map((bit) =>
     [refKey(bit.ref), bit.set === 'any' ? 'any' : peerSets.digest(bit.set), bit.ranges.map(({ low, high }) => [low, high]),
-    ...(bit.peers.length + bit.queries.length === 0 ? [] : [[bit.peers, bit.queries].map((names) => names.map(({ key }) => key))])])];
+    ...(bit.peers.length + bit.queries.length === 0 ? [] : [[bit.peers, bit.queries].map((names) => names.map(({ key }) => key))]),
+    // Not what they say: the rule set behind the same rows is told.
+    ...(bit.l7 === undefined ? [] : [shapeOf(bit.l7)])])];
   return {
     key: hash('sha256', JSON.stringify(content)).slice(0, 32),
     direction,
@@ -43,7 +47,7 @@ export function merge(groups: readonly RuleGroup[], direction: Direction, ports:
     rules: bits.map((bit) => bit.ref),
     peerSets: bits.map((bit) => bit.set),
     names: nameBitsOf(bits),
-    l7: new Map(),
+    l7: new Map(bits.flatMap(({ l7 }, bit): [number, L7Rules][] => (l7 === undefined ? [] : [[bit, l7]]))),
     enforcedBy,
   };
 }

@@ -12,6 +12,8 @@ export function reportProblems(table: Table<ProblemRow>, row: ManifestRow, probl
   })));
 }
 
-export function clearProblems(table: Table<ProblemRow>, row: ManifestRow): void {
-  table.write([], table.rows().filter(({ key }) => key.startsWith(`${row.key} `)).map(({ key }) => key));
+/** All of the object, or those of no field whose message begins so. */
+export function clearProblems(table: Table<ProblemRow>, row: ManifestRow, message?: string): void {
+  const start = message === undefined ? `${row.key} ` : `${row.key}  ${message}`;
+  table.write([], table.rows().filter(({ key }) => key.startsWith(start)).map(({ key }) => key));
 }

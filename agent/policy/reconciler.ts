@@ -12,6 +12,7 @@ import type { EndpointRow } from '../endpoint/tables.ts';
 import { readJson, writeJson } from '../store/file.ts';
 import type { PolicyImage } from './image.ts';
 import { KernelNumbers, type SavedNumbers } from './kernel-numbers.ts';
+import { ProxyPorts, type PortRow } from './proxy-ports.ts';
 
 const nobody: Peer = { identity: 0, class_id: 0 };
 
@@ -28,6 +29,7 @@ export interface Applied { readonly generation: number; readonly prefixes: numbe
 export class PolicyReconciler {
   readonly numbers: KernelNumbers;
   readonly dns: DnsReconciler;
+  readonly proxyPorts: ProxyPorts;
   readonly #datapath: Datapath;
   readonly #grace = gracePeriod();
   readonly #prefixes = new Map<string, PrefixState>();
@@ -41,6 +43,7 @@ export class PolicyReconciler {
     this.#datapath = datapath;
     this.#savePath = savePath;
     this.numbers = new KernelNumbers(datapath);
+    this.proxyPorts = new ProxyPorts(datapath, this.numbers);
     this.dns = new DnsReconciler(datapath.dns, savePath === undefined ? undefined : join(dirname(savePath), 'dns.json'));
     this.#generation = datapath.control.get(0)?.generation ?? 0;
   }
@@ -75,6 +78,7 @@ export class PolicyReconciler {
     const saved = (this.#savePath === undefined ? undefined : readJson(this.#savePath)) as SavedNumbers | undefined;
     this.numbers.adopt(policies, classes, saved ?? { policies: [], classes: [] });
     this.dns.adopt();
+    this.proxyPorts.adopt(policies);
     return new Map([...this.#prefixes].map(([prefix, { peer }]) => [prefix, peer.identity]));
   }
 
@@ -85,12 +89,14 @@ export class PolicyReconciler {
 
   /**
    * Flips to the given state; resolves when no packet is judged by the one before any more. Calls must not overlap.
-   * Throws ConfigError with the old state untouched when it does not fit.
+   * `ports`: where Envoy serves what L7 rules ask for; what has none is refused. Throws ConfigError with the old state untouched when it does not fit.
    */
-  async apply(image: PolicyImage, prefixes: readonly IpcacheRow[], endpoints: readonly EndpointRow[]): Promise<Applied> {
+  async apply(image: PolicyImage, prefixes: readonly IpcacheRow[], endpoints: readonly EndpointRow[], ports: readonly PortRow[] = []): Promise<Applied> {
     this.#checkRoom(prefixes, endpoints);
+    this.proxyPorts.checkRoom(ports);
     this.numbers.place(image);
     await this.dns.place(image, (key) => this.numbers.policyId(key));
+    this.proxyPorts.place(ports);
     this.#save();
     const next = (this.#generation + 1) >>> 0;
     const peerOf = (identity: number): Peer => {
@@ -110,6 +116,7 @@ export class PolicyReconciler {
       this.#prefixes.delete(prefix);
     }
     await this.dns.retire(image, (key) => this.numbers.policyId(key));
+    this.proxyPorts.retire();
     this.numbers.retire(image);
     return { generation: next, prefixes: changed, endpoints: written };
   }

@@ -27,6 +27,8 @@ const namespaceOf = ({ kind, namespace }: ManifestRow): string => (kind === 'Cil
 
 const nothing: readonly RuleGroup[] = [];
 
+const unservedText = (message: string): string => `connections that its L7 rules are about are refused: ${message}`;
+
 interface Entry {
   row: ManifestRow;
   /** In force; absent: nothing of it is. */
@@ -38,6 +40,8 @@ interface Entry {
   previous: Pick<Entry, 'groups' | 'mode'> | undefined;
   pending: boolean;
   since: string;
+  /** In force, but connections that its L7 rules are about are refused. */
+  unserved: readonly string[];
 }
 
 export class PolicySet {
@@ -91,12 +95,23 @@ export class PolicySet {
       return {
         key, kind: entry.row.kind, namespace: entry.row.namespace, name: entry.row.name,
         state: entry.refused === undefined ? stateOf[entry.mode] : 'refused' as const,
-        ...(entry.refused === undefined ? {} : { message: entry.groups === undefined ? entry.refused : `${entry.refused}; the version before it is still in force` }),
+        ...messageFor(entry),
         endpoints: selected.get(key)!,
         rules: groups.reduce((sum, group) => sum + group.rules.length, 0),
         since: entry.since, source: entry.row.source,
       };
     }));
+  }
+
+  /** Before `accept`. By `Kind/namespace/name`: why its L7 rules are not served; of all others they are. */
+  unserved(problems: ReadonlyMap<string, readonly string[]>): void {
+    for (const [key, entry] of this.#entries) {
+      const messages = problems.get(key) ?? [];
+      if (isDeepStrictEqual(messages, entry.unserved)) continue;
+      clearProblems(this.#problems, entry.row, unservedText(''));
+      entry.unserved = messages;
+      reportProblems(this.#problems, entry.row, messages.map((message) => ({ path: [], message: unservedText(message) })));
+    }
   }
 
   /** The kernel has no room for the latest changes: they are refused, the versions before them stay. False: there are none. */
@@ -150,7 +165,7 @@ export class PolicySet {
     clearProblems(this.#problems, row);
     const since = this.#now().toISOString();
     const mode = modeOf(row.object) ?? this.#modes.of(namespaceOf(row));
-    const entry: Entry = { row, groups: old?.groups, mode: old?.mode ?? mode, refused: undefined, previous: old && { groups: old.groups, mode: old.mode }, pending: true, since };
+    const entry: Entry = { row, groups: old?.groups, mode: old?.mode ?? mode, refused: undefined, previous: old && { groups: old.groups, mode: old.mode }, pending: true, since, unserved: [] };
     const groups = this.#cidrGroups.groups();
     reportProblems(this.#problems, row, [...result.problems, ...(result.valid ? absentGroups(row.object, groups) : [])]);
     const stop = errors[0] ?? result.unsupported[0];
@@ -163,4 +178,9 @@ export class PolicySet {
     entry.mode = mode;
     return entry;
   }
+}
+
+function messageFor({ refused, groups, unserved }: Entry): { message?: string } {
+  if (refused !== undefined) return { message: groups === undefined ? refused : `${refused}; the version before it is still in force` };
+  return unserved.length === 0 ? {} : { message: unservedText(unserved.join('; ')) };
 }

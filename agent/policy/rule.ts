@@ -1,7 +1,7 @@
 // One form for the rules of every kind of policy: who is selected, which peers, which ports.
 // rules.ts and kubernetes-network-policy.ts write them; compile.ts and explain.ts read nothing else of a policy.
 import type { FqdnSelector } from './fqdn.ts';
-import type { Direction, PolicyRef, RuleRef } from './image.ts';
+import type { Direction, L7Rules, PolicyRef, RuleRef } from './image.ts';
 import type { Mode } from './mode.ts';
 import { parsePrefix, type Prefix } from './prefix.ts';
 import type { Selector } from './selector.ts';
@@ -28,6 +28,10 @@ export interface Rule {
   readonly ports: 'all' | readonly PortSpec[];
   /** Only these names may be asked for there. */
   readonly dns?: readonly FqdnSelector[];
+  /** Through Envoy, which lets pass only what these say. */
+  readonly l7?: L7Rules;
+  /** Of no policy: it holds before any L7 rule. */
+  readonly builtIn?: true;
 }
 
 /** One spec of a policy: its rules and what it does to the endpoints that it selects. */

@@ -6,6 +6,7 @@ import { entitySelectors } from './entities.ts';
 import { fqdnSelector } from './fqdn.ts';
 import type { Direction, PolicyRef, RuleRef } from './image.ts';
 import { ICMP, ICMPV6, SCTP, TCP, UDP, icmpType } from './icmp.ts';
+import { l7Of } from './l7.ts';
 import { readNetworkPolicy } from './kubernetes-network-policy.ts';
 import { modeOf, type Mode } from './mode.ts';
 import { cidrPeer, labelPeer, portSpecs, type Peer, type PortSpec, type Rule, type RuleGroup } from './rule.ts';
@@ -96,23 +97,23 @@ function peerSelector(selector: LabelSelector, scope: Scope): Selector {
   return makeSelector([...requirements, ...added]);
 }
 
-/** One rule, and one more for each item of toPorts with DNS rules. */
+/** One rule, and one more for each item of toPorts with DNS rules or L7 rules; that of an L7 item has the item's own path. */
 function readEntry(entry: Json, ref: RuleRef, direction: Direction, scope: Scope): Rule[] {
   const peers = readPeers(entry, direction, scope);
-  const asking = listOf(entry['toPorts']).filter((item) => dnsOf(item).length > 0);
-  const plain = asking.length === 0 ? entry : { ...entry, toPorts: listOf(entry['toPorts']).filter((item) => !asking.includes(item)) };
-  const rules: Rule[] = asking.map((item) => ({ ref, direction, peers, ports: listOf(item['ports']).flatMap(readDnsPort), dns: dnsOf(item).map(fqdnSelector) }));
-  if (asking.length === 0 || listOf(plain['toPorts']).length > 0) rules.unshift({ ref, direction, peers, ports: readPorts(plain) });
+  const plain: Json[] = [];
+  const rules: Rule[] = [];
+  listOf(entry['toPorts']).forEach((item, index) => {
+    const l7 = ref.action === 'deny' ? undefined : l7Of(item, scope.namespace === '' ? 'default' : scope.namespace);
+    const ports = listOf(item['ports']);
+    if (dnsOf(item).length > 0) rules.push({ ref, direction, peers, ports: ports.flatMap((port) => readPort(port, UDP)), dns: dnsOf(item).map(fqdnSelector) });
+    else if (l7 !== undefined) rules.push({ ref: { ...ref, path: `${ref.path}.toPorts[${index}]` }, direction, peers, ports: ports.flatMap((port) => readPort(port, TCP)), l7 });
+    else plain.push(item);
+  });
+  if (rules.length === 0 || plain.length > 0) rules.unshift({ ref, direction, peers, ports: readPorts({ ...entry, toPorts: plain }) });
   return rules;
 }
 
 const dnsOf = (item: Json): readonly Json[] => listOf((item['rules'] as Json | null | undefined)?.['dns']);
-
-/** Names are read from UDP alone: what asks by another protocol is allowed by no DNS rule. */
-function readDnsPort(port: Json): PortSpec[] {
-  const protocols = (TRANSPORTS[String(port['protocol'] ?? 'ANY')] ?? []).filter((protocol) => protocol === UDP);
-  return protocols.length === 0 ? [] : portSpecs(String(port['port'] ?? ''), 0, protocols);
-}
 
 const PEER_MEMBERS = ['Endpoints', 'CIDR', 'CIDRSet', 'Entities', 'Groups', 'Nodes', 'Services', 'FQDNs'];
 
@@ -152,14 +153,15 @@ function readPorts(entry: Json): 'all' | PortSpec[] {
   const icmps = listOf(entry['icmps']);
   if (toPorts.length + icmps.length === 0) return 'all';
   return [
-    ...toPorts.flatMap((item) => listOf(item['ports'])).flatMap(readPort),
+    ...toPorts.flatMap((item) => listOf(item['ports'])).flatMap((port) => readPort(port)),
     ...icmps.flatMap((item) => listOf(item['fields'])).flatMap(readIcmp),
   ];
 }
 
-function readPort(port: Json): PortSpec[] {
-  const protocols = TRANSPORTS[String(port['protocol'] ?? 'ANY')] ?? [];
-  return portSpecs(String(port['port'] ?? ''), Number(port['endPort'] ?? 0), protocols);
+/** `only`: names are read from UDP alone, connections from TCP alone; what comes by another protocol is allowed by no such rule. */
+function readPort(port: Json, only?: number): PortSpec[] {
+  const protocols = (TRANSPORTS[String(port['protocol'] ?? 'ANY')] ?? []).filter((protocol) => only === undefined || protocol === only);
+  return protocols.length === 0 ? [] : portSpecs(String(port['port'] ?? ''), Number(port['endPort'] ?? 0), protocols);
 }
 
 function readIcmp(field: Json): PortSpec[] {

@@ -9,7 +9,7 @@ export interface PolicyRow {
   readonly namespace: string;
   readonly name: string;
   readonly state: 'enforced' | 'audited' | 'off' | 'refused';
-  /** Why it was refused; whether an older version of it is still in force. */
+  /** Why it was refused, whether an older version of it is still in force; why its L7 rules are not served. */
   readonly message?: string;
   /** Endpoints that it selects. */
   readonly endpoints: number;

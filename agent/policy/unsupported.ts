@@ -17,11 +17,14 @@ const IN_ENTRY: Readonly<Record<string, string>> = {
 };
 
 const IN_PORTS: Readonly<Record<string, string>> = {
-  rules: 'L7 rules',
-  terminatingTLS: 'TLS termination',
-  originatingTLS: 'TLS origination',
-  serverNames: 'TLS server names',
-  listener: 'a listener of one\'s own',
+  originatingTLS: 'TLS origination (weir opens TLS with terminatingTLS and hands on what is in it; leave originatingTLS out, or let the workload speak TLS itself)',
+  listener: 'a listener of one\'s own (weir makes its own for every rule set; write the rules here instead)',
+};
+
+const IN_RULES: Readonly<Record<string, string>> = {
+  kafka: 'Kafka rules (the stock Envoy has no Kafka policy; allow the port alone)',
+  l7: 'rules of a protocol of one\'s own (write http rules, or allow the port alone)',
+  l7proto: 'rules of a protocol of one\'s own (write http rules, or allow the port alone)',
 };
 
 export function unsupportedIn(object: Json): Unsupported[] {
@@ -33,8 +36,6 @@ export function unsupportedIn(object: Json): Unsupported[] {
   ]);
 }
 
-const isDns = (rules: Json): boolean => listOf(rules['dns']).length > 0;
-
 const say = (path: Path, what: string): Unsupported =>
   ({ path, message: `${what}: valid, but weir does not enforce it yet, so the whole policy is refused` });
 
@@ -43,14 +44,24 @@ function inEntry(entry: Json, path: Path): Unsupported[] {
   return [
     ...Object.keys(IN_ENTRY).filter((field) => isThere(entry[field])).map((field) => say([...path, field], IN_ENTRY[field]!)),
     ...(mode === 'disabled' ? [] : [say([...path, 'authentication', 'mode'], `authentication mode ${String(mode)}`)]),
-    ...listOf(entry['toPorts']).flatMap((item, index) => Object.keys(IN_PORTS)
-      .filter((field) => isThere(item[field]) && !(field === 'rules' && isDns(item[field] as Json)))
-      .map((field) => say([...path, 'toPorts', index, field], IN_PORTS[field]!))),
+    ...listOf(entry['toPorts']).flatMap((item, index) => inPorts(item, [...path, 'toPorts', index])),
     ...['fromCIDR', 'toCIDR'].flatMap((field) => listOf(entry[field]).flatMap((cidr, index) => inCidr(cidr, [...path, field, index]))),
     ...['fromCIDRSet', 'toCIDRSet'].flatMap((field) => listOf(entry[field]).flatMap((set, index) => [
       ...inCidr(set['cidr'], [...path, field, index, 'cidr']),
       ...listOf(set['except']).flatMap((except, at) => inCidr(except, [...path, field, index, 'except', at])),
     ])),
+  ];
+}
+
+function inPorts(item: Json, path: Path): Unsupported[] {
+  const rules = (item['rules'] ?? {}) as Json;
+  const http = listOf(rules['http']);
+  return [
+    ...Object.keys(IN_PORTS).filter((field) => isThere(item[field])).map((field) => say([...path, field], IN_PORTS[field]!)),
+    ...Object.keys(IN_RULES).filter((field) => isThere(rules[field])).map((field) => say([...path, 'rules', field], IN_RULES[field]!)),
+    ...(isThere(item['terminatingTLS']) && http.length === 0 ? [say([...path, 'terminatingTLS'], 'TLS that is opened and not read (add rules: {http: [{}]} to see every request)')] : []),
+    ...http.flatMap((rule, at) => listOf(rule['headerMatches']).flatMap((one, index) => (isAbsent(one['secret']) ? []
+      : [say([...path, 'rules', 'http', at, 'headerMatches', index, 'secret'], 'header values from secrets (write the value)')]))),
   ];
 }
 

@@ -67,8 +67,10 @@ describe('valid, but refused until it is enforced', () => {
   test.each([
     ['toGroups: [{aws: {labels: {a: b}}}]', 'spec.egress.0.toGroups'],
     ['{toEntities: [world], authentication: {mode: required}}', 'spec.egress.0.authentication.mode'],
-    ['toPorts: [{ports: [{port: "80", protocol: TCP}], rules: {http: [{}]}}]', 'spec.egress.0.toPorts.0.rules'],
-    ['toPorts: [{ports: [{port: "443", protocol: TCP}], serverNames: [a.example]}]', 'spec.egress.0.toPorts.0.serverNames'],
+    ['toPorts: [{ports: [{port: "80", protocol: TCP}], rules: {kafka: [{topic: a}]}}]', 'spec.egress.0.toPorts.0.rules.kafka'],
+    ['toPorts: [{ports: [{port: "443", protocol: TCP}], originatingTLS: {secret: {name: s}}, rules: {http: [{}]}}]', 'spec.egress.0.toPorts.0.originatingTLS'],
+    ['toPorts: [{ports: [{port: "443", protocol: TCP}], terminatingTLS: {secret: {name: s}}}]', 'spec.egress.0.toPorts.0.terminatingTLS'],
+    ['toPorts: [{ports: [{port: "80", protocol: TCP}], rules: {http: [{headerMatches: [{name: x, secret: {name: s}}]}]}}]', 'spec.egress.0.toPorts.0.rules.http.0.headerMatches.0.secret'],
     ['toPorts: [{ports: [{port: "443", protocol: TCP}], listener: {name: l, envoyConfig: {name: e}}}]', 'spec.egress.0.toPorts.0.listener'],
     ['toCIDR: ["::ffff:10.0.0.0/104"]', 'spec.egress.0.toCIDR.0'],
   ])('%s', (entry, field) => {

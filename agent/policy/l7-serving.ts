@@ -1,0 +1,82 @@
+// Between compile and flip: the rule sets of an image are served by Envoy first; where it does, the kernel gets its port, and where it
+// does not the connections are refused and the policies concerned say why.
+import { messageOf } from '../errors.ts';
+import type { PolicyImage, PolicyRef, RuleSet } from './image.ts';
+import type { PortRow } from './proxy-ports.ts';
+import { NOTHING, RuleSets, type Derived } from './rule-sets.ts';
+
+/** agent/envoy, as policies see it. */
+export interface L7Proxy {
+  /** Allocates where the key has none; the same after a restart. Throws ConfigError when no port is free. */
+  readonly portOf: (key: string) => number;
+  /** Besides those before. Resolves when each is acknowledged and listening, refused, or late: key -> why. */
+  readonly serve: (sets: ReadonlyMap<string, RuleSet>) => Promise<ReadonlyMap<string, string>>;
+  /** After the flip: only these are needed any more. */
+  readonly retire: (needed: ReadonlySet<string>) => void;
+}
+
+export interface Served {
+  readonly ports: readonly PortRow[];
+  /** By `Kind/namespace/name`: why connections that its L7 rules are about are refused. */
+  readonly problems: ReadonlyMap<string, readonly string[]>;
+}
+
+export class L7Serving {
+  readonly #proxy: L7Proxy | undefined;
+  readonly #ruleSets = new RuleSets();
+  #derived: Derived = NOTHING;
+  #ports: ReadonlyMap<string, number> = new Map();
+  #refused: ReadonlyMap<string, string> = new Map();
+
+  constructor(proxy: L7Proxy | undefined) { this.#proxy = proxy; }
+
+  /** Rule sets that are not served. */
+  get refused(): ReadonlyMap<string, string> { return this.#refused; }
+
+  /** By key: those of the image that was given last. */
+  get sets(): ReadonlyMap<string, RuleSet> { return this.#derived.sets; }
+
+  async serve(image: PolicyImage): Promise<Served> {
+    this.#derived = this.#ruleSets.derive(image);
+    const { sets, rows } = this.#derived;
+    this.#refused = await this.#ask();
+    const ports = rows.flatMap(({ set, ...row }): PortRow[] => (this.#refused.has(set) ? [] : [{ ...row, port: this.#ports.get(set)! }]));
+    const problems = new Map<string, Set<string>>();
+    const tell = (policies: readonly PolicyRef[], message: string): void => {
+      for (const { kind, namespace, name } of policies) {
+        const key = `${kind}/${namespace}/${name}`;
+        problems.set(key, (problems.get(key) ?? new Set()).add(message));
+      }
+    };
+    for (const { policies, message } of this.#derived.conflicts) tell(policies, message);
+    for (const [key, message] of this.#refused) tell(sets.get(key)!.rules.flatMap(({ ref, l7 }) => (l7 === 'any' ? [] : [ref.policy])), message);
+    return { ports, problems: new Map([...problems].map(([key, messages]) => [key, [...messages]])) };
+  }
+
+  /** Asks again for what was refused; true: the answer is another now. */
+  async askAgain(): Promise<boolean> {
+    const refused = await this.#ask();
+    return refused.size !== this.#refused.size || [...refused.keys()].some((key) => !this.#refused.has(key));
+  }
+
+  /** After the flip, when no packet is judged by the image before. */
+  retire(): void { this.#proxy?.retire(new Set(this.#derived.sets.keys())); }
+
+  async #ask(): Promise<ReadonlyMap<string, string>> {
+    const { sets } = this.#derived;
+    if (sets.size === 0) return new Map();
+    if (this.#proxy === undefined) return new Map([...sets.keys()].map((key) => [key, 'no Envoy runs beside this agent']));
+    const ports = new Map<string, number>();
+    const refused = new Map<string, string>();
+    for (const key of sets.keys()) {
+      try {
+        ports.set(key, this.#proxy.portOf(key));
+      } catch (error) {
+        refused.set(key, messageOf(error));
+      }
+    }
+    this.#ports = ports;
+    const answers = await this.#proxy.serve(new Map([...sets].filter(([key]) => ports.has(key))));
+    return new Map([...refused, ...answers]);
+  }
+}
