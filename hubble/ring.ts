@@ -1,7 +1,9 @@
 // The last flows, in a ring of fixed size: records as the kernel wrote them, bytes in one preallocated array, decoded by nobody
 // before somebody asks. Messages that come ready (lost events, flows that are no records) have a place among them. Readers keep
 // their own place: who is too slow finds it overwritten and learns exactly how much it missed, and slows no other.
+import type { ProxyRules } from './access-row.ts';
 import { headerBytes, recordBytes, slotBytes } from './record.ts';
+import type { TextSpan } from './texts.ts';
 import type { Flow, GetFlowsResponse, LostEvent } from './types.ts';
 
 export interface Message {
@@ -14,6 +16,21 @@ export interface Message {
   readonly before: number;
 }
 
+/** What of a proxy's row does not fit into it: for a request and its response once. */
+export interface AccessDetail {
+  readonly rules: ProxyRules;
+  /** Which of them allowed it; -1: none. */
+  readonly rule: number;
+  readonly denied: boolean;
+  /** Empty: it belongs to no trace. */
+  readonly traceId: string;
+  readonly texts: TextSpan;
+}
+
+/** In the header of a slot, where records have their length: the next so many entries, less one, have their detail in common. */
+const accessMark = 0xacce5500;
+const markMask = 0xffffff00;
+
 export class Ring {
   readonly capacity: number;
   readonly bytes: Uint8Array;
@@ -23,6 +40,8 @@ export class Ring {
   readonly #slots: number;
   /** By number, oldest first; those overwritten go at once. */
   readonly #messages = new Map<number, Message>();
+  /** By the number of the last entry that has it. */
+  readonly #details = new Map<number, AccessDetail>();
   #losses = 0;
   #next = 0;
   #events = 0;
@@ -65,6 +84,21 @@ export class Ring {
     this.#added();
   }
 
+  /** Rows of one access, each behind room for a header. Copied at once. */
+  addAccess(rows: Uint8Array, detail: AccessDetail): void {
+    const count = rows.length / slotBytes;
+    for (let index = 0; index < count; index += 1) {
+      const slot = this.#slotOf(this.#next + index);
+      this.bytes.set(rows.subarray(index * slotBytes, (index + 1) * slotBytes), slot);
+      this.words[slot >>> 2] = accessMark | (count - 1 - index);
+    }
+    this.#next += count;
+    this.#details.set(this.#next - 1, detail);
+    this.#events += count;
+    this.#seenFlows += count;
+    this.#added();
+  }
+
   addFlow(flow: Flow): void {
     this.#seenFlows += 1;
     this.#addMessage({ flow, ...(flow.node_name !== undefined && { node_name: flow.node_name }), ...(flow.time && { time: flow.time }) }, flow, 1);
@@ -89,17 +123,36 @@ export class Ring {
       this.#messages.delete(number);
       if (flow === undefined) this.#losses -= 1;
     }
+    for (const number of this.#details.keys()) {
+      if (number >= this.oldest) break;
+      this.#details.delete(number);
+    }
     if (this.#waiting.size === 0) return;
     const waiting = this.#waiting;
     this.#waiting = new Set();
     for (const wake of waiting) wake();
   }
 
-  /** Where the record of a kept entry begins in `bytes`; -1 when it is a message. */
+  /** Where the record of a kept entry begins in `bytes`; -1 when it is none. */
   recordAt(number: number): number {
     const slot = this.#slotOf(number);
     return this.words[slot >>> 2] === recordBytes ? slot + headerBytes : -1;
   }
+
+  /** Where the row of a kept entry begins in `bytes`; -1 when it tells of no proxy. */
+  accessAt(number: number): number {
+    const slot = this.#slotOf(number);
+    return (this.words[slot >>> 2]! & markMask) === (accessMark | 0) ? slot + headerBytes : -1;
+  }
+
+  /** Of a kept entry: a record, or what a proxy did. */
+  isRow(number: number): boolean {
+    const mark = this.words[this.#slotOf(number) >>> 2]!;
+    return mark === recordBytes || (mark & markMask) === (accessMark | 0);
+  }
+
+  /** Of an entry that has such a row. */
+  detailOf(number: number): AccessDetail { return this.#details.get(number + (this.words[this.#slotOf(number) >>> 2]! & ~markMask))!; }
 
   #slotOf(number: number): number { return (number & (this.#slots - 1)) * slotBytes; }
 
@@ -148,17 +201,17 @@ export class Cursor {
     if (this.#position >= ring.next) return -1;
     const number = this.#position;
     this.#position += 1;
-    this.#accounted += ring.recordAt(number) >= 0 ? 1 : ring.messageAt(number)!.weight;
+    this.#accounted += ring.isRow(number) ? 1 : ring.messageAt(number)!.weight;
     return number;
   }
 
-  /** Passes over at most `most` records that do not match; stops before anything else. Returns how many they were. */
+  /** Passes over at most `most` rows that do not match; stops before anything else. Returns how many they were. */
   skip(matches: (number: number) => boolean, most: number): number {
     const ring = this.#ring;
     this.#catchUp();
     const end = Math.min(ring.next, this.#position + most);
     let number = this.#position;
-    while (number < end && ring.recordAt(number) >= 0 && !matches(number)) number += 1;
+    while (number < end && ring.isRow(number) && !matches(number)) number += 1;
     const skipped = number - this.#position;
     this.#position = number;
     this.#accounted += skipped;
