@@ -2,8 +2,7 @@
 // (record.ts), so that filters read them the same way; their texts (texts.ts) stand aside, once for both.
 import ipaddr from 'ipaddr.js';
 import type { ProxyAccess } from './access.ts';
-import { protocolNumber, type PolicyName } from './flow.ts';
-import type { Lookups } from './flow.ts';
+import { protocolNumber, type Lookups, type PolicyName } from './flow.ts';
 import { field, headerBytes, slotBytes } from './record.ts';
 import type { Redaction } from './redact.ts';
 import type { AccessDetail, Ring } from './ring.ts';
@@ -37,6 +36,9 @@ const failed = (flags: string): boolean => flags !== '' && flags.split(',').some
 
 interface End { readonly word: Uint8Array; readonly identity: number }
 
+/** What a request and its response have the other way round, with the bytes it takes. */
+const turned = [[field.saddr, field.daddr, 16], [field.sport, field.dport, 2], [field.sourceIdentity, field.destinationIdentity, 4]] as const;
+
 /** Ends that are remembered. */
 const mostEnds = 4_096;
 const noRules: ProxyRules = { rules: [] };
@@ -60,43 +62,55 @@ export class AccessRows {
   /** `endNs`: when it ended, as records tell time. `rules`: of its rule set. The result is how many rows it took. */
   add(access: ProxyAccess, rules: ProxyRules | undefined, proxyPort: number, endNs: bigint): number {
     const detail = { rules: rules ?? noRules, rule: access.rule ?? -1, denied: access.denied, ...this.#putTexts(access) };
-    const { http } = access;
+    const { http, flags, denied } = access;
+    const broken = failed(flags);
+    this.#writeFirst(access, http === undefined ? accessKind.tls : accessKind.request, denied ? verdict.dropped : http === undefined && broken ? verdict.error : verdict.forwarded, proxyPort, endNs);
     if (http === undefined) {
-      this.#row(0, access, accessKind.tls, access.denied ? verdict.dropped : failed(access.flags) ? verdict.error : verdict.forwarded, proxyPort, endNs);
       this.#ring.addAccess(this.#slots.subarray(0, slotBytes), detail);
       return 1;
     }
-    this.#row(0, access, accessKind.request, access.denied ? verdict.dropped : verdict.forwarded, proxyPort, endNs);
-    this.#row(slotBytes, access, accessKind.response, http.code === 0 || failed(access.flags) ? verdict.error : verdict.forwarded, proxyPort, endNs);
+    this.#writeResponse(http.code, http.code === 0 || broken ? verdict.error : verdict.forwarded);
     this.#ring.addAccess(this.#slots, detail);
     return 2;
   }
 
-  #row(at: number, access: ProxyAccess, kind: number, what: number, proxyPort: number, endNs: bigint): void {
+  #writeFirst(access: ProxyAccess, kind: number, what: number, proxyPort: number, endNs: bigint): void {
     const view = this.#view;
     const slots = this.#slots;
-    const record = at + headerBytes;
-    const isResponse = kind === accessKind.response;
-    const [from, to] = isResponse ? [access.destination, access.source] : [access.source, access.destination];
-    const source = this.#end(from.address);
-    const destination = this.#end(to.address);
+    const record = headerBytes;
+    const source = this.#end(access.source.address);
+    const destination = this.#end(access.destination.address);
     view.setBigUint64(record + field.time, endNs, true);
     slots.set(source.word, record + field.saddr);
     slots.set(destination.word, record + field.daddr);
     view.setBigUint64(record + accessField.startUnixNs, access.startUnixNs, true);
     view.setBigUint64(record + accessField.durationNs, access.durationNs, true);
-    view.setUint16(record + field.sport, from.port, false);
-    view.setUint16(record + field.dport, to.port, false);
+    view.setUint16(record + field.sport, access.source.port, false);
+    view.setUint16(record + field.dport, access.destination.port, false);
     view.setUint32(record + field.sourceIdentity, source.identity, true);
     view.setUint32(record + field.destinationIdentity, destination.identity, true);
-    view.setUint32(record + accessField.code, isResponse ? access.http!.code : 0, true);
     view.setUint32(record + accessField.proxyPort, proxyPort, true);
     slots[record + field.protocol] = protocolNumber.TCP;
     slots[record + field.direction] = access.direction === 'ingress' ? 1 : 2;
-    slots[record + field.isReply] = isResponse ? 1 : 0;
     slots[record + accessField.kind] = kind;
     slots[record + accessField.verdict] = what;
     slots[record + accessField.reason] = what === verdict.dropped ? deniedReason : 0;
+  }
+
+  /** From the request's row, with its ends turned. */
+  #writeResponse(code: number, what: number): void {
+    const slots = this.#slots;
+    const record = slotBytes + headerBytes;
+    slots.copyWithin(slotBytes, 0, slotBytes);
+    for (const [first, second, bytes] of turned) {
+      slots.copyWithin(record + first, headerBytes + second, headerBytes + second + bytes);
+      slots.copyWithin(record + second, headerBytes + first, headerBytes + first + bytes);
+    }
+    this.#view.setUint32(record + accessField.code, code, true);
+    slots[record + field.isReply] = 1;
+    slots[record + accessField.kind] = accessKind.response;
+    slots[record + accessField.verdict] = what;
+    slots[record + accessField.reason] = 0;
   }
 
   #end(address: string): End {
@@ -113,7 +127,7 @@ export class AccessRows {
   /** In the order in which access-flow.ts reads them. */
   #putTexts({ http, sni = '', flags }: ProxyAccess): Pick<AccessDetail, 'texts' | 'traceId'> {
     const texts = this.#texts;
-    texts.begin(mostBytes);
+    texts.begin(this.#ring.next + 1, this.#ring.oldest, mostBytes);
     texts.put(flags, textLimit.flags);
     if (http === undefined) {
       texts.put(sni, textLimit.url);

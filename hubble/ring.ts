@@ -40,8 +40,8 @@ export class Ring {
   readonly #slots: number;
   /** By number, oldest first; those overwritten go at once. */
   readonly #messages = new Map<number, Message>();
-  /** By the number of the last entry that has it. */
-  readonly #details = new Map<number, AccessDetail>();
+  /** By the slot of the last entry that has it; there until another one comes. */
+  readonly #details: (AccessDetail | undefined)[];
   #losses = 0;
   #next = 0;
   #events = 0;
@@ -52,6 +52,7 @@ export class Ring {
     if (!Number.isInteger(capacity) || capacity < 1) throw new RangeError(`ring capacity ${capacity}: expected a whole number above 0`);
     this.capacity = capacity;
     this.#slots = 2 ** Math.ceil(Math.log2(capacity));
+    this.#details = Array.from({ length: this.#slots });
     const memory = new ArrayBuffer(this.#slots * slotBytes);
     this.bytes = new Uint8Array(memory);
     this.words = new Uint32Array(memory);
@@ -93,7 +94,7 @@ export class Ring {
       this.words[slot >>> 2] = accessMark | (count - 1 - index);
     }
     this.#next += count;
-    this.#details.set(this.#next - 1, detail);
+    this.#details[(this.#next - 1) & (this.#slots - 1)] = detail;
     this.#events += count;
     this.#seenFlows += count;
     this.#added();
@@ -123,10 +124,6 @@ export class Ring {
       this.#messages.delete(number);
       if (flow === undefined) this.#losses -= 1;
     }
-    for (const number of this.#details.keys()) {
-      if (number >= this.oldest) break;
-      this.#details.delete(number);
-    }
     if (this.#waiting.size === 0) return;
     const waiting = this.#waiting;
     this.#waiting = new Set();
@@ -152,7 +149,7 @@ export class Ring {
   }
 
   /** Of an entry that has such a row. */
-  detailOf(number: number): AccessDetail { return this.#details.get(number + (this.words[this.#slotOf(number) >>> 2]! & ~markMask))!; }
+  detailOf(number: number): AccessDetail { return this.#details[(number + (this.words[this.#slotOf(number) >>> 2]! & ~markMask)) & (this.#slots - 1)]!; }
 
   #slotOf(number: number): number { return (number & (this.#slots - 1)) * slotBytes; }
 

@@ -1,5 +1,5 @@
 // Texts of requests as bytes, one behind the other in chunks: a ring of thousands of them is a few large arrays and no strings. A chunk
-// goes when the last entry that stands in it does.
+// is used again when the last entry that stands in it has gone.
 
 const chunkBytes = 64 * 1024;
 const lengthBytes = 2;
@@ -10,17 +10,24 @@ const cut = Buffer.from('…');
 export interface TextSpan { readonly chunk: Buffer; readonly start: number; readonly end: number }
 
 export class Texts {
+  /** Those that are full, the oldest first, with the number of their last entry. */
+  readonly #full: { readonly chunk: Buffer; readonly last: number }[] = [];
   #chunk = Buffer.allocUnsafeSlow(chunkBytes);
   #start = 0;
   #at = 0;
+  #last = 0;
 
-  /** `mostBytes`: of all that `put` will be given, far less than a chunk. */
-  begin(mostBytes: number): void {
+  /** For entry `number`; those before `oldest` are read no more. `mostBytes`: of all that `put` will be given, far less than a chunk. */
+  begin(number: number, oldest: number, mostBytes: number): void {
     if (this.#at + mostBytes > chunkBytes) {
-      this.#chunk = Buffer.allocUnsafeSlow(chunkBytes);
+      this.#full.push({ chunk: this.#chunk, last: this.#last });
+      this.#chunk = this.#full[0]!.last < oldest ? this.#full.shift()!.chunk : Buffer.allocUnsafeSlow(chunkBytes);
+      // What a burst of long texts took is not kept for ever.
+      if (this.#full.length > 1 && this.#full[0]!.last < oldest) this.#full.shift();
       this.#at = 0;
     }
     this.#start = this.#at;
+    this.#last = number;
   }
 
   /** Takes at most `mostBytes` and two for the length; what is longer is cut, and ends so that it shows. */
