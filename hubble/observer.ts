@@ -4,10 +4,12 @@ import { flow_event } from '../bpf/types.gen.ts';
 import type { ProxyAccess } from './access.ts';
 import { AccessRows, type ProxyRules } from './access-row.ts';
 import { Entries } from './entries.ts';
-import { toFlow, type Lookups } from './flow.ts';
+import { endpointOf, toFlow, type Lookups } from './flow.ts';
 import { Fold, type Tell } from './fold.ts';
 import { Redaction, type RedactOptions } from './redact.ts';
 import { decodeRecord, field, recordBytes, timeAt } from './record.ts';
+import { RequestRing } from './requests/ring.ts';
+import { endNameOf } from './requests/table.ts';
 import { Ring } from './ring.ts';
 import { timestampOfMs } from './time.ts';
 import { lostEventSource, verdict, type Flow, type GetNamespacesResponse, type ServerStatusResponse } from './types.ts';
@@ -63,6 +65,8 @@ export class Observer {
   readonly now: () => number;
   readonly ring: Ring;
   readonly entries: Entries;
+  /** What `access` told of HTTP, in numbers. */
+  readonly requests: RequestRing;
   readonly #startedMs: number;
   readonly #subscribers = new Set<Tell>();
   readonly #fold: Fold;
@@ -82,6 +86,7 @@ export class Observer {
     this.now = clock;
     this.ring = new Ring(capacity);
     this.entries = new Entries(this.ring, lookups);
+    this.requests = new RequestRing(clock, (address) => endNameOf(endpointOf(address, lookups.identity?.(address) ?? 0, Number(monotonicNs()), lookups), address));
     this.#startedMs = clock();
     this.#accesses = new AccessRows(this.ring, lookups, new Redaction(redact));
     this.#monotonicNs = monotonicNs;
@@ -119,6 +124,7 @@ export class Observer {
     const agoNs = BigInt(Math.round(this.now())) * 1_000_000n - access.startUnixNs - access.durationNs;
     const first = this.ring.next;
     this.#rate.count(this.#accesses.add(access, rules, proxyPort, agoNs > 0n && agoNs < nowNs ? nowNs - agoNs : nowNs));
+    this.requests.add(access);
     if (access.denied) for (const tell of this.#subscribers) this.#fold.tellOne(first, tell);
   }
 

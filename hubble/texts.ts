@@ -12,7 +12,7 @@ export interface TextSpan { readonly chunk: Buffer; readonly start: number; read
 export class Texts {
   /** Those that are full, the oldest first, with the number of their last entry. */
   readonly #full: { readonly chunk: Buffer; readonly last: number }[] = [];
-  #chunk = Buffer.allocUnsafeSlow(chunkBytes);
+  #chunk: Buffer = Buffer.allocUnsafeSlow(chunkBytes);
   #start = 0;
   #at = 0;
   #last = 0;
