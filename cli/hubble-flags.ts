@@ -16,7 +16,7 @@ export const hubbleFlags = (command: Command): Command => command
   .option('--hubble-insecure', '--hubble-listen on loopback without TLS')
   .option('--hubble-export <file>', 'YAML that says which flows go to which files, read again when it changes')
   .option('--metrics-listen <address>', 'metrics for Prometheus: 127.0.0.1:9965')
-  .option('--hubble-metrics <list>', 'which, as Hubble names them: drop:sourceContext=pod|ip,flow; separated by commas or spaces', (text) => text.split(/[\s,]+(?=[a-z-]+(?:[:,\s]|$))/).filter((one) => one !== ''));
+  .option('--hubble-metrics <list>', 'which, as Hubble names them: drop:sourceContext=pod|ip,flow; separated by commas or spaces', (text) => text.split(/[\s,]+(?=[a-zA-Z0-9-]+(?:[:,\s]|$))/).filter((one) => one !== ''));
 
 /** What stands for a node's own name in paths and addresses. */
 const nodePlace = '{node}';
