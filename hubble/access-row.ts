@@ -78,8 +78,8 @@ export class AccessRows {
     const view = this.#view;
     const slots = this.#slots;
     const record = headerBytes;
-    const source = this.#end(access.source.address);
-    const destination = this.#end(access.destination.address);
+    const source = this.#end(access.source.address, endNs);
+    const destination = this.#end(access.destination.address, endNs);
     view.setBigUint64(record + field.time, endNs, true);
     slots.set(source.word, record + field.saddr);
     slots.set(destination.word, record + field.daddr);
@@ -113,13 +113,13 @@ export class AccessRows {
     slots[record + accessField.reason] = 0;
   }
 
-  #end(address: string): End {
+  #end(address: string, endNs: bigint): End {
     const revision = this.#lookups.identityRevision?.() ?? 0;
     if (revision !== this.#endsRevision || this.#ends.size >= mostEnds) this.#ends.clear();
     this.#endsRevision = revision;
     const known = this.#ends.get(address);
     if (known !== undefined) return known;
-    const end = { word: wordOf(address), identity: this.#lookups.identity?.(address) ?? 0 };
+    const end = { word: wordOf(address), identity: this.#lookups.endpoint(address, Number(endNs))?.identity ?? this.#lookups.identity?.(address) ?? 0 };
     this.#ends.set(address, end);
     return end;
   }
