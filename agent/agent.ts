@@ -20,6 +20,7 @@ import { EndpointReconciler } from './endpoint/reconciler.ts';
 import { saveEndpoints } from './endpoint/saved.ts';
 import { endpointTable } from './endpoint/tables.ts';
 import { Audits } from './flow/audits.ts';
+import { AddressIdentities } from './flow/identities.ts';
 import { Names } from './flow/lookups.ts';
 import { followRules, RuleCounts } from './flow/rule-counts.ts';
 import { serveFlows } from './flow/serve.ts';
@@ -260,7 +261,7 @@ async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions,
   const nodeName = cluster?.node ?? hostname();
   const names = new Names(tables.endpoints, tables['remote-endpoints'], tables.identities, policy.numbers, nodeName, services);
   undo.push(() => { names.close(); });
-  const observer = new Observer({ nodeName, version, lookups: names.lookups });
+  const observer = new Observer({ nodeName, version, lookups: names.lookups, ...(hubble.redact && { redact: hubble.redact }) });
   const audits = new Audits(names.lookups, (key) => policies.auditedSince(key));
   undo.push(readFlows(datapath, {
     before: () => { names.look(); },
@@ -273,6 +274,9 @@ async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions,
   }));
   const dns = followDns({ datapath, reconciler: policy.dns, endpoints: tables.endpoints, observer, lookups: names.lookups, log: progress.log('dns') });
   undo.push(dns.stop);
+  const identities = new AddressIdentities(tables.ipcache);
+  undo.push(() => { identities.close(); });
+  names.follow(dns.cache, identities);
   undo.push(await serveFlows({ observer, audits, instance, cluster, tables, datapath, progress, resets, log }, hubble));
   return { observer, audits, dns };
 }

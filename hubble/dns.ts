@@ -10,7 +10,8 @@ import { uuidOf } from './uuid.ts';
 const types: Readonly<Record<number, string>> = {
   1: 'A', 2: 'NS', 5: 'CNAME', 6: 'SOA', 12: 'PTR', 15: 'MX', 16: 'TXT', 28: 'AAAA', 33: 'SRV', 35: 'NAPTR', 43: 'DS', 48: 'DNSKEY', 64: 'SVCB', 65: 'HTTPS', 255: 'ANY',
 };
-const rcodes = ['No Error', 'Format Error', 'Server Failure', 'Non-Existent Domain', 'Not Implemented', 'Query Refused'];
+const rcodes: readonly string[] = ['No Error', 'Format Error', 'Server Failure', 'Non-Existent Domain', 'Not Implemented', 'Query Refused'];
+export const rcodeText = (code: number): string => rcodes[code] ?? String(code);
 /** `enum L7FlowType`. */
 const l7Type = { request: 1, response: 2 } as const;
 const directions = { egress: 2 } as const;
@@ -38,7 +39,7 @@ export function toDnsFlow(record: DnsRecord, addresses: readonly Uint8Array[], l
   const query = nameText(record.name.wire, record.length);
   const type = dnsTypeText(record.type);
   const ips = addresses.map((word) => ipText(word).text);
-  const answered = record.rcode === 0 ? `"${ips.join(',')}"${ips.length === 0 ? '' : ` TTL: ${record.ttl}`}` : `RCode: ${rcodes[record.rcode] ?? record.rcode}`;
+  const answered = record.rcode === 0 ? `"${ips.join(',')}"${ips.length === 0 ? '' : ` TTL: ${record.ttl}`}` : `RCode: ${rcodeText(record.rcode)}`;
   return {
     time: timestampOfNs(lookups.toUnixNs(record.time_ns)),
     verdict: refused ? verdict.dropped : verdict.forwarded,
@@ -51,7 +52,10 @@ export function toDnsFlow(record: DnsRecord, addresses: readonly Uint8Array[], l
     node_name: lookups.nodeName,
     l7: {
       type: refused ? l7Type.request : l7Type.response, latency_ns: Number(record.latency_ns),
-      dns: { query, ips, ...(ips.length === 0 ? {} : { ttl: record.ttl }), observation_source: 'kernel', rcode: record.rcode, qtypes: [type] },
+      dns: { query, ips, ...(ips.length === 0 ? {} : { ttl: record.ttl }), observation_source: 'kernel', rcode: record.rcode, qtypes: [type],
+        // The kernel tells of addresses only.
+        ...(ips.length === 0 ? {} : { rrtypes: [...new Set(ips.map((ip) => (ip.includes(':') ? 'AAAA' : 'A')))] }),
+      },
     },
     reply: !refused, is_reply: { value: !refused },
     event_type: { type: eventType.l7 },

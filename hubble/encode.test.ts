@@ -53,6 +53,8 @@ const cases: { name: string; record: Partial<FlowRecord>; lookups?: Partial<Look
   { name: 'a chunk is not enough', record: {}, lookups: { identityLabels: () => Array.from({ length: 900 }, (_, index) => `k8s:label-${index}=${'x'.repeat(200)}`) } },
   { name: 'names that are no ASCII', record: {}, lookups: { nodeName: 'knoten-ä', endpoint: () => ({ id: 7, identity: 9, namespace: 'ü', podName: '☃', labels: [], workloads: [], clusterName: '' }) } },
   { name: 'empty labels, many workloads, a long name', record: {}, lookups: { endpoint: () => ({ id: 0, identity: 1_001, namespace: '', podName: 'p'.repeat(300), labels: ['', 'k8s:a='], workloads: [{ name: '', kind: '' }, { name: 'w'.repeat(127), kind: 'ä'.repeat(70) }], clusterName: 'c' }) } },
+  { name: 'a DNS name of the source', record: {}, lookups: { names: { revision: () => 1, of: () => ['a.example.'] } } },
+  { name: 'DNS names, ASCII and not', record: { saddr: { word: ip4(10, 0, 0, 2) }, daddr: { word: ip4(10, 0, 0, 1) } }, lookups: { names: { revision: () => 1, of: () => ['a.example.', 'ä.example.'] } } },
   { name: 'no name at all', record: {}, lookups: { nodeName: '', endpoint: () => undefined, identityLabels: () => [] } },
 ];
 

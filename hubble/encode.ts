@@ -4,6 +4,7 @@ import { ipText } from './address.ts';
 import type { FlowRecord } from '../bpf/types.gen.ts';
 import { encodeEndpoint } from './encode-endpoint.ts';
 import { putHex, putInterface, putLayer4, putMacs, putTime } from './encode-packet.ts';
+import { EncodedNames } from './encode-names.ts';
 import { EncodedService } from './encode-service.ts';
 import { eventFields, namedEndpoint, policyFields, protocolNumber, summaryOf, verdictOf, type Lookups } from './flow.ts';
 import { Parts } from './parts.ts';
@@ -41,6 +42,7 @@ export class RecordEncoder {
   readonly #events: Parts<Uint8Array>;
   readonly #icmpEvents: Parts<Uint8Array>;
   readonly #services: { readonly source: EncodedService; readonly destination: EncodedService };
+  readonly #names: EncodedNames;
   /** The tag of time and the name of the node, after the flow. */
   readonly #tail: Uint8Array;
   readonly #uuid: Uint8Array;
@@ -51,6 +53,7 @@ export class RecordEncoder {
   #event!: Uint8Array;
   #sourceService!: Uint8Array;
   #destinationService!: Uint8Array;
+  #endNames!: Uint8Array;
 
   constructor(ring: Ring, lookups: Lookups) {
     this.#ring = ring;
@@ -70,6 +73,7 @@ export class RecordEncoder {
     this.#events = new Parts([field.protocol, field.direction], event);
     this.#icmpEvents = new Parts([field.protocol, field.direction, field.sport], event); // type and code stand in the ports
     this.#services = { source: new EncodedService(ring, lookups, 'source'), destination: new EncodedService(ring, lookups, 'destination') };
+    this.#names = new EncodedNames(ring, lookups);
     this.#tail = Buffer.concat([encode(getFlowsResponseMessage, { node_name: lookups.nodeName }), tagOf(getFlowsResponseMessage, 'time')]);
     this.#uuid = Buffer.concat([tagOf(flowMessage, 'uuid'), Buffer.of(uuidParts.prefix.length + 12), Buffer.from(uuidParts.prefix)]);
   }
@@ -86,8 +90,9 @@ export class RecordEncoder {
     this.#event = (protocol === protocolNumber.ICMPv4 || protocol === protocolNumber.ICMPv6 ? this.#icmpEvents : this.#events).of(words, at, 0, true);
     this.#sourceService = this.#services.source.of(at);
     this.#destinationService = this.#services.destination.of(at);
+    this.#endNames = this.#names.of(at, changedNs, known);
     return handBytes + this.#source.ip.length + this.#source.endpoint.length + this.#destination.ip.length + this.#destination.endpoint.length
-      + this.#policy.length + this.#event.length + this.#sourceService.length + this.#destinationService.length + this.#tail.length;
+      + this.#policy.length + this.#event.length + this.#sourceService.length + this.#destinationService.length + this.#endNames.length + this.#tail.length;
   }
 
   /** The record that was prepared, as a message from `start` on; the result is where it ends. `number`: of its entry. */
@@ -108,6 +113,7 @@ export class RecordEncoder {
     next = put(target, next, this.#policy);
     next = put(target, next, this.#sourceService);
     next = put(target, next, this.#destinationService);
+    next = put(target, next, this.#endNames);
     const length = next - flowAt;
     const shift = varintBytes(length) - lengthBytes;
     if (shift !== 0) target.copyWithin(flowAt + shift, flowAt, next);

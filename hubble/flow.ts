@@ -27,6 +27,13 @@ export interface PolicyName {
   readonly revision?: number;
 }
 
+/** DNS names that answers gave for the addresses that an endpoint reaches. */
+export interface NameLookup {
+  /** Moves with each change of what `of` says; 0: there are none. */
+  readonly revision: () => number;
+  readonly of: (endpoint: number, address: string) => readonly string[];
+}
+
 /** What the agent knows and this folder does not. `timeNs`: of the record (CLOCK_MONOTONIC); names are those of that moment. */
 export interface Lookups {
   /** The local endpoint that had this address. */
@@ -44,6 +51,12 @@ export interface Lookups {
   readonly nodeName: string;
   /** Absent: nothing is known of services. They are those of now. */
   readonly services?: ServiceLookup;
+  /** Who has an address now, whatever it is; absent: nobody is known. */
+  readonly identity?: (address: string) => number;
+  /** Moves with each change of what `identity` says. */
+  readonly identityRevision?: () => number;
+  /** Absent: no DNS names are learned. They are those of now. */
+  readonly names?: NameLookup;
 }
 
 /** `number`: of its entry in the ring. */
@@ -71,6 +84,7 @@ export function toFlow(record: FlowRecord, lookups: Lookups, number: number): Fl
     ...eventFields(record),
     ...policyFields(record, timeNs, lookups),
     ...serviceFields(record, source.text, destination.text, lookups),
+    ...namesFields(source.text, destination.text, timeNs, lookups),
     Summary: summaryOf(record),
   };
 }
@@ -135,7 +149,17 @@ export function serviceFields({ protocol, sport, dport }: Pick<FlowRecord, 'prot
   return { ...(from && { source_service: from }), ...(to && { destination_service: to }) };
 }
 
-const policyOf = ({ name, namespace, kind, labels, revision }: PolicyName): Policy => ({
+/** An address that is no endpoint's has the names by which the endpoint at the other end learned it. */
+export function namesFields(source: string, destination: string, timeNs: number, lookups: Lookups): Pick<Flow, 'source_names' | 'destination_names'> {
+  const { names } = lookups;
+  if (names === undefined || names.revision() === 0) return {};
+  const [from, to] = [lookups.endpoint(source, timeNs), lookups.endpoint(destination, timeNs)];
+  if ((from === undefined) === (to === undefined)) return {};
+  const found = from === undefined ? names.of(to!.id, source) : names.of(from.id, destination);
+  return found.length === 0 ? {} : { [from === undefined ? 'source_names' : 'destination_names']: [...found] };
+}
+
+export const policyOf = ({ name, namespace, kind, labels, revision }: PolicyName): Policy => ({
   name, namespace, kind, ...(labels && { labels: [...labels] }), ...(revision !== undefined && { revision }),
 });
 

@@ -60,6 +60,9 @@ export class Fold {
     this.#touched = [];
   }
 
+  /** An entry that is told by itself; it counts as a kind of its own. */
+  tellOne(number: number, tell: Tell): void { if (this.#mayDecode()) tell(this.#entries.flow(number)!, 1); }
+
   #count(at: number, number: number, tell: Tell): void {
     const { words, bytes } = this.#entries.ring;
     const dropped = bytes[at + field.event] === flow_event.FLOW_DROP;
@@ -90,6 +93,13 @@ export class Fold {
 
   /** Gives the slot to the kind of this entry. */
   #place(slot: number, number: number, tell: Tell): boolean {
+    if (!this.#mayDecode()) return false;
+    this.#flush(slot, tell);
+    this.#flows[slot] = this.#entries.flow(number)!;
+    return true;
+  }
+
+  #mayDecode(): boolean {
     const now = this.#now();
     if (now - this.#periodMs >= periodMs) [this.#periodMs, this.#decodes] = [now, 0];
     if (this.#decodes >= decodesPerPeriod) {
@@ -97,8 +107,6 @@ export class Fold {
       return false;
     }
     this.#decodes += 1;
-    this.#flush(slot, tell);
-    this.#flows[slot] = this.#entries.flow(number)!;
     return true;
   }
 

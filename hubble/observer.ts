@@ -1,10 +1,15 @@
 // The observer: takes records, flows and losses from the agent, keeps the last ones, and tells how many there were.
 // serve.ts puts it on a socket; the agent's own screen subscribes here.
 import { flow_event } from '../bpf/types.gen.ts';
+import type { ProxyAccess } from './access.ts';
+import { AccessRows, type ProxyRules } from './access-row.ts';
 import { Entries } from './entries.ts';
-import { toFlow, type Lookups } from './flow.ts';
+import { endpointOf, toFlow, type Lookups } from './flow.ts';
 import { Fold, type Tell } from './fold.ts';
+import { Redaction, type RedactOptions } from './redact.ts';
 import { decodeRecord, field, recordBytes, timeAt } from './record.ts';
+import { RequestRing } from './requests/ring.ts';
+import { endNameOf } from './requests/table.ts';
 import { Ring } from './ring.ts';
 import { timestampOfMs } from './time.ts';
 import { lostEventSource, verdict, type Flow, type GetNamespacesResponse, type ServerStatusResponse } from './types.ts';
@@ -21,6 +26,9 @@ export interface ObserverOptions {
   readonly lookups?: Lookups;
   /** Milliseconds since 1970. */
   readonly clock?: () => number;
+  /** CLOCK_MONOTONIC, as records have it. */
+  readonly monotonicNs?: () => bigint;
+  readonly redact?: RedactOptions;
 }
 
 /** Where events were lost before they reached the observer. */
@@ -57,9 +65,13 @@ export class Observer {
   readonly now: () => number;
   readonly ring: Ring;
   readonly entries: Entries;
+  /** What `access` told of HTTP, in numbers. */
+  readonly requests: RequestRing;
   readonly #startedMs: number;
   readonly #subscribers = new Set<Tell>();
   readonly #fold: Fold;
+  readonly #accesses: AccessRows;
+  readonly #monotonicNs: () => bigint;
   readonly #namespaces: Namespaces;
   readonly #identities: SeenIdentities;
   readonly #rate: Rate;
@@ -67,13 +79,17 @@ export class Observer {
   /** A flow, or a copy of the record until its names might be forgotten. */
   #lastDrop: Flow | { readonly number: number; readonly record: Uint8Array } | undefined;
 
-  constructor({ capacity = defaultCapacity, nodeName, version, lookups = noNames, clock = Date.now }: ObserverOptions) {
+  /** Throws RequestError. */
+  constructor({ capacity = defaultCapacity, nodeName, version, lookups = noNames, clock = Date.now, monotonicNs = process.hrtime.bigint, redact = {} }: ObserverOptions) {
     this.nodeName = nodeName;
     this.version = version;
     this.now = clock;
     this.ring = new Ring(capacity);
     this.entries = new Entries(this.ring, lookups);
+    this.requests = new RequestRing(clock, (address) => endNameOf(endpointOf(address, lookups.identity?.(address) ?? 0, Number(monotonicNs()), lookups), address));
     this.#startedMs = clock();
+    this.#accesses = new AccessRows(this.ring, lookups, new Redaction(redact));
+    this.#monotonicNs = monotonicNs;
     this.#fold = new Fold(this.entries, clock);
     this.#namespaces = new Namespaces(clock);
     this.#identities = new SeenIdentities(this.entries, this.#namespaces, clock);
@@ -101,6 +117,17 @@ export class Observer {
     for (const tell of this.#subscribers) tell(flow, 1);
   }
 
+  /** What a proxy did: its request and response, or its connection. `rules`: of its rule set; undefined: nobody knows it any more. */
+  access(access: ProxyAccess, rules: ProxyRules | undefined, proxyPort = 0): void {
+    const nowNs = this.#monotonicNs();
+    // Logs come late: it ended some time ago, by the clock that the proxy tells time by.
+    const agoNs = BigInt(Math.round(this.now())) * 1_000_000n - access.startUnixNs - access.durationNs;
+    const first = this.ring.next;
+    this.#rate.count(this.#accesses.add(access, rules, proxyPort, agoNs > 0n && agoNs < nowNs ? nowNs - agoNs : nowNs));
+    this.requests.add(access);
+    if (access.denied) for (const tell of this.#subscribers) this.#fold.tellOne(first, tell);
+  }
+
   /** What is remembered of records beside themselves. A flood is not walked for it: of each run the first ones are asked for their names. */
   #note(from: number): void {
     const { ring } = this;
@@ -123,7 +150,7 @@ export class Observer {
 
   /**
    * Every flow from now on, in the same turn, for readers inside the process; the result ends it. Records that differ in time,
-   * source port and sizes only come as one, with their number; forwarded replies do not come.
+   * source port and sizes only come as one, with their number; forwarded replies do not come, nor what a proxy let through.
    */
   subscribe(tell: Tell): () => void {
     this.#subscribers.add(tell);
@@ -133,7 +160,7 @@ export class Observer {
   /** Among those kept. */
   find(uuid: string): Flow | undefined {
     const number = numberOfUuid(uuid);
-    if (number !== undefined && this.ring.isKept(number) && this.ring.recordAt(number) >= 0) return this.entries.flow(number);
+    if (number !== undefined && this.ring.isKept(number) && this.ring.isRow(number)) return this.entries.flow(number);
     return this.ring.flowMessage(uuid);
   }
 
@@ -147,7 +174,7 @@ export class Observer {
   oldestNs(nowNs: number): number {
     if (this.#lastDrop !== undefined && 'record' in this.#lastDrop && this.#lastDrop.number < this.ring.oldest) this.#lastDrop = this.lastDrop();
     for (let number = this.ring.oldest; number < this.ring.next; number += 1) {
-      const at = this.ring.recordAt(number);
+      const at = Math.max(this.ring.recordAt(number), this.ring.accessAt(number));
       if (at >= 0) return timeAt(this.ring.words, at);
     }
     return nowNs;

@@ -1,7 +1,9 @@
 // The last flows, in a ring of fixed size: records as the kernel wrote them, bytes in one preallocated array, decoded by nobody
 // before somebody asks. Messages that come ready (lost events, flows that are no records) have a place among them. Readers keep
 // their own place: who is too slow finds it overwritten and learns exactly how much it missed, and slows no other.
+import type { ProxyRules } from './access-row.ts';
 import { headerBytes, recordBytes, slotBytes } from './record.ts';
+import type { TextSpan } from './texts.ts';
 import type { Flow, GetFlowsResponse, LostEvent } from './types.ts';
 
 export interface Message {
@@ -14,6 +16,21 @@ export interface Message {
   readonly before: number;
 }
 
+/** What of a proxy's row does not fit into it: for a request and its response once. */
+export interface AccessDetail {
+  readonly rules: ProxyRules;
+  /** Which of them allowed it; -1: none. */
+  readonly rule: number;
+  readonly denied: boolean;
+  /** Empty: it belongs to no trace. */
+  readonly traceId: string;
+  readonly texts: TextSpan;
+}
+
+/** In the header of a slot, where records have their length: the next so many entries, less one, have their detail in common. */
+const accessMark = 0xacce5500;
+const markMask = 0xffffff00;
+
 export class Ring {
   readonly capacity: number;
   readonly bytes: Uint8Array;
@@ -23,6 +40,8 @@ export class Ring {
   readonly #slots: number;
   /** By number, oldest first; those overwritten go at once. */
   readonly #messages = new Map<number, Message>();
+  /** By the slot of the last entry that has it; there until another one comes. */
+  readonly #details: (AccessDetail | undefined)[];
   #losses = 0;
   #next = 0;
   #events = 0;
@@ -33,6 +52,7 @@ export class Ring {
     if (!Number.isInteger(capacity) || capacity < 1) throw new RangeError(`ring capacity ${capacity}: expected a whole number above 0`);
     this.capacity = capacity;
     this.#slots = 2 ** Math.ceil(Math.log2(capacity));
+    this.#details = Array.from({ length: this.#slots });
     const memory = new ArrayBuffer(this.#slots * slotBytes);
     this.bytes = new Uint8Array(memory);
     this.words = new Uint32Array(memory);
@@ -60,6 +80,21 @@ export class Ring {
     this.bytes.set(slots.subarray(from, from + head * slotBytes), at * slotBytes);
     if (head < kept) this.bytes.set(slots.subarray(from + head * slotBytes), 0);
     this.#next += count;
+    this.#events += count;
+    this.#seenFlows += count;
+    this.#added();
+  }
+
+  /** Rows of one access, each behind room for a header. Copied at once. */
+  addAccess(rows: Uint8Array, detail: AccessDetail): void {
+    const count = rows.length / slotBytes;
+    for (let index = 0; index < count; index += 1) {
+      const slot = this.#slotOf(this.#next + index);
+      this.bytes.set(rows.subarray(index * slotBytes, (index + 1) * slotBytes), slot);
+      this.words[slot >>> 2] = accessMark | (count - 1 - index);
+    }
+    this.#next += count;
+    this.#details[(this.#next - 1) & (this.#slots - 1)] = detail;
     this.#events += count;
     this.#seenFlows += count;
     this.#added();
@@ -95,11 +130,26 @@ export class Ring {
     for (const wake of waiting) wake();
   }
 
-  /** Where the record of a kept entry begins in `bytes`; -1 when it is a message. */
+  /** Where the record of a kept entry begins in `bytes`; -1 when it is none. */
   recordAt(number: number): number {
     const slot = this.#slotOf(number);
     return this.words[slot >>> 2] === recordBytes ? slot + headerBytes : -1;
   }
+
+  /** Where the row of a kept entry begins in `bytes`; -1 when it tells of no proxy. */
+  accessAt(number: number): number {
+    const slot = this.#slotOf(number);
+    return (this.words[slot >>> 2]! & markMask) === (accessMark | 0) ? slot + headerBytes : -1;
+  }
+
+  /** Of a kept entry: a record, or what a proxy did. */
+  isRow(number: number): boolean {
+    const mark = this.words[this.#slotOf(number) >>> 2]!;
+    return mark === recordBytes || (mark & markMask) === (accessMark | 0);
+  }
+
+  /** Of an entry that has such a row. */
+  detailOf(number: number): AccessDetail { return this.#details[(number + (this.words[this.#slotOf(number) >>> 2]! & ~markMask)) & (this.#slots - 1)]!; }
 
   #slotOf(number: number): number { return (number & (this.#slots - 1)) * slotBytes; }
 
@@ -148,17 +198,17 @@ export class Cursor {
     if (this.#position >= ring.next) return -1;
     const number = this.#position;
     this.#position += 1;
-    this.#accounted += ring.recordAt(number) >= 0 ? 1 : ring.messageAt(number)!.weight;
+    this.#accounted += ring.isRow(number) ? 1 : ring.messageAt(number)!.weight;
     return number;
   }
 
-  /** Passes over at most `most` records that do not match; stops before anything else. Returns how many they were. */
+  /** Passes over at most `most` rows that do not match; stops before anything else. Returns how many they were. */
   skip(matches: (number: number) => boolean, most: number): number {
     const ring = this.#ring;
     this.#catchUp();
     const end = Math.min(ring.next, this.#position + most);
     let number = this.#position;
-    while (number < end && ring.recordAt(number) >= 0 && !matches(number)) number += 1;
+    while (number < end && ring.isRow(number) && !matches(number)) number += 1;
     const skipped = number - this.#position;
     this.#position = number;
     this.#accounted += skipped;

@@ -1,5 +1,7 @@
 // Records, flows, look-ups and servers that tests start from.
 import type { ServiceLookup } from './services.ts';
+import type { HttpAccess, ProxyAccess } from './access.ts';
+import type { ProxyRules } from './access-row.ts';
 import { AgentEvents } from './agent-events.ts';
 import type { Lookups } from './flow.ts';
 import type { Observer } from './observer.ts';
@@ -49,6 +51,24 @@ export const flowOf = (n: number, changes: Partial<Flow> = {}): Flow => ({
   time: { seconds: 1_700_000_000 + n, nanos: 0 }, uuid: `u-${n}`, verdict: 1, node_name: 'node1', IP: { source: '10.0.0.1', destination: '10.0.0.2', ipVersion: 1 },
   source: { identity: 1001, namespace: 'shop', pod_name: 'client' }, destination: { identity: 1002, namespace: 'shop', pod_name: 'web' }, ...changes,
 });
+
+/** A GET of /items from 10.0.0.1:40000 to 10.0.0.2:80 that rule 0 allowed; answered with 200 after 3 ms. */
+export const accessOf = ({ http, ...changes }: Partial<Omit<ProxyAccess, 'http'>> & { readonly http?: Partial<HttpAccess> } = {}): ProxyAccess => ({
+  ruleSet: 'ingress shop/web', direction: 'ingress', rule: 0, startUnixNs: 1_700_000_000_500_000_001n, durationNs: 3_400_000n,
+  source: { address: '10.0.0.1', port: 40_000 }, destination: { address: '10.0.0.2', port: 80 }, upstreamPort: 40_001, denied: false, flags: '',
+  http: { method: 'GET', scheme: 'http', authority: 'web.shop', path: '/items?page=2', protocol: 'HTTP/1.1', code: 200, requestHeaders: [['user-agent', 'test']], requestBytes: 0, responseBytes: 12, mismatched: [], ...http },
+  ...changes,
+});
+
+/** A connection that asked for www.example.com; its TLS was not opened. */
+export const tlsAccessOf = (changes: Partial<ProxyAccess> = {}): ProxyAccess => {
+  const { http: _, ...access } = accessOf();
+  return { ...access, direction: 'egress', sni: 'www.example.com', ...changes };
+};
+
+const policyNamed = (name: string) => ({ kind: 'CiliumNetworkPolicy', namespace: 'shop', name });
+/** The first rule is of "shop/web" and has a log, the second and third of "shop/all". */
+export const rulesOf: ProxyRules = { rules: [{ ref: { policy: policyNamed('web'), log: 'items' } }, { ref: { policy: policyNamed('all') } }, { ref: { policy: policyNamed('all') } }] };
 
 /** What an agent would serve, with nothing but flows in it. */
 export const servedOf = (observer: Observer): Served => ({ observer, events: new AgentEvents(observer.nodeName, observer.now), peers: new Peers() });

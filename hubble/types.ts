@@ -27,7 +27,7 @@ export interface HttpHeader { key?: string; value?: string }
 export interface Layer7 {
   type?: number;
   latency_ns?: Uint64;
-  dns?: { query?: string; ips?: string[]; ttl?: number; observation_source?: string; rcode?: number; qtypes?: string[] };
+  dns?: { query?: string; ips?: string[]; ttl?: number; observation_source?: string; rcode?: number; qtypes?: string[]; rrtypes?: string[] };
   http?: { code?: number; method?: string; url?: string; protocol?: string; headers?: HttpHeader[] };
   kafka?: object;
 }
@@ -59,6 +59,7 @@ export interface Flow {
   is_reply?: BoolValue;
   debug_capture_point?: number;
   interface?: { index?: number; name?: string };
+  proxy_port?: number;
   trace_context?: { parent?: { trace_id?: string } };
   sock_xlate_point?: number;
   uuid?: string;

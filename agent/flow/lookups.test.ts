@@ -7,7 +7,7 @@ import { frameHeaderBytes } from '../../hubble/grpc/frame.ts';
 import { getFlowsResponseMessage } from '../../hubble/proto.ts';
 import { Ring } from '../../hubble/ring.ts';
 import { ip4, recordOf, slotsOf } from '../../hubble/testing.ts';
-import type { Flow, GetFlowsResponse } from '../../hubble/types.ts';
+import type { Flow, FlowFilter, GetFlowsResponse } from '../../hubble/types.ts';
 import { endpointTable, type EndpointRow } from '../endpoint/tables.ts';
 import { remoteEndpointTable } from '../node/tables.ts';
 import { identityTable } from '../identity/tables.ts';
@@ -115,6 +115,33 @@ describe('a flow shows the names it had when it happened', () => {
     node.change(setPolicy('two'));
     node.record();
     expect(node.told()).toEqual(['shop/web k8s:app=web one', 'shop/web k8s:app=web two']);
+  });
+
+  test('DNS names of what an endpoint reaches: on its flows, on the replies, in filters', () => {
+    const node = new Node();
+    let names: string[] = [];
+    node.names.follow({ get revision() { return names.length; }, namesOf: (endpoint, address) => (endpoint === 5 && Buffer.from(ip4(203, 0, 113, 9)).equals(Buffer.from(address, 'latin1')) ? names : []) }, { revision: 0, of: () => 2 });
+    const record = (reply: boolean): void => {
+      const [web4, world] = [{ word: ip4(10, 0, 0, 2) }, { word: ip4(203, 0, 113, 9) }];
+      node.entries.ring.addRecords(slotsOf(recordOf({ time_ns: BigInt(node.nowNs + 1_000), ...(reply ? { saddr: world, daddr: web4, is_reply: 1 } : { saddr: web4, daddr: world }) })));
+    };
+    const sent = (number: number): Flow => {
+      const place = node.entries.encoded.place(number);
+      const bytes = node.entries.encoded.chunk(place).subarray(node.entries.encoded.start(place) + frameHeaderBytes, node.entries.encoded.end(place));
+      return (getFlowsResponseMessage.decode(bytes) as unknown as GetFlowsResponse).flow!;
+    };
+    record(false);
+    expect(sent(0).destination_names).toEqual([]);
+    names = ['www.example.com.'];
+    record(false);
+    record(true);
+    expect([sent(1).destination_names, sent(1).source_names, sent(2).destination_names, sent(2).source_names]).toEqual([['www.example.com'], [], [], ['www.example.com']]);
+    expect(node.entries.flow(2)).toMatchObject({ source_names: ['www.example.com'] });
+    names = ['www.example.com.', 'other.example.com.'];
+    record(false);
+    expect(sent(3).destination_names).toEqual(['www.example.com', 'other.example.com']);
+    const passed = (filter: FlowFilter): number[] => [0, 1, 2, 3].filter(compileEntryFilters(node.entries, [filter]));
+    expect([passed({ destination_fqdn: ['*.example.com'] }), passed({ source_fqdn: ['www.example.com'] }), passed({ destination_fqdn: ['nothing.example.com'] })]).toEqual([[0, 1, 3], [2], []]);
   });
 
   test('filters ask for the name of that time too', () => {

@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { EndpointNames, Lookups } from '../../hubble/flow.ts';
 import type { ServiceLookup } from '../../hubble/services.ts';
+import { mappedBytes } from '../ipcache/address.ts';
 import { DEFAULT_CLUSTER } from '../identity/labels.ts';
 import type { IdentityRow } from '../identity/tables.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
@@ -16,6 +17,11 @@ import { PolicyHistory, type Numbers } from './policy-history.ts';
 /** CLOCK_MONOTONIC, as records have it. */
 const monotonicNs = (): number => Number(process.hrtime.bigint());
 
+/** The part of DnsCache that is asked here. */
+export interface LearnedNames { readonly revision: number; readonly namesOf: (endpoint: number, address: string) => string[] }
+/** The part of AddressIdentities that is asked here. */
+export interface KnownIdentities { readonly revision: number; readonly of: (address: string) => number }
+
 /** An endpoint of this node, or of another. */
 type End = EndpointRow | RemoteEndpointRow;
 
@@ -28,6 +34,8 @@ export class Names {
   readonly #now: () => number;
   readonly #unsubscribe: (() => void)[];
   #changedNs = 0;
+  #learned: LearnedNames = { revision: 0, namesOf: () => [] };
+  #known: KnownIdentities = { revision: 0, of: () => 0 };
 
   constructor(endpoints: Table<EndpointRow>, remote: Table<RemoteEndpointRow>, identities: Table<IdentityRow>, numbers: Numbers, nodeName: string, services: ServiceLookup | undefined = undefined, now = monotonicNs) {
     this.#now = now;
@@ -48,9 +56,15 @@ export class Names {
       changedNs: () => this.#changedNs,
       forgotten: () => this.dropped,
       toUnixNs: this.#clock.toUnixNs,
+      identity: (address) => this.#known.of(address),
+      identityRevision: () => this.#known.revision,
+      names: { revision: () => this.#learned.revision, of: (endpoint, address) => this.#learned.namesOf(endpoint, bytesText(address)).map((name) => name.replace(/\.$/, '')) },
       nodeName, ...(services === undefined ? {} : { services }),
     };
   }
+
+  /** Names that answers gave for addresses; who has which address, now. */
+  follow(learned: LearnedNames, known: KnownIdentities): void { [this.#learned, this.#known] = [learned, known]; }
 
   /** Superseded names that are kept, and those that went too early for want of room. */
   get kept(): number { return this.#histories.reduce((sum, { size }) => sum + size, 0); }
@@ -82,6 +96,9 @@ export class Names {
     return this.#changedNs;
   }
 }
+
+/** 16 bytes, as the DNS cache has them. */
+const bytesText = (address: string): string => Buffer.from(mappedBytes(address)).toString('latin1');
 
 const addressesOf = (...rows: readonly (End | undefined)[]): Set<string> => new Set(rows.flatMap((row) => (row === undefined ? [] : [row.ipv4, row.ipv6])));
 

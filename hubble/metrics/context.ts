@@ -42,13 +42,16 @@ const labelContexts: Readonly<Record<string, (flow: Flow) => string>> = {
 };
 
 export interface Context { readonly names: readonly string[]; readonly values: (flow: Flow) => readonly string[] }
-export interface MetricWanted { readonly metric: string; readonly context: Context }
+/** `options`: those of the metric itself, with their values. */
+export interface MetricWanted { readonly metric: string; readonly context: Context; readonly options: ReadonlyMap<string, string> }
 
-/** `flow`, `drop:sourceContext=pod|ip;destinationContext=workload`, ... Throws RequestError. */
-export function parseMetric(text: string): MetricWanted {
+/** `flow`, `drop:sourceContext=pod|ip;destinationContext=workload`, ... `optionsOf`: those of a metric, beside the contexts. Throws RequestError. */
+export function parseMetric(text: string, optionsOf: (metric: string) => readonly string[]): MetricWanted {
   const [metric = '', options = ''] = text.split(/:(.*)/s, 2);
   const names: string[] = [];
   const parts: ((flow: Flow) => string)[] = [];
+  const known = optionsOf(metric);
+  const chosen = new Map<string, string>();
   for (const option of options.split(';').filter((one) => one !== '')) {
     const [key = '', value = ''] = option.split('=', 2);
     if (key === 'sourceContext' || key === 'destinationContext') {
@@ -61,9 +64,10 @@ export function parseMetric(text: string): MetricWanted {
         names.push(name);
         parts.push(labelContexts[name] ?? fail(text, `${name} is no label; known are ${Object.keys(labelContexts).join(', ')}`));
       }
-    } else fail(text, `${key} is no option; known are sourceContext, destinationContext, labelsContext`);
+    } else if (known.includes(key)) chosen.set(key, value);
+    else fail(text, `${key} is no option; known are ${['sourceContext', 'destinationContext', 'labelsContext', ...known].join(', ')}`);
   }
-  return { metric, context: { names, values: (flow) => parts.map((of) => of(flow)) } };
+  return { metric, context: { names, values: (flow) => parts.map((of) => of(flow)) }, options: chosen };
 }
 
 function fail(text: string, why: string): never { throw new RequestError(`metric ${text}: ${why}`); }

@@ -7,9 +7,9 @@ import { enumNames } from '../proto.ts';
 import { icmp4Text, icmp6Text } from '../summary.ts';
 import { eventType, verdict, type Flow } from '../types.ts';
 import { parseMetric, type Context } from './context.ts';
+import { l7Metrics, type Count } from './l7.ts';
 import type { Registry } from './registry.ts';
 
-type Count = (flow: Flow) => void;
 interface Metric { readonly name: string; readonly help: string; readonly labels: readonly string[]; readonly of: (flow: Flow) => readonly (readonly string[])[] }
 
 const verdicts = enumNames('flow.Verdict');
@@ -67,7 +67,7 @@ const metrics: Readonly<Record<string, Metric>> = {
   },
 };
 
-export const defaultMetrics: readonly string[] = ['flow', 'drop', 'port-distribution', 'tcp', 'icmp', 'flows-to-world'];
+export const defaultMetrics: readonly string[] = ['flow', 'drop', 'port-distribution', 'tcp', 'icmp', 'flows-to-world', 'dns', 'http'];
 
 function countOf({ name, help, labels, of }: Metric, { names, values }: Context, registry: Registry): Count {
   const family = registry.counter(name, help, [...labels, ...names]);
@@ -81,9 +81,13 @@ function countOf({ name, help, labels, of }: Metric, { names, values }: Context,
 
 /** Counts from now on. Throws RequestError; the result ends it. */
 export function countFlows(observer: Observer, wanted: readonly string[], registry: Registry): () => void {
+  const names = wanted.map((text) => text.split(':')[0]);
+  if (names.includes('http') && names.includes('httpV2')) throw new RequestError('metrics http and httpV2 cannot be combined: they count under the same names');
   const counts = wanted.map((text) => {
-    const { metric, context } = parseMetric(text);
-    if (!Object.hasOwn(metrics, metric)) throw new RequestError(`metric ${text}: known are ${Object.keys(metrics).join(', ')}`);
+    const parsed = parseMetric(text, (metric) => (Object.hasOwn(l7Metrics, metric) ? l7Metrics[metric]!.options : []));
+    const { metric, context } = parsed;
+    if (Object.hasOwn(l7Metrics, metric)) return l7Metrics[metric]!.count(parsed, registry);
+    if (!Object.hasOwn(metrics, metric)) throw new RequestError(`metric ${text}: known are ${[...Object.keys(metrics), ...Object.keys(l7Metrics)].join(', ')}`);
     return countOf(metrics[metric]!, context, registry);
   });
   const lost = registry.counter('hubble_lost_events_total', 'Number of lost events', ['source']);

@@ -18,7 +18,8 @@ export async function serveMetrics(registry: Registry, address: string): Promise
       response.writeHead(404, { 'content-type': 'text/plain' }).end('metrics are at /metrics\n');
       return;
     }
-    response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(registry.text());
+    const openMetrics = /application\/openmetrics-text/.test(request.headers.accept ?? '');
+    response.writeHead(200, { 'content-type': openMetrics ? 'application/openmetrics-text; version=1.0.0; charset=utf-8' : 'text/plain; version=0.0.4; charset=utf-8' }).end(registry.text(openMetrics));
   });
   server.maxConnections = maxConnections;
   await new Promise<void>((resolve, reject) => {
