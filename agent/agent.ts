@@ -16,6 +16,7 @@ import type { Datapath } from './datapath/maps.ts';
 import { followDns, type Dns } from './dns/follow.ts';
 import { reflectDirectory } from './directory/reflector.ts';
 import { manifestTable, problemTable } from './directory/tables.ts';
+import { l7Proxy, type L7 } from './envoy/start.ts';
 import { EndpointReconciler } from './endpoint/reconciler.ts';
 import { saveEndpoints } from './endpoint/saved.ts';
 import { endpointTable } from './endpoint/tables.ts';
@@ -80,6 +81,8 @@ export interface AgentOptions {
   readonly connections?: number;
   /** false: no name server runs, and workloads see the machine's resolv.conf. */
   readonly names?: boolean;
+  /** Path of an Envoy binary; absent: the one that the set-up fetched. */
+  readonly envoy?: string;
   /** Absent: the only node. */
   readonly cluster?: Membership;
   readonly log: (line: string) => void;
@@ -110,6 +113,7 @@ export interface Agent {
   readonly xdpDevices: XdpDevices;
   readonly sweeper: Sweeper;
   readonly dns: Dns;
+  readonly l7: L7;
   readonly startedAt: Date;
   /** Ends the workloads and removes everything that the agent made on this machine. */
   readonly stop: () => Promise<void>;
@@ -196,8 +200,9 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     },
     drained: async (row) => services.drained(row), log: progress.log('workloads'),
   });
+  const mtu = cluster === undefined ? underlayMtu : mtuBetween(underlayMtu, cluster);
   const endpoints = new EndpointReconciler({
-    instance, netlink, hooks, clients, gateway, ranges, mtu: cluster === undefined ? underlayMtu : mtuBetween(underlayMtu, cluster),
+    instance, netlink, hooks, clients, gateway, ranges, mtu,
     workloads: tables.workloads, manifests: tables.manifests, endpoints: tables.endpoints, identities: allocator,
     release: (key) => { workloads.release(key); }, failed: (key, message) => {
       progress.failed('endpoints');
@@ -208,10 +213,15 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const services = startServices(options, tables, datapath, resets);
   undo.push(services.stop);
   serviceNames.follow(services.users);
+  const l7 = l7Proxy({
+    instance, cgroup: cgroupFolder(join(instance.cgroup, 'envoy')), ...(options.envoy === undefined ? {} : { binary: options.envoy }), netlink, datapath, hooks, mtu, manifests: tables.manifests,
+    onAccess: (entry) => { observer.access(entry, enforcement.ruleSets.get(entry.ruleSet)); }, changed: () => { enforcement.mark(); }, log: progress.log('envoy'),
+  });
+  undo.push(() => l7.stop());
   const enforcement = new Enforcement({
     policies, endpoints: tables.endpoints, identities: tables.identities, allocator, nodeAddresses: tables['node-addresses'], ipcache: tables.ipcache,
     nodes: tables.nodes, remoteEndpoints: tables['remote-endpoints'],
-    reconciler: policy, ...(adopted === undefined ? {} : { adopted: [...adopted.identities.keys()] }),
+    reconciler: policy, proxy: l7, ...(adopted === undefined ? {} : { adopted: [...adopted.identities.keys()] }),
     applied: async () => {
       services.flush();
       await applied();
@@ -228,7 +238,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     workloads.close();
   });
 
-  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, services, resets, enforcement, attachMode, xdpDevices, sweeper, dns, startedAt: new Date(), stop };
+  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, services, resets, enforcement, attachMode, xdpDevices, sweeper, dns, l7, startedAt: new Date(), stop };
   undo.push(await serveApi(instance.apiSocket, verbsOf(agent)));
   undo.push(reflectPods(tables.manifests, tables.pods, tables.problems,
     { allowRoot: options.allowRoot, ...(cluster === undefined ? {} : { placement: cluster }) }, services.standing));

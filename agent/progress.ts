@@ -1,6 +1,6 @@
 // How the reconcilers get on, for metrics: what each could not do (it tells a line and tries again), and what waits for it.
 
-const reconcilers = ['conntrack', 'devices', 'dns', 'endpoints', 'policy', 'routes', 'rules', 'workloads'] as const;
+const reconcilers = ['conntrack', 'devices', 'dns', 'endpoints', 'envoy', 'policy', 'routes', 'rules', 'workloads'] as const;
 export type Reconciler = typeof reconcilers[number];
 
 export class Progress {

@@ -100,13 +100,6 @@ export interface ClassLine {
   readonly word: readonly bigint[];
 }
 
-export interface ProxyKey {
-  readonly bits: bigint;
-  readonly policy: number;
-  readonly interval: number;
-  readonly class_id: number;
-}
-
 export interface CtKey {
   readonly addr: readonly Addr[];
   readonly port: Uint8Array;

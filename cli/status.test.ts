@@ -5,6 +5,7 @@ import { told, type Status } from './status.ts';
 const status: Status = {
   instance: 'default', pid: 7, startedAt: '2026-11-21T18:00:00.000Z', directory: null, attach: 'tcx', xdp: {}, generation: 3, ranges: { ipv4: '10.217.0.0/16', ipv6: 'fd77::/64' },
   workloads: {}, ready: 0, endpoints: { ready: 0, all: 0 }, policies: { enforced: 0, audited: 0, off: 0, refused: 0 }, identities: 0,
+  envoy: null,
   services: { all: 0, frontends: 0, backends: 0, refused: 0, reset: { TCP: 0, UDP: 0 }, resetByPacket: 0 }, nodes: [], problems: [], packets: { forwarded: 0, dropped: 0 }, drops: [],
   connections: { held: 0, most: 100, refused: 0, endpoints: [] }, flows: { capacity: 15, kept: 0, seen: 0, perSecond: 0, lost: {} }, memoryBytes: 0,
 };

@@ -9,6 +9,8 @@ export interface Status {
   readonly ranges: Readonly<Record<'ipv4' | 'ipv6', string>>; readonly workloads: Readonly<Record<string, number>>; readonly ready: number;
   readonly endpoints: Readonly<Record<'ready' | 'all', number>>; readonly policies: Readonly<Record<'enforced' | 'audited' | 'off' | 'refused', number>>; readonly identities: number;
   readonly services: { readonly all: number; readonly frontends: number; readonly backends: number; readonly refused: number; readonly reset: Readonly<Record<'TCP' | 'UDP', number>>; readonly resetByPacket: number };
+  /** null: no policy has needed it. */
+  readonly envoy: { readonly running: boolean; readonly connected: boolean; readonly pid: number; readonly version: string; readonly listeners: number; readonly restarts: number; readonly refused: Readonly<Record<string, string>>; readonly problem?: string } | null;
   readonly nodes: readonly { readonly name: string; readonly health: string; readonly local: boolean; readonly tunnel: string }[];
   readonly problems: readonly { readonly at: string; readonly field: string; readonly message: string; readonly mend?: string }[];
   readonly packets: Readonly<Record<'forwarded' | 'dropped', number>>;
@@ -30,8 +32,12 @@ const topReasons = 3;
 const topDrops = (drops: Status['drops']): string => (drops.length === 0 ? ''
   : `: ${drops.slice(0, topReasons).map(({ reason, direction, packets }) => `${packets} ${reason}${direction === 'unknown' ? '' : ` (${direction})`}`).join(', ')}${drops.length > topReasons ? ', ...' : ''}`);
 
+const envoyText = ({ running, connected, pid, version, listeners, restarts, refused, problem }: NonNullable<Status['envoy']>): string =>
+  `${running ? `${version}, process ${pid}${connected ? '' : ', not connected'}, ${listeners} listeners` : problem ?? 'does not run'}${restarts === 0 ? '' : `, started again ${restarts} times`}`
+  + (Object.keys(refused).length === 0 ? '' : `, ${Object.keys(refused).length} rule sets not served: ${Object.values(refused)[0]!}`);
+
 /** For people: a line each, with words for the numbers. */
-export function told({ instance, pid, startedAt, directory, attach, xdp, generation, ranges, workloads, ready, endpoints, policies, identities, services, nodes, problems, packets, drops, connections, flows, memoryBytes }: Status): Row {
+export function told({ instance, pid, startedAt, directory, attach, xdp, generation, ranges, workloads, ready, endpoints, policies, identities, services, envoy, nodes, problems, packets, drops, connections, flows, memoryBytes }: Status): Row {
   return {
     agent: `${instance}, process ${pid}, since ${startedAt}`,
     directory: directory ?? 'none',
@@ -43,6 +49,7 @@ export function told({ instance, pid, startedAt, directory, attach, xdp, generat
       peers: nodes.filter(({ local }) => !local).map(({ name, health }) => `${name} ${health}`).join(', ') || 'none yet' }),
     policies: `${policies.enforced} enforced, ${policies.refused} refused${policies.audited === 0 ? '' : `, ${policies.audited} audited`}${policies.off === 0 ? '' : `, ${policies.off} off`}`,
     services: services.all === 0 ? 'none' : `${services.all}, at ${services.frontends} addresses and ports, with ${services.backends} backends${services.refused === 0 ? '' : `, ${services.refused} not programmed`}; ${services.reset.TCP + services.reset.UDP + services.resetByPacket} connections reset as theirs went`,
+    ...(envoy === null ? {} : { envoy: envoyText(envoy) }),
     packets: `${packets.forwarded} forwarded, ${packets.dropped} dropped${topDrops(drops)}`,
     connections: `${connections.held} of at most ${connections.most}, ${connections.refused} refused${pressing(connections)}`,
     flows: `${flows.seen} seen, ${flows.perSecond.toFixed(1)} a second, the last ${flows.kept} of at most ${flows.capacity} kept, ${Object.values(flows.lost).reduce((sum, count) => sum + count, 0)} lost`,

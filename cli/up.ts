@@ -22,7 +22,7 @@ import { Screen } from './screen.ts';
 /** The agent with all its libraries: loaded by the verbs that need it, so that the others start fast. */
 const loadAgent = async () => import('../agent/agent.ts');
 
-interface UpOptions extends HubbleWords, RangeWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly names: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode; readonly xdp: XdpWord; readonly conntrackEntries?: number;
+interface UpOptions extends HubbleWords, RangeWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly names: boolean; readonly envoy?: string; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode; readonly xdp: XdpWord; readonly conntrackEntries?: number;
   readonly nodes?: number; readonly tunnel: Tunnel; readonly underlay: 'ipv4' | 'ipv6' }
 
 const startTimeoutMs = 60_000;
@@ -33,6 +33,7 @@ export function register(program: Command): void {
   rangeFlags(hubbleFlags(program.command('up'))).description('runs the workloads of a directory under its policies, until Ctrl-C').argument('<dir>', 'a directory of Kubernetes YAML')
     .option('-d, --detach', 'in the background; ./weir down ends it').option('--allow-root', 'workloads may run as uid 0 (still without any capability)')
     .option('--no-names', 'no name server: workloads see the resolv.conf of this machine')
+    .option('--envoy <path>', 'an Envoy binary for L7 rules, instead of the one that the set-up fetched')
     .option('--ipv4-range <prefix>', 'addresses of the workloads').option('--ipv6-range <prefix>', 'addresses of the workloads')
     .option('--conntrack-entries <n>', 'connections that are tracked at the same time (262144)', entriesOf)
     .addOption(new Option('--attach <mode>', 'how programs are attached (as the kernel can)').choices(['tcx', 'clsact'])).addOption(xdpOption()).addOption(instanceOption())
@@ -91,7 +92,7 @@ async function up(dir: string, options: UpOptions): Promise<void> {
   const explain = `./weir explain --last-drop${instanceFlag(options.instance)}`;
   const screen = new Screen(process.stdout, dir, () => explain);
   const agentOptions: AgentOptions = {
-    instance: chosenInstance(options), ...await allRangesOf(options), dir, allowRoot: options.allowRoot === true, names: options.names, hubble: hubbleOf(options),
+    instance: chosenInstance(options), ...await allRangesOf(options), dir, allowRoot: options.allowRoot === true, names: options.names, ...(options.envoy === undefined ? {} : { envoy: resolve(options.envoy) }), hubble: hubbleOf(options),
     ...(options.attach === undefined ? {} : { attachMode: options.attach }), xdp: xdpModes[options.xdp], ...(options.conntrackEntries === undefined ? {} : { connections: options.conntrackEntries }),
     log: (line) => { screen.log(line); },
   };
@@ -114,11 +115,11 @@ async function upNodes(dir: string, options: UpOptions, count: number): Promise<
   checkTrusted(resolve(dir));
   const ended = endAsked();
   const screen = new Screen(process.stdout, dir, (node) => `./weir --node ${node} explain --last-drop${instanceFlag(options.instance)}`);
-  const { instance, tunnel, underlay, allowRoot, attach, names, xdp } = options;
+  const { instance, tunnel, underlay, allowRoot, attach, names, envoy, xdp } = options;
   const { ranges } = await allRangesOf(options);
   const { serviceIpv4Range, serviceIpv6Range, poolIpv4Range, poolIpv6Range } = options;
   const nodes = new Nodes(chosenInstance(options), {
-    instance, dir: resolve(dir), nodes: count, tunnel, underlay, xdp, ipv4Range: ranges.ipv4, ipv6Range: ranges.ipv6, hubble, names, ...(allowRoot === true ? { allowRoot } : {}), ...(attach === undefined ? {} : { attach }),
+    instance, dir: resolve(dir), nodes: count, tunnel, underlay, xdp, ipv4Range: ranges.ipv4, ipv6Range: ranges.ipv6, hubble, names, ...(allowRoot === true ? { allowRoot } : {}), ...(attach === undefined ? {} : { attach }), ...(envoy === undefined ? {} : { envoy: resolve(envoy) }),
     ...Object.fromEntries(Object.entries({ serviceIpv4Range, serviceIpv6Range, poolIpv4Range, poolIpv6Range }).filter(([, range]) => range !== undefined)),
   }, (line) => { screen.log(line); });
   const view = new NodesView(nodes.names.map((node) => nodeInstance(instance, node)));

@@ -97,6 +97,11 @@ function countBy<Row>(rows: readonly Row[], word: (row: Row) => string, from: Re
   return counts;
 }
 
+function envoyStatus({ l7 }: Agent): Record<string, unknown> | null {
+  const status = l7.status();
+  return status === undefined ? null : { ...status, refused: Object.fromEntries(status.refused) };
+}
+
 function statusOf(agent: Agent): Record<string, unknown> {
   const { tables, datapath, options, policy, observer } = agent;
   const drops = dropRows(agent);
@@ -107,6 +112,7 @@ function statusOf(agent: Agent): Record<string, unknown> {
     policies: countBy(tables.policies.rows(), ({ state }) => state, { enforced: 0, audited: 0, off: 0, refused: 0 }),
     identities: tables.identities.size,
     services: serviceStatus(agent),
+    envoy: envoyStatus(agent),
     nodes: tables.nodes.rows().map(({ name, health, local, tunnel }) => ({ name, health, local, tunnel })),
     problems: tables.problems.rows().map(({ source, field, message, mend, severity }) => ({ severity, at: `${source.file}:${source.line}:${source.column}`, field, message, mend })),
     packets: { forwarded: datapath.counter(counter.COUNTER_FORWARDED), dropped: drops.reduce((sum, { packets }) => sum + packets, 0) },

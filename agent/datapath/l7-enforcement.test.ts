@@ -36,6 +36,7 @@ class NotedProxy implements L7Proxy {
   paths: string[] = [];
   onServe = (): void => undefined;
 
+  readonly start = async (): Promise<void> => undefined;
   readonly portOf = (key: string): number => {
     const port = this.ports.get(key) ?? 10_000 + this.ports.size;
     if (port > 10_001) throw new ConfigError('no port is free');

@@ -43,8 +43,6 @@ export interface Datapath {
   readonly drops: () => readonly DropCount[];
   /** struct rule_key -> struct rule_count. */
   readonly ruleCounts: LoadedMap;
-  /** The port at which Envoy listens for what L7 rules ask of a peer. */
-  readonly proxyPorts: BpfMap<ProxyKey, number>;
   readonly dns: DnsMaps;
 }
 
@@ -121,7 +119,6 @@ export function loadDatapath(objectPath: string, { pinDir, connections = limit.M
     counter: (which) => perCpuSums(map('counters'), which, cpus)[0]!,
     drops: () => dropCounts(map('drops'), cpus),
     ruleCounts: map('rule_counts'),
-    proxyPorts: new BpfMap(map('proxy_ports'), layout<ProxyKey>('proxy_key'), number),
     dns: dnsMaps(object),
   };
 }

@@ -7,6 +7,8 @@ import { NOTHING, RuleSets, type Derived } from './rule-sets.ts';
 
 /** agent/envoy, as policies see it. */
 export interface L7Proxy {
+  /** Before anything else is asked of it. Rejects with why there is none. */
+  readonly start: () => Promise<void>;
   /** Allocates where the key has none; the same after a restart. Throws ConfigError when no port is free. */
   readonly portOf: (key: string) => number;
   /** Besides those before. Resolves when each is acknowledged and listening, refused, or late: key -> why. */
@@ -68,6 +70,11 @@ export class L7Serving {
     if (this.#proxy === undefined) return new Map([...sets.keys()].map((key) => [key, 'no Envoy runs beside this agent']));
     const ports = new Map<string, number>();
     const refused = new Map<string, string>();
+    try {
+      await this.#proxy.start();
+    } catch (error) {
+      return new Map([...sets.keys()].map((key) => [key, messageOf(error)]));
+    }
     for (const key of sets.keys()) {
       try {
         ports.set(key, this.#proxy.portOf(key));
