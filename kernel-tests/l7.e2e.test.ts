@@ -112,17 +112,17 @@ describe('flows', () => {
     return found!;
   };
 
-  test('a request that passed', async () => {
+  test('the answer to a request that passed', async () => {
     ask('client', cluster.end('default/web').ipv4, shop, [{ path: '/products/seen', headers: { traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' } }]);
     expect(await seen('/products/seen')).toMatchObject({
-      verdict: 'FORWARDED', Type: 'L7', source: { pod_name: 'client' }, destination: { pod_name: 'web' }, l7: { http: { code: 200, method: 'GET', protocol: 'HTTP/1.1' } },
+      verdict: 'FORWARDED', Type: 'L7', source: { pod_name: 'web' }, destination: { pod_name: 'client' }, reply: true, l7: { http: { code: 200, method: 'GET', protocol: 'HTTP/1.1' } },
       trace_context: { parent: { trace_id: '0af7651916cd43dd8448eb211c80319c' } }, ingress_allowed_by: [{ name: 'web', namespace: 'default' }],
     });
   });
 
   test('a request that was refused, with the name of the policy', async () => {
     ask('client', cluster.end('default/web').ipv4, shop, [{ path: '/refused/seen' }]);
-    expect(await seen('/refused/seen', '--verdict', 'DROPPED')).toMatchObject({ source: { pod_name: 'client' }, destination: { pod_name: 'web' }, l7: { http: { code: 403 } }, ingress_denied_by: [{ name: 'web' }] });
+    expect(await seen('/refused/seen', '--verdict', 'DROPPED')).toMatchObject({ source: { pod_name: 'client' }, destination: { pod_name: 'web' }, l7: { http: { method: 'GET', url: expect.stringContaining('/refused/seen') } }, ingress_denied_by: [{ name: 'web' }] });
   });
 
   test('the connection was redirected', async () => {

@@ -54,11 +54,11 @@ export const proxyInterfaces = (instance: Instance): readonly [string, string] =
 /** 12 bits of the name, away from those that kube-proxy, Cilium and Tailscale use. */
 function numbersOf({ name }: Instance) {
   const digest = createHash('sha256').update(name).digest().readUInt16BE(0) >>> 4;
-  const base = ((digest >>> 4) << 24 | (digest & 15) << 4) >>> 0;
+  const of = (kind: number): number => ((digest >>> 4) << 24 | (digest & 15) << 4 | kind) >>> 0;
   const table = (0x57000000 | digest << 4) >>> 0;
   return {
-    marks: { downstream: base | kinds.downstream, egressDone: base | kinds.egressDone, bothDone: base | kinds.bothDone },
-    toProxy: base | kinds.toProxy, from: base | kinds.from, fromMask: 0xfffffffc,
+    marks: { downstream: of(kinds.downstream), egressDone: of(kinds.egressDone), bothDone: of(kinds.bothDone) },
+    toProxy: of(kinds.toProxy), from: of(kinds.from), fromMask: 0xfffffffc,
     tables: { up: table | 1, out: table | 2, back: table | 3 },
   };
 }
