@@ -1,7 +1,7 @@
 // How an agent begins on what one with other maps left in the kernel: its own maps and programs are made beside those that run, endpoints
 // come from their files, connections are copied. The programs change over with the first flip, link by link; until then, and when
 // anything stands in the way, all goes on as it was.
-import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { objectPath } from '../bpf/build.ts';
 import { limit, type Control, type Endpoint, type IpcacheKey, type IpcacheValue } from '../bpf/types.gen.ts';
@@ -15,6 +15,7 @@ import type { EndpointRow } from './endpoint/tables.ts';
 import { ConfigError } from './errors.ts';
 import { prefixOfKey } from './ipcache/address.ts';
 import { detectAttachMode } from './kernel/attach.ts';
+import { openPin, pin } from './kernel/bpf.ts';
 import { links } from './kernel/link.ts';
 import type { Netlink } from './kernel/netlink.ts';
 import { PolicyReconciler } from './policy/reconciler.ts';
@@ -32,6 +33,7 @@ export async function upgrade(options: AgentOptions, netlink: Netlink, keep: () 
   mkdirSync(draft, { mode: 0o700 });
   let datapath: Datapath | undefined;
   try {
+    shareListeners(pinDir, draft);
     datapath = loadDatapath(objectPath, { pinDir: draft, connections: options.connections ?? limit.MAX_CONNECTIONS });
     const old = readOld(pinDir);
     // Connections were judged in generations up to this one: each is judged again in the next.
@@ -51,6 +53,18 @@ export async function upgrade(options: AgentOptions, netlink: Netlink, keep: () 
     removePins(draft);
     rmdirSync(draft);
     throw error;
+  }
+}
+
+/** Only the kernel fills it, when Envoy's sockets begin to listen: the same map goes on. */
+function shareListeners(from: string, to: string): void {
+  const name = 'proxy_listeners';
+  if (!existsSync(join(from, name))) return;
+  const fd = openPin(join(from, name));
+  try {
+    pin(fd, join(to, name));
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -155,7 +155,7 @@ export class RecordEncoder {
 function eventPart(record: FlowRecord, nodeName: string): Uint8Array {
   const isReply = record.is_reply !== 0;
   return encode(flowMessage, {
-    verdict: verdictOf(record.event), Type: flowType.l3l4, node_name: nodeName, reply: isReply, is_reply: { value: isReply }, traffic_direction: record.direction,
+    verdict: verdictOf(record), Type: flowType.l3l4, node_name: nodeName, reply: isReply, is_reply: { value: isReply }, traffic_direction: record.direction,
     ...eventFields(record), Summary: summaryOf(record),
   } satisfies Flow);
 }

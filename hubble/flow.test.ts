@@ -28,6 +28,9 @@ const records: { name: string; record: Partial<FlowRecord>; flow: Partial<Flow> 
   },
   { name: 'a connection that goes on', record: { event: 3, tcp_flags: 0x18 }, flow: { trace_reason: 2, Summary: 'TCP Flags: ACK, PSH' } },
   { name: 'a reply to the outside', record: { is_reply: 1, event: 3, observation_point: 11, tcp_flags: 0x12 }, flow: { trace_reason: 3, is_reply: { value: true }, reply: true, event_type: { type: 4, sub_type: 11 }, trace_observation_point: 11, Summary: 'TCP Flags: SYN, ACK' } },
+  { name: 'to a proxy', record: { observation_point: 1, egress: { ...allow, action: 5 } }, flow: { verdict: 5, event_type: { type: 4, sub_type: 1 }, trace_observation_point: 1, egress_allowed_by: by('allow-egress') } },
+  { name: 'an answer to a proxy', record: { observation_point: 1, is_reply: 1, event: 3 }, flow: { verdict: 1, event_type: { type: 4, sub_type: 1 }, trace_observation_point: 1 } },
+  { name: 'nobody to go to in the proxy', record: { event: 5, reason: 178, direction: 2, egress: { ...allow, action: 5 }, observation_point: 0 }, flow: { verdict: 2, drop_reason_desc: 178, egress_allowed_by: by('allow-egress') } },
   { name: 'to the host', record: { observation_point: 2, destination_identity: 1, daddr: { word: ip4(10, 0, 0, 254) } }, flow: { event_type: { type: 4, sub_type: 2 }, destination: { identity: 1, labels: ['reserved:host'] } } },
   { name: 'both ends allowed', record: { egress: allow, ingress: allow }, flow: { egress_allowed_by: by('allow-egress'), ingress_allowed_by: by('allow-ingress') } },
   {

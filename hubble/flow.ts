@@ -68,7 +68,7 @@ export function toFlow(record: FlowRecord, lookups: Lookups, number: number): Fl
   const isReply = record.is_reply !== 0;
   return {
     time: timestampOfNs(lookups.toUnixNs(record.time_ns)),
-    verdict: verdictOf(record.event),
+    verdict: verdictOf(record),
     ethernet: { source: macText(record.smac), destination: macText(record.dmac) },
     IP: { source: source.text, destination: destination.text, ipVersion: source.version === 4 ? 1 : 2 },
     ...(l4 && { l4 }),
@@ -94,9 +94,12 @@ export function summaryOf(record: FlowRecord): string {
   return [l4 ? summarize(l4) : '', auditText(record)].filter((part) => part !== '').join('; ');
 }
 
-/** By the record's event. */
-export const verdictOf = (event: number): number =>
-  (event === flow_event.FLOW_DROP ? verdict.dropped : event === flow_event.FLOW_AUDIT ? verdict.audit : verdict.forwarded);
+/** What went to a proxy on its way is REDIRECTED, what was answered to one FORWARDED. */
+export function verdictOf({ event, observation_point: point, is_reply: isReply }: Pick<FlowRecord, 'event' | 'observation_point' | 'is_reply'>): number {
+  if (event === flow_event.FLOW_DROP) return verdict.dropped;
+  if (event === flow_event.FLOW_AUDIT) return verdict.audit;
+  return point === observation_point.TO_PROXY && isReply === 0 ? verdict.redirected : verdict.forwarded;
+}
 
 /** Of an audit: what was done, and what would have been. */
 function auditText({ event, reason, live }: FlowRecord): string {
@@ -132,7 +135,7 @@ export function policyFields(record: FlowRecord, timeNs: number, lookups: Lookup
   const add = (judgement: Judgement, side: 'ingress' | 'egress'): void => {
     if (judgement.policy === 0) return;
     const denied = judgement.action === action.ACTION_DENY || judgement.action === action.ACTION_DEFAULT_DENY;
-    if (!denied && judgement.action !== action.ACTION_ALLOW && judgement.action !== action.ACTION_DNS) return;
+    if (!denied && judgement.action !== action.ACTION_ALLOW && judgement.action !== action.ACTION_DNS && judgement.action !== action.ACTION_PROXY) return;
     const policies = lookups.policies(judgement, side, timeNs).map(policyOf);
     if (policies.length > 0) fields[`${side}_${denied ? 'denied' : 'allowed'}_by`] = policies;
     log.push(...lookups.policyLog?.(judgement, timeNs) ?? []);

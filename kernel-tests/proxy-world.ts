@@ -5,9 +5,10 @@ import { closeSync, mkdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path';
 import { Hooks, removePins } from '../agent/datapath/hooks.ts';
 import { createEndpointVeth, openVeth } from '../agent/endpoint/attachment.ts';
-import { startSteering, type Steering } from '../agent/envoy/steering.ts';
+import { proxyInterfaces, startSteering, type Steering } from '../agent/envoy/steering.ts';
 import { instanceOf } from '../agent/instance.ts';
 import { detectAttachMode } from '../agent/kernel/attach.ts';
+import { createVxlan } from '../agent/kernel/bridge.ts';
 import { links } from '../agent/kernel/link.ts';
 import { Netlink } from '../agent/kernel/netlink.ts';
 import { inNetns, isNetns, makeNetns, removeNetns } from '../agent/kernel/netns.ts';
@@ -32,6 +33,9 @@ export const proxyPort = { egress: ports.first, ingress: ports.first + 1 };
 const instance = instanceOf('proxy-test');
 const paths = { node: '/run/netns/weir-px-node', a: '/run/netns/weir-px-a', b: '/run/netns/weir-px-b', outside: '/run/netns/weir-px-out' } as const;
 type Place = keyof typeof paths;
+const vxlan = { name: 'vx', port: 8_472, farMac: '02:00:00:00:78:12' } as const;
+const farIdentity = 3_001;
+export type { Python };
 const tcp = 6 << 16;
 const mtu = 1_500;
 
@@ -48,6 +52,7 @@ def server(address, port):
         data = c.recv(65536)
         if not data: return
         if data == b'close': return
+        if data == b'later': time.sleep(1)
         c.sendall(('%s %s ' % (who[0], who[1])).encode() + data)
   def loop():
     while True:
@@ -123,10 +128,11 @@ def hang_up(made):
 export class ProxyWorld {
   readonly bench: Bench;
   readonly steering: Steering;
-  readonly at: Readonly<Record<Place, Python>>;
+  readonly at: Record<Place, Python>;
   readonly cgroup: string;
   readonly device: number;
-  readonly vxlan: number = 0;
+  readonly gateway: { readonly ipv4: string; readonly ipv6: string };
+  #hooks!: Hooks;
   readonly #netlink: Netlink;
   readonly #ends: Record<string, { readonly ifindex: number; readonly mac: string }> = {};
 
@@ -142,8 +148,17 @@ export class ProxyWorld {
     this.#netlink = inNetns(paths.node, () => new Netlink());
     this.device = this.#joinOutside();
     this.steering = this.within(() => this.#build());
-    const python = (place: Place): Python => new Python(paths[place].split('/').at(-1)!, place === 'node' ? this.cgroup : cgroupRoot()!, prelude);
-    this.at = { node: python('node'), a: python('a'), b: python('b'), outside: python('outside') };
+    this.gateway = { ipv4: '10.77.0.1', ipv6: 'fd77:77::1' };
+    this.at = { node: this.#python('node'), a: this.#python('a'), b: this.#python('b'), outside: this.#python('outside') };
+  }
+
+  #python(place: Place): Python { return new Python(paths[place].split('/').at(-1)!, place === 'node' ? this.cgroup : cgroupRoot()!, prelude); }
+
+  /** The proxy's process ends, with all its sockets, and another comes. */
+  async restartNode(): Promise<void> {
+    await this.at.node.close();
+    this.at.node = this.#python('node');
+    await this.at.node.ready();
   }
 
   static async start(): Promise<ProxyWorld> {
@@ -159,6 +174,41 @@ export class ProxyWorld {
   /** `net/ipv4/conf/all/rp_filter`, of the node. */
   sysctl(name: string, value: string): void { this.within(() => { writeFileSync(`/proc/sys/${name}`, value); }); }
 
+  /** What a machine that does not forward leaves to weir's own devices. */
+  forwardOwn(): void {
+    for (const { name } of links(this.#netlink)) if (name.startsWith(instance.interfacePrefix)) this.sysctl(`net/ipv4/conf/${name}/forwarding`, '1');
+  }
+
+  /** How packets go to the other node, whose workload is `far`. */
+  route(key: 'ipv4' | 'ipv6', way: 'plain' | 'vxlan'): void {
+    const bits = key === 'ipv4' ? 32 : 128;
+    this.bench.prefix(`${far[key]}/${bits}`, farIdentity, { classId: 2, flags: ipcache_flag.IPCACHE_REMOTE, node: outside.ipv4 });
+    this.bench.prefix(`${outside.ipv4}/32`, way === 'vxlan' ? 6 : 2, { flags: way === 'vxlan' ? ipcache_flag.IPCACHE_NODE : 0, classId: 3, node: outside.ipv4 });
+    if (way === 'plain') {
+      this.bench.datapath.overlays.set(0, { ifindex: 0, port: 0 });
+      ip('node', 'route', 'replace', `${far[key]}/${bits}`, 'via', outside[key]);
+      ip('outside', 'route', 'replace', `${a[key]}/${bits}`, 'via', node[key]);
+      return;
+    }
+    ip('node', 'route', 'replace', 'unreachable', `${far[key]}/${bits}`);
+    const all = (): ReturnType<typeof links> => links(this.#netlink);
+    if (!all().some(({ name }) => name === vxlan.name)) this.#makeTunnel();
+    // Its stack in place of a program wants its own address in the frame.
+    ip('node', 'neigh', 'replace', far[key], 'lladdr', vxlan.farMac, 'dev', proxyInterfaces(instance)[0], 'nud', 'permanent');
+    this.bench.datapath.overlays.set(0, { ifindex: all().find(({ name }) => name === vxlan.name)!.index, port: vxlan.port });
+    ip('outside', 'route', 'replace', `${a[key]}/${bits}`, 'encap', 'ip', 'id', String(farIdentity), 'dst', node.ipv4, 'dev', vxlan.name);
+  }
+
+  #makeTunnel(): void {
+    this.within(() => { createVxlan(this.#netlink, vxlan.name, vxlan.port, mtu - 50); });
+    const all = links(this.#netlink);
+    const index = all.find(({ name }) => name === vxlan.name)!.index;
+    this.within(() => { this.#hooks.attachOverlay({ ifindex: index, name: vxlan.name }); });
+    ip('node', 'link', 'set', vxlan.name, 'up');
+    ip('outside', 'link', 'add', vxlan.name, 'address', vxlan.farMac, 'mtu', String(mtu - 50), 'type', 'vxlan', 'external', 'dstport', String(vxlan.port));
+    ip('outside', 'link', 'set', vxlan.name, 'arp', 'off', 'up');
+  }
+
   #joinOutside(): number {
     ip('node', 'link', 'add', 'eth0', 'mtu', String(mtu), 'type', 'veth', 'peer', 'name', 'eth0', 'netns', paths.outside.split('/').at(-1)!);
     for (const [place, own, other] of [['node', node, outside], ['outside', outside, node]] as const) {
@@ -173,7 +223,7 @@ export class ProxyWorld {
 
   #build(): Steering {
     const { datapath } = this.bench;
-    const hooks = new Hooks(this.#netlink, detectAttachMode(datapath.object.programs.get('from_workload')!), datapath.object, instance);
+    const hooks = this.#hooks = new Hooks(this.#netlink, detectAttachMode(datapath.object.programs.get('from_workload')!), datapath.object, instance);
     const gateway = ensureGateway(this.#netlink, instance, ranges);
     for (const own of [a, b]) {
       const plan = { interfaceName: `${instance.interfacePrefix}${own.id}`, netns: paths[own.name as Place], ipv4: own.ipv4, ipv6: own.ipv6, mtu };
@@ -187,7 +237,6 @@ export class ProxyWorld {
     this.bench.netdev(this.device, node);
     for (const address of [gateway.ipv4, node.ipv4, gateway.ipv6, node.ipv6]) this.bench.prefix(`${address}/${address.includes(':') ? 128 : 32}`, 1, { flags: ipcache_flag.IPCACHE_HOST });
     for (const everything of ['0.0.0.0/0', '::/0']) this.bench.prefix(everything, 2, { classId: 3 });
-    for (const one of [far.ipv4, far.ipv6]) this.bench.prefix(`${one}/${one.includes(':') ? 128 : 32}`, 3_001, { classId: 2, flags: ipcache_flag.IPCACHE_REMOTE });
     this.#writePolicies();
     const steering = startSteering({ instance, netlink: this.#netlink, datapath, hooks, mtu, ports });
     steering.attachListenHook(this.cgroup);

@@ -35,6 +35,8 @@ const table: readonly { readonly name: string; readonly samples: Collected['samp
     samples: [{ labels: { protocol: 'TCP', by: 'socket' }, value: 3 }, { labels: { protocol: 'UDP', by: 'socket' }, value: 2 }, { labels: { protocol: 'TCP', by: 'packet' }, value: counted(counter.COUNTER_SERVICE_RESETS) }],
   },
   { name: 'weir_service_sockets_unkept_total', samples: [{ value: counted(counter.COUNTER_SOCK_PEERS_FULL) }] },
+  { name: 'weir_proxy_connections_total', samples: [{ value: counted(counter.COUNTER_PROXY_CONNECTIONS) }] },
+  { name: 'weir_proxy_connections_reset_total', samples: [{ value: counted(counter.COUNTER_PROXY_RESETS) }] },
   { name: 'weir_rules_uncounted_total', samples: [{ value: counted(counter.COUNTER_RULES_UNCOUNTED) }] },
   { name: 'weir_audits_uncounted_total', samples: [{ value: 7 }] },
 ];

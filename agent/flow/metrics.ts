@@ -65,6 +65,8 @@ export function agentMetrics({ observer, events, exporter, audits, datapath, tab
       total('flow_records_lost', 'Flow records that found no place in the ring of the kernel', one(datapath.counter(counter.COUNTER_RECORDS_LOST))),
       total('service_connections_reset', 'Connections to a backend of a service that were reset as it went: by their socket, or in answer to a packet (each that was under way has its own)', resetSamples(resets, datapath.counter(counter.COUNTER_SERVICE_RESETS))),
       total('service_sockets_unkept', 'Requests of sockets for a service that found no place in the table, and were left to packets', one(datapath.counter(counter.COUNTER_SOCK_PEERS_FULL))),
+      total('proxy_connections', 'Connections that went to Envoy', one(datapath.counter(counter.COUNTER_PROXY_CONNECTIONS))),
+      total('proxy_connections_reset', 'Packets of connections through Envoy that were answered by a reset: nobody listens, or the way is another now', one(datapath.counter(counter.COUNTER_PROXY_RESETS))),
       total('rules_uncounted', 'Judgements that found no place among the counts by rule', one(datapath.counter(counter.COUNTER_RULES_UNCOUNTED))),
       total('audits_uncounted', 'Audit records that found no place in their report', one(audits.uncounted)),
       total('flows_seen', 'Flows that the observer took', one(seen)),

@@ -248,6 +248,22 @@ static __always_inline void ct_pass(struct work *w, struct ct_entry *entry, __u8
 	entry->counted_bytes = o->bytes;
 }
 
+/* Both ends of a connection that has another way now are told, its opener first. */
+static __noinline void lose_way(struct work *w, struct ct_entry *entry, __u8 from)
+{
+	struct observation *o = &w->observation;
+
+	if (o->is_reply && entry->state != CT_CLOSING) {
+		place_in_entry(entry, !from, &w->to);
+		service_of_entry(w, entry);
+		proxy_of_entry(w, entry);
+		o->service |= SERVICE_RESET_ON;
+	} else {
+		o->service |= SERVICE_RESET;
+	}
+	entry->state = CT_CLOSING;
+}
+
 /* Finds or opens the connection of the packet; DROP_NONE: it may pass, to w->to. Services are asked for where none is known, so that others
  * pay nothing for them. */
 static __noinline enum drop_reason conntrack_judge(struct __sk_buff *skb, struct work *w)
@@ -296,8 +312,8 @@ static __noinline enum drop_reason conntrack_judge(struct __sk_buff *skb, struct
 		return DROP_NONE;
 	}
 	w->observation.event = FLOW_DROP;
-	if (w->observation.reason == DROP_UNKNOWN_CT_STATE && !w->observation.is_reply)
-		w->observation.service |= SERVICE_RESET;
+	if (w->observation.reason == DROP_UNKNOWN_CT_STATE)
+		lose_way(w, entry, from);
 	w->observation.direction = denied_at(&w->connection);
 	return w->observation.reason;
 }

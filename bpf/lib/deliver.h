@@ -13,6 +13,9 @@
 #include "service_reply.h"
 #include "work.h"
 
+/* service_reset.h. 0: the packet is a reset now, and goes where it went. */
+int reset_on(struct __sk_buff *skb);
+
 /* One judgement for both ends; writes the record that is due. Where the packet passes to is in w->to. */
 static __noinline enum drop_reason judge_packet(struct __sk_buff *skb, struct work *w)
 {
@@ -44,6 +47,8 @@ static __noinline enum drop_reason judge_packet(struct __sk_buff *skb, struct wo
 	/* What is about a connection goes as that does. */
 	if ((o->event || o->judged_again) && !related && audits())
 		audit_packet(o->reason);
+	if (o->service & SERVICE_RESET_ON && !reset_on(skb))
+		o->reason = DROP_NONE;
 	if (!o->reason && o->service & (SERVICE_REPLY | SERVICE_ERROR) && (o->service & SERVICE_REPLY ? from_backend(skb) : error_from_backend(skb))) {
 		drop_unjudged(w, o->direction, DROP_INVALID_PACKET);
 		return DROP_INVALID_PACKET;

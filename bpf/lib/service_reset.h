@@ -6,17 +6,19 @@
 
 struct tcp_pseudo { __be32 source[4], destination[4]; __be16 zero, protocol, length, more; };
 
-/* Addresses change places; the packet ends behind a bare TCP header. */
-static __always_inline int turn_ipv4(struct __sk_buff *skb)
+/* The packet ends behind a bare TCP header. `back`: addresses change places. */
+static __always_inline int turn_ipv4(struct __sk_buff *skb, int back)
 {
 	struct iphdr ip;
 	__be32 source;
 
 	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) || ip.ihl != 5)
 		return -1;
-	source = ip.saddr;
-	ip.saddr = ip.daddr;
-	ip.daddr = source;
+	if (back) {
+		source = ip.saddr;
+		ip.saddr = ip.daddr;
+		ip.daddr = source;
+	}
 	ip.tot_len = bpf_htons(sizeof(ip) + sizeof(struct tcp_head));
 	ip.ttl = 64;
 	ip.check = 0;
@@ -24,66 +26,103 @@ static __always_inline int turn_ipv4(struct __sk_buff *skb)
 	return bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0);
 }
 
-static __always_inline int turn_ipv6(struct __sk_buff *skb)
+static __always_inline int turn_ipv6(struct __sk_buff *skb, int back)
 {
 	struct in6_addr source;
 	struct ipv6hdr ip;
 
 	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) || ip.nexthdr != IPPROTO_TCP)
 		return -1;
-	source = ip.saddr;
-	ip.saddr = ip.daddr;
-	ip.daddr = source;
+	if (back) {
+		source = ip.saddr;
+		ip.saddr = ip.daddr;
+		ip.daddr = source;
+	}
 	ip.payload_len = bpf_htons(sizeof(struct tcp_head));
 	ip.hop_limit = 64;
 	return bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0);
 }
 
-/* From the frontend to the client. The sum of addresses is the same both ways. What acknowledges nothing is acknowledged: a SYN. */
-static __always_inline int store_reset(struct __sk_buff *skb, const struct packet *p, const struct tcp_head *asked)
+/* The sum of addresses is the same both ways. */
+static __always_inline int store_reset(struct __sk_buff *skb, const struct packet *p, struct tcp_head *head)
 {
-	struct tcp_head head = { .ports = { p->dport, p->sport }, .offset = sizeof(struct tcp_head) / 4 << 4, .flags = TCP_RST };
-	struct tcp_pseudo pseudo = { .protocol = bpf_htons(IPPROTO_TCP), .length = bpf_htons(sizeof(head)) };
+	struct tcp_pseudo pseudo = { .protocol = bpf_htons(IPPROTO_TCP), .length = bpf_htons(sizeof(*head)) };
 	__s64 sum;
 
-	if (asked->flags & TCP_ACK) {
-		head.seq = asked->ack;
-	} else {
-		head.flags |= TCP_ACK;
-		head.ack = bpf_htonl(bpf_ntohl(asked->seq) + 1);
-	}
+	head->flags |= TCP_RST;
+	head->offset = sizeof(*head) / 4 << 4;
 	/* Mapped, an IPv4 address is 0xffff more: nothing in this sum. */
 	__builtin_memcpy(pseudo.source, p->saddr.word, sizeof(pseudo.source));
 	__builtin_memcpy(pseudo.destination, p->daddr.word, sizeof(pseudo.destination));
 	sum = bpf_csum_diff(0, 0, (__be32 *)&pseudo, sizeof(pseudo), 0);
-	head.checksum = folded(bpf_csum_diff(0, 0, (__be32 *)&head, sizeof(head), sum));
-	return bpf_skb_store_bytes(skb, p->l4, &head, sizeof(head), BPF_F_INVALIDATE_HASH);
+	head->checksum = folded(bpf_csum_diff(0, 0, (__be32 *)head, sizeof(*head), sum));
+	return bpf_skb_store_bytes(skb, p->l4, head, sizeof(*head), BPF_F_INVALIDATE_HASH);
 }
 
-/* 0: the packet is the reset. */
+/* Its TCP header, and the packet cut behind that. */
+static __always_inline int cut(struct __sk_buff *skb, const struct packet *p, struct tcp_head *asked)
+{
+	if (p->fragment || p->l4 != ETH_HLEN + (p->ipv4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) || bpf_skb_load_bytes(skb, p->l4, asked, sizeof(*asked)) ||
+	    asked->flags & TCP_RST)
+		return -1;
+	return bpf_skb_change_tail(skb, p->l4 + sizeof(*asked), 0);
+}
+
+/* From whom it was sent to (the frontend, to a client of one) to its sender. What acknowledges nothing, a SYN, is acknowledged. 0: the
+ * packet is the reset. */
 __noinline int to_reset(struct __sk_buff *skb)
 {
+	struct tcp_head asked, head = {};
 	struct work *w = this_work();
 	struct packet *p;
-	struct tcp_head asked;
 	__u8 mac[12];
 
 	if (!w)
 		return -1;
 	p = &w->packet;
-	count(w->observation.service & SERVICE_RESET ? COUNTER_PROXY_RESETS : COUNTER_SERVICE_RESETS);
-	/* The client knows the frontend. */
 	if (w->observation.service & SERVICE_RESET && w->observation.service & SERVICE_TO_BACKEND &&
 	    rewrite_destination(skb, w, &w->frontend, w->frontend_port))
 		return -1;
-	if (p->fragment || p->l4 != ETH_HLEN + (p->ipv4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) || bpf_skb_load_bytes(skb, p->l4, &asked, sizeof(asked)) ||
-	    !(asked.flags & (TCP_ACK | TCP_SYN)) || asked.flags & TCP_RST)
+	if (cut(skb, p, &asked))
 		return -1;
-	if (bpf_skb_change_tail(skb, p->l4 + sizeof(asked), 0) || (p->ipv4 ? turn_ipv4(skb) : turn_ipv6(skb)) || store_reset(skb, p, &asked))
+	head.ports.source = p->dport;
+	head.ports.destination = p->sport;
+	if (asked.flags & TCP_ACK) {
+		head.seq = asked.ack;
+	} else if (asked.flags & TCP_SYN) {
+		head.flags = TCP_ACK;
+		head.ack = bpf_htonl(bpf_ntohl(asked.seq) + 1);
+	} else {
 		return -1;
+	}
+	if ((p->ipv4 ? turn_ipv4(skb, 1) : turn_ipv6(skb, 1)) || store_reset(skb, p, &head))
+		return -1;
+	count(w->observation.service & SERVICE_RESET ? COUNTER_PROXY_RESETS : COUNTER_SERVICE_RESETS);
 	mac_copy(mac, p->smac);
 	mac_copy(mac + 6, p->dmac);
 	return bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0);
+}
+
+/* In place of what the other end sent. */
+__noinline int reset_on(struct __sk_buff *skb)
+{
+	struct tcp_head asked, head = {};
+	struct work *w = this_work();
+	struct packet *p;
+
+	if (!w)
+		return -1;
+	p = &w->packet;
+	if (cut(skb, p, &asked))
+		return -1;
+	head.ports = asked.ports;
+	head.seq = asked.seq;
+	head.ack = asked.ack;
+	head.flags = asked.flags & TCP_ACK;
+	if ((p->ipv4 ? turn_ipv4(skb, 0) : turn_ipv6(skb, 0)) || store_reset(skb, p, &head))
+		return -1;
+	count(COUNTER_PROXY_RESETS);
+	return 0;
 }
 
 /* What becomes of a packet that judge_packet or to_backend refused. `ifindex`: of the client's veth; 0: it is outside. */

@@ -42,6 +42,7 @@ enum service_step {
 	SERVICE_REFUSED = 256,	/* observation.reason says why */
 	SERVICE_VANISHED = 512,	/* that its connection's backend is gone */
 	SERVICE_RESET = 1024,	/* its sender is told: no way through Envoy */
+	SERVICE_RESET_ON = 2048,	/* or, first, who opened its connection, to whom it goes */
 };
 
 /* What a record says beyond the packet itself; `event` 0: nothing to tell. */

@@ -76,7 +76,8 @@ export const packetRaw: RawCompilers = {
     const masks = values.map((value) => maskOf(value as Readonly<Record<string, boolean | undefined>>)).filter((mask) => mask !== undefined);
     return (at) => bytes[at + field.protocol] === protocolNumber.TCP && masks.some((mask) => (bytes[at + field.tcpFlags]! & mask) === mask);
   },
-  verdict: (values, entries) => byByte(field.event, (value) => values.includes(verdictOf(value)))(entries),
+  verdict: (values, { ring: { bytes } }) => (at) =>
+    values.includes(verdictOf({ event: bytes[at + field.event]!, observation_point: bytes[at + field.observationPoint]!, is_reply: bytes[at + field.isReply]! })),
   drop_reason_desc: (values, { ring: { bytes } }) => {
     const wanted = new Set(values);
     return (at) => bytes[at + field.event] === flow_event.FLOW_DROP && wanted.has(bytes[at + field.reason]!);

@@ -34,7 +34,7 @@ const pools: { readonly [Name in Field]: readonly unknown[] } = {
   protocol: ['tcp', 'UDP', 'sctp', 'icmp', 'icmpv4', 'ICMPv6', 'vrrp', 'igmp', 'dns', 'http', 'kafka'],
   source_port: ports.map(String), destination_port: ports.map(String), ip_version: [0, 1, 2], encrypted: [true, false],
   tcp_flags: [{}, { SYN: true }, { SYN: true, ACK: true }, { FIN: true }, { RST: true, SYN: false }, { NS: true }, { CWR: true }],
-  verdict: [0, 1, 2, 3, 4], drop_reason_desc: [0, 132, 133, 181], traffic_direction: [0, 1, 2], reply: [true, false],
+  verdict: [0, 1, 2, 3, 4, 5], drop_reason_desc: [0, 132, 133, 181], traffic_direction: [0, 1, 2], reply: [true, false],
   event_type: [{ type: 1 }, { type: 4 }, { type: 4, match_sub_type: true }, { type: 4, match_sub_type: true, sub_type: 11 }, { type: 1, match_sub_type: true, sub_type: 133 },
     { type: 0, match_sub_type: true, sub_type: 2 }, { type: 129 }, { type: 5 }, { type: 5, match_sub_type: true, sub_type: 133 }, {}],
   http_status_code: ['404', '5+'], http_method: ['GET'], http_path: ['/a'], http_url: ['a'], http_header: [{ key: 'X', value: 'y' }], dns_query: ['.*'],
@@ -42,14 +42,14 @@ const pools: { readonly [Name in Field]: readonly unknown[] } = {
 };
 
 function randomRecord(random: Random, timeNs: number): FlowRecord {
-  const judgement = () => ({ bits: BigInt(random.below(3)), policy: random.below(3), interval: random.below(3), word: 0, action: random.below(4) });
+  const judgement = () => ({ bits: BigInt(random.below(3)), policy: random.below(3), interval: random.below(3), word: 0, action: random.below(6) });
   const drop = random.chance(0.4);
   const audit = !drop && random.chance(0.2);
   return recordOf({
     time_ns: BigInt(timeNs), saddr: { word: random.pick(addresses) }, daddr: { word: random.pick(addresses) }, egress: judgement(), ingress: judgement(),
     sport: random.pick(ports), dport: random.pick(ports), source_identity: random.pick(identities), destination_identity: random.pick(identities),
     ifindex: random.pick([7, 8]), protocol: random.pick([6, 6, 6, 17, 132, 1, 58, 47]), tcp_flags: random.below(256), event: drop ? 5 : audit ? 6 : 1 + random.below(4), live: audit ? random.pick([1, 5]) : 0,
-    reason: drop ? random.pick([132, 133, 181]) : audit ? random.pick([0, 133]) : 0, direction: random.below(3), is_reply: random.below(2), observation_point: drop ? 0 : random.pick([2, 3, 11, 101]),
+    reason: drop ? random.pick([132, 133, 181]) : audit ? random.pick([0, 133]) : 0, direction: random.below(3), is_reply: random.below(2), observation_point: drop ? 0 : random.pick([1, 2, 3, 11, 101]),
   });
 }
 
