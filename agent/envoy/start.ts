@@ -1,5 +1,5 @@
 // The L7 proxy of an agent: nothing of it is there before a policy has L7 rules, or an agent before has left it.
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProxyAccess } from '../../hubble/access.ts';
 import type { Hooks } from '../datapath/hooks.ts';
@@ -12,7 +12,8 @@ import type { Table } from '../store/table.ts';
 import { firstPortOf, portsPerInstance } from './ports.ts';
 import { startEnvoy, type EnvoyStatus, type L7Proxy as Envoy } from './proxy.ts';
 import { secretKey } from './secrets.ts';
-import { startSteering, type Steering } from './steering.ts';
+import { EnvoyProcess } from './process.ts';
+import { removeWays, startSteering, type Steering } from './steering.ts';
 
 export interface L7Options {
   readonly instance: Instance;
@@ -75,4 +76,12 @@ export function l7Proxy(options: L7Options): L7 {
   };
   if (existsSync(join(instance.stateDir, 'envoy'))) proxy.start().catch((error: unknown) => { log(String(error)); });
   return proxy;
+}
+
+/** Of an agent that died. */
+export async function removeEnvoy(instance: Instance, cgroup: string, netlink: Netlink): Promise<void> {
+  const folder = join(instance.stateDir, 'envoy');
+  if (existsSync(folder)) await new EnvoyProcess({ instance: instance.name, folder, cgroup, attach: () => undefined }).end();
+  rmSync(folder, { recursive: true, force: true });
+  removeWays(instance, netlink);
 }

@@ -84,11 +84,20 @@ export function startSteering({ instance, netlink, datapath, hooks, mtu, ports }
     stop: () => {
       datapath.proxies.set(0, { ifindex: 0, to_proxy: 0, downstream: 0, egress_done: 0, both_done: 0, first_port: 0, ports: 0, mac: new Uint8Array(6) });
       hooks.detachProxySockets();
-      for (const rule of rules) deleteRule(netlink, rule);
-      for (const route of routes) deleteDefaultRoute(netlink, route);
-      deleteLink(netlink, outward.name);
+      removeWays(instance, netlink);
     },
   };
+}
+
+/** Rules, routes and devices, whoever made them. */
+export function removeWays(instance: Instance, netlink: Netlink): void {
+  const names = proxyInterfaces(instance);
+  const [outward, inward] = names.map((name) => links(netlink).find((link) => link.name === name)?.index);
+  if (outward === undefined || inward === undefined) return;
+  const { rules, routes } = ways(netlink, numbersOf(instance), outward, inward);
+  for (const rule of rules) deleteRule(netlink, rule);
+  for (const route of routes) deleteDefaultRoute(netlink, route);
+  deleteLink(netlink, names[0]);
 }
 
 function ensureDevices(netlink: Netlink, instance: Instance, mtu: number, tables: readonly number[]): readonly [Link, Link] {
