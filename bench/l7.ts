@@ -57,7 +57,7 @@ export async function l7(): Promise<Figure[]> {
   try {
     const rows = cluster.json<{ name: string; shimPid: number }[]>('db', 'show', 'workloads');
     const netns = (workload: string): string => `/proc/${rows.find(({ name }) => name === workload)!.shimPid}/ns/net`;
-    const { pid, binary } = cluster.json<{ envoy: { pid: number; binary: string } }>('status').envoy;
+    const { pid, path: binary } = cluster.json<{ envoy: { pid: number; path: string } }>('status').envoy;
     const weir = (label: string, port: number): HttpWay => ({ label, client: netns('client'), server: netns('server'), address: cluster.address('default/server').ipv4, port });
     const ways: HttpWay[] = [weir('direct', ports.direct), { ...weir('weir', ports.l7), proxy: () => pid }];
     loadHttp(ways[1]!, 1, 100, '/secret', 403);
