@@ -52,7 +52,8 @@ export function register(program: Command): void {
 function lookOf(command: Command, { by, inputFile, since, instance }: Words, sinceMs: number, filters: FlowFilters): () => Promise<Stat> {
   if (inputFile !== undefined) return async () => ofFile(inputFile, by, filters, since === undefined ? undefined : sinceMs);
   const flags = givenFlags(command);
-  const elsewhere = !('instance' in flags) && new Settings(flags).text('server') !== undefined;
+  // Who names an instance means its agent, whatever the environment says.
+  const elsewhere = ('server' in flags || !('instance' in flags)) && new Settings(flags).text('server') !== undefined;
   if (!elsewhere && filters.whitelist.length + filters.blacklist.length === 0) {
     return async () => ({ ...await callAgent<RequestReport>(chosenInstance({ instance }), 'requests', { by, sinceMs }), lost: 0 });
   }
