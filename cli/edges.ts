@@ -1,4 +1,4 @@
-// weir edges, weir stat and observe --top: flows of a while counted by group, once or again and again.
+// weir edges and observe --top: flows of a while counted by group, once or again and again.
 import { Option, type Command } from 'commander';
 import { ConfigError } from '../agent/errors.ts';
 import { escape, escapeJson } from '../hubble/print/escape.ts';
@@ -9,29 +9,24 @@ import { withClient } from './hubble-client.ts';
 import { aligned } from './observe-events.ts';
 import { addFilterFlags, type FlowFilters } from './observe-flags.ts';
 import { parseDurationMs } from './observe-times.ts';
-import { columnsOf, successOf, Tally, talliedFields, type Grouping } from './tally.ts';
+import { columnsOf, groupings, successOf, Tally, talliedFields, type Grouping } from './tally.ts';
 
 const refreshMs = 2_000;
 const form = (): Option => new Option('-o, --output <form>', 'how to print').choices(['table', 'json']).default('table');
 
-interface Words { readonly since: string; readonly follow?: boolean; readonly output: 'table' | 'json' }
-
-const verbs: readonly { readonly name: string; readonly by: Grouping; readonly summary: string }[] = [
-  { name: 'edges', by: 'edge', summary: 'who talks to whom: connections a second, drops, share that was let through' },
-  { name: 'stat', by: 'workload', summary: 'the same of all that came to each workload' },
-];
+interface Words { readonly since: string; readonly by: Grouping; readonly follow?: boolean; readonly output: 'table' | 'json' }
 
 export function register(program: Command): void {
-  for (const { name, by, summary } of verbs) {
-    const command = connectionFlags(program.command(name).description(summary)).option('--since <duration>', 'of how long', '1m').option('-f, --follow', 'again every two seconds').addOption(form());
-    const filters = addFilterFlags(command);
-    command.addHelpText('after', `\nExample:\n  sudo ./weir ${name} --since 5m -n shop`)
-      .action(async ({ since, follow, output }: Words) => {
-        const windowMs = parseDurationMs(since);
-        if (windowMs === undefined || windowMs <= 0) throw new ConfigError(`--since ${since}: expected a duration`, 'use for example 5m');
-        await tally(by, connectionOf(command), filters(), { windowMs, follow: follow === true, json: output === 'json' });
-      });
-  }
+  const command = connectionFlags(program.command('edges').description('who talks to whom: connections a second, drops, share that was let through'))
+    .option('--since <duration>', 'of how long', '1m').option('-f, --follow', 'again every two seconds')
+    .addOption(new Option('--by <group>', 'what is counted together').choices([...groupings]).default('edge')).addOption(form());
+  const filters = addFilterFlags(command);
+  command.addHelpText('after', '\nExample:\n  sudo ./weir edges --since 5m -n shop\n  sudo ./weir edges --by workload')
+    .action(async ({ since, by, follow, output }: Words) => {
+      const windowMs = parseDurationMs(since);
+      if (windowMs === undefined || windowMs <= 0) throw new ConfigError(`--since ${since}: expected a duration`, 'use for example 5m');
+      await tally(by, connectionOf(command), filters(), { windowMs, follow: follow === true, json: output === 'json' });
+    });
 }
 
 export interface TallyOptions { readonly windowMs: number; readonly follow: boolean; readonly json: boolean }

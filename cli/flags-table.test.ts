@@ -12,7 +12,7 @@ const readme = readFileSync(join(root, 'hubble/README.md'), 'utf8');
 const section = readme.slice(readme.indexOf('## Flags of `observe`'));
 
 const files: Readonly<Record<string, readonly string[]>> = {
-  R: ['hubble/testdata/observe.jsonl'], N: ['cli/observe-naive.test.ts'], O: ['cli/observe.test.ts'], C: ['cli/connection.test.ts'], H: ['cli/hubble.test.ts'], F: ['cli/recording.test.ts'],
+  R: ['hubble/testdata/observe.jsonl'], N: ['cli/observe-naive.test.ts'], O: ['cli/observe.test.ts'], C: ['cli/connection.test.ts'], H: ['cli/hubble.test.ts'], F: ['cli/recording.test.ts'], L: ['cli/observe-http.test.ts'],
   V: ['kernel-tests/verbs.e2e.test.ts'], E: ['kernel-tests/hubble.e2e.test.ts'], Y: ['kernel-tests/relay.e2e.test.ts'],
 };
 const text = (file: string): string => readFileSync(join(root, file), 'utf8');

@@ -6,7 +6,7 @@ import { readClusterFiles } from '../agent/policy/cluster-files.ts';
 import { protocolName } from '../agent/policy/icmp.ts';
 import { Simulator, maxTuples, type RecordedEnd, type RecordedFlow, type Simulated, type Simulation } from '../agent/policy/simulate.ts';
 import { compileQuery } from '../hubble/query.ts';
-import { verdict, type Endpoint, type Flow, type GetFlowsResponse } from '../hubble/types.ts';
+import { flowType, verdict, type Endpoint, type Flow, type GetFlowsResponse } from '../hubble/types.ts';
 import { connectionFlags, connectionOf, type Server } from './connection.ts';
 import { keptFlows } from './kept-flows.ts';
 import { readFlows } from './observe-input.ts';
@@ -60,6 +60,7 @@ async function simulate({ file, flows, since, output }: Words, serverOf: () => S
 
 /** Undefined: it says nothing of policies. */
 export function recordedOf(flow: Flow): RecordedFlow | undefined {
+  if (flow.Type === flowType.l7) return undefined; // policies are tried by address and port
   const dropped = flow.verdict === verdict.dropped;
   if (dropped ? !byPolicy.has(flow.drop_reason_desc ?? 0) : flow.verdict !== verdict.forwarded || (flow.trace_reason ?? 0) > traceReasonNew) return undefined;
   if (!dropped && flow.is_reply?.value === true) return undefined;

@@ -1,6 +1,6 @@
 // Flows folded by who talks to whom: counts and rates, for the live table.
 import { dropText } from '../hubble/print/words.ts';
-import type { Flow } from '../hubble/types.ts';
+import { flowType, type Flow } from '../hubble/types.ts';
 
 export interface Talker {
   readonly source: string;
@@ -75,7 +75,8 @@ const keyOf = ({ source, destination, port, verdict }: Entry['talker']): string 
 function talkerOf(flow: Flow): Entry['talker'] | undefined {
   const isReply = flow.is_reply?.value === true;
   const verdict = flow.verdict === dropped ? 'DROPPED' as const : flow.verdict === forwarded ? 'FORWARDED' as const : undefined;
-  if (verdict === undefined || (isReply && verdict === 'FORWARDED')) return undefined;
+  // What passed at layer 7 went in a connection that was told of.
+  if (verdict === undefined || (flow.Type === flowType.l7 && verdict === 'FORWARDED') || (isReply && verdict === 'FORWARDED')) return undefined;
   const policies = verdict === 'DROPPED' ? [...flow.egress_denied_by ?? [], ...flow.ingress_denied_by ?? []] : [...flow.egress_allowed_by ?? [], ...flow.ingress_allowed_by ?? []];
   return {
     source: endName(flow.source, flow.IP?.source), destination: endName(flow.destination, flow.IP?.destination), port: portOf(flow), verdict, node: flow.node_name ?? '',

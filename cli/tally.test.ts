@@ -26,6 +26,7 @@ describe('tally', () => {
     { name: 'identities', by: 'identity', flows: [opened], rows: ['300 k8s:app=web 1/0'] },
     { name: 'services', by: 'service', flows: [{ ...opened, destination_service: { name: 'shop-front', namespace: 'shop' } }, opened], rows: ['shop/shop-front 1/0', 'shop/web 1/0'] },
     { name: 'ports, the busiest first', by: 'port', flows: [{ ...opened, l4: { UDP: { destination_port: 53 } } }, opened, dropped, { ...opened, l4: { ICMPv4: { type: 8 } } }], rows: ['80/TCP 1/1', '53/UDP 1/0', 'ICMPv4 1/0'] },
+    { name: 'a request says nothing more of its connection, unless it was refused', by: 'edge', flows: [opened, { ...opened, Type: 2, trace_reason: 0 }, { ...dropped, Type: 2 }], rows: ['shop/client shop/web 80/TCP 1/1'] },
     { name: 'verdicts', by: 'verdict', flows: [opened, dropped, opened], rows: ['FORWARDED 2/0', 'DROPPED 0/1'] },
   ])('$name', ({ by, flows, rows }) => { expect(rowsOf(by, flows)).toEqual(rows); });
 

@@ -1,6 +1,6 @@
 // Flows counted by who talks to whom, by workload, identity, service, port or verdict: connections that were opened, packets that were dropped.
 import { reservedIdentityName } from '../hubble/identity.ts';
-import { verdict, type Endpoint, type Flow, type Service } from '../hubble/types.ts';
+import { flowType, verdict, type Endpoint, type Flow, type Service } from '../hubble/types.ts';
 
 export const groupings = ['edge', 'workload', 'identity', 'service', 'port', 'verdict'] as const;
 export type Grouping = typeof groupings[number];
@@ -18,7 +18,7 @@ export const columnsOf: Readonly<Record<Grouping, readonly string[]>> = {
 
 /** What of a flow is needed here. */
 export const talliedFields = [
-  'verdict', 'l4', 'is_reply', 'trace_reason', 'IP', 'source_names', 'destination_names', 'source_service', 'destination_service',
+  'verdict', 'Type', 'l4', 'is_reply', 'trace_reason', 'IP', 'source_names', 'destination_names', 'source_service', 'destination_service',
   ...['source', 'destination'].flatMap((side) => ['identity', 'namespace', 'pod_name', 'workloads', 'labels'].map((field) => `${side}.${field}`)),
 ];
 
@@ -63,7 +63,8 @@ export class Tally {
     const dropped = flow.verdict === verdict.dropped;
     const reply = flow.is_reply?.value === true;
     // Of a connection that was let through only its beginning counts; servers that do not tell it have no reason.
-    if (!dropped && (reply || (flow.trace_reason ?? 0) > traceReasonNew)) return;
+    // What passed at layer 7 went in a connection that was told of.
+    if (!dropped && (flow.Type === flowType.l7 || reply || (flow.trace_reason ?? 0) > traceReasonNew)) return;
     const source: Side = { end: flow.source ?? {}, ip: flow.IP?.source ?? '', service: flow.source_service };
     const destination: Side = { end: flow.destination ?? {}, ip: flow.IP?.destination ?? '', service: flow.destination_service };
     const names = namesOf(this.#by, reply ? destination : source, reply ? source : destination, flow);

@@ -68,7 +68,9 @@ test('edges and stat of the whole cluster', () => {
   expect(of('default/client', 'default/far')!.opened).toBeGreaterThanOrEqual(2);
   expect(of('default/intruder', 'default/far')).toMatchObject({ opened: expect.any(Number), dropped: expect.any(Number) });
   expect(of('default/intruder', 'default/near')!.dropped).toBeGreaterThan(0);
-  expect(viaRelay('stat', '--since', '10m').out).toMatch(/^WORKLOAD +OPENED +PER SECOND +DROPPED +SUCCESS\n/);
+  expect(viaRelay('edges', '--by', 'workload', '--since', '10m').out).toMatch(/^WORKLOAD +OPENED +PER SECOND +DROPPED +SUCCESS\n/);
+  expect(viaRelay('stat', '--since', '10m')).toMatchObject({ code: 0, out: expect.stringMatching(/^no HTTP request in 600 s/) });
+  expect(cluster.weir('--node', 'node2', 'stat', '--by', 'route')).toMatchObject({ code: 0, out: expect.stringMatching(/^no HTTP request in \d+ s/) });
 });
 
 test('an agent explains under each drop; a relay cannot', () => {

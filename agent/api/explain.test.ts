@@ -30,6 +30,11 @@ test.each([
   expect([answer.verdict, answer.text]).toEqual([verdict, expect.stringMatching(text)]);
 });
 
+test('a request that was refused: the connection is not what is explained', () => {
+  const find = () => ({ uuid: 'u', verdict: 2, l7: { http: {} }, ingress_denied_by: [{ namespace: 'shop', name: 'web' }, { name: 'all' }], Summary: 'HTTP/1.1 PUT http://web/' });
+  expect(explainFlow({ ...agent, observer: { find } } as unknown as Agent, { uuid: 'u' })).toEqual({ uuid: 'u', verdict: 'denied', sides: [], yaml: '', text: 'Refused at layer 7: HTTP/1.1 PUT http://web/\nNo rule of shop/web, all allows it.\nSee what they ask for: ./weir policy get NAME' });
+});
+
 test.each([
   ['nobody of that name', { from: 'shop/wep', to: 'shop/db', port: '1', protocol: 'TCP' }, 'no workload shop/wep runs here', 'did you mean shop/web?'],
   ['two strangers', { from: 'host', to: '192.0.2.1', port: '1', protocol: 'TCP' }, 'neither end is a workload of this agent', 'see ./weir endpoint list'],

@@ -1,6 +1,7 @@
 // `weir explain`: a flow that was seen, or one that is asked for, judged in words at both of its ends by the rules in force now.
 import type { Agent } from '../agent.ts';
 import { dropText } from '../../hubble/print/words.ts';
+import { verdict } from '../../hubble/types.ts';
 import { ConfigError } from '../errors.ts';
 import { identityLabels } from '../flow/names.ts';
 import { reservedIdentities } from '../identity/reserved.ts';
@@ -14,6 +15,7 @@ import { readQuestion } from './explain-pair.ts';
 
 /** What of a Flow (proto/flow.proto) is needed. */
 interface FlowEnd { readonly identity?: number; readonly namespace?: string; readonly pod_name?: string }
+interface PolicyName { readonly namespace?: string; readonly name?: string }
 interface SeenFlow {
   readonly uuid?: string;
   readonly IP?: { readonly source?: string; readonly destination?: string };
@@ -21,6 +23,11 @@ interface SeenFlow {
   readonly destination?: FlowEnd;
   readonly is_reply?: { readonly value?: boolean };
   readonly drop_reason_desc?: number;
+  readonly verdict?: number;
+  readonly l7?: object;
+  readonly egress_denied_by?: readonly PolicyName[];
+  readonly ingress_denied_by?: readonly PolicyName[];
+  readonly Summary?: string;
   readonly l4?: Readonly<Record<string, { readonly source_port?: number; readonly destination_port?: number; readonly type?: number } | undefined>>;
 }
 
@@ -40,9 +47,16 @@ export function explainFlow(agent: Agent, parameters: Readonly<Record<string, un
       ? new ConfigError(`no flow ${uuid} among the last ones`, 'see ./weir observe -o json for the uuid of each')
       : new ConfigError('nothing was dropped yet', 'watch with ./weir observe --verdict DROPPED --follow');
   }
+  if (flow.l7 != null && flow.verdict === verdict.dropped) return { ...(flow.uuid === undefined ? {} : { uuid: flow.uuid }), verdict: 'denied', sides: [], yaml: '', text: refusedText(flow) };
   const answer = explainSides(agent, ends(agent, flow));
   const text = answer.sides.length === 0 ? `No policy was asked: ${dropText(flow.drop_reason_desc ?? 0)}.` : answer.text;
   return { ...(flow.uuid === undefined ? {} : { uuid: flow.uuid }), ...answer, text };
+}
+
+/** The connection was let through; what was asked in it was not. */
+function refusedText({ egress_denied_by: egress = [], ingress_denied_by: ingress = [], Summary: summary = '' }: SeenFlow): string {
+  const policies = [...egress, ...ingress].map(({ namespace, name = '' }) => (namespace ? `${namespace}/${name}` : name));
+  return `Refused at layer 7: ${summary}\n${policies.length === 0 ? 'No rule allows it.' : `No rule of ${policies.join(', ')} allows it.`}\nSee what they ask for: ./weir policy get NAME`;
 }
 
 function explainSides(agent: Agent, flow: ExplainedFlow): Answer {

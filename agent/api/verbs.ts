@@ -13,6 +13,7 @@ import { listNat } from './bpf-nat.ts';
 import { explainFlow } from './explain.ts';
 import { auditReport } from './policy-audit.ts';
 import { listPolicies, policyDetails } from './policy-rules.ts';
+import { requestsOf } from './requests.ts';
 import type { Verb } from './server.ts';
 import { explainAddress, listFrontends, listServices, serviceDetails, serviceStatus } from './services.ts';
 
@@ -35,6 +36,7 @@ export function verbsOf(agent: Agent): Readonly<Record<string, Verb>> {
     'dns cache': () => cacheRows(agent),
     'dns status': () => dnsStatus(agent),
     'dns explain': (parameters) => explainName(agent, parameters),
+    'requests': (parameters) => requestsOf(agent, parameters),
     'service list': () => listServices(agent),
     'service get': ({ name }) => serviceDetails(agent, name),
     'service explain': ({ address }) => explainAddress(agent, address),

@@ -72,6 +72,7 @@ export function agentMetrics({ observer, events, exporter, audits, datapath, tab
       total('flows_seen', 'Flows that the observer took', one(seen)),
       total('flows_overwritten', 'Flows that later ones pushed out of the ring', one(overwritten)),
       total('flows_untold', 'Records of too many kinds at once for the live table', one(untold)),
+      total('requests_uncounted', 'HTTP requests that found no place among those of weir stat', one(observer.requests.uncounted)),
       total('events_lost', 'Events lost before the observer, by place', by('source', lost)),
       total('agent_events_missed', 'Agent events overwritten before a reader took them', one(events.missed)),
       gauge('flow_ring_flows', 'Flows that are kept', one(kept)),

@@ -1,4 +1,5 @@
 // Hubble's metrics: names, labels and context options; the text that Prometheus reads; bounds.
+import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { describe, expect, test } from '@jest/globals';
 import { Observer } from '../observer.ts';
@@ -73,6 +74,14 @@ describe('flows', () => {
       `hubble_http_requests_total{method="GET",protocol="HTTP/1.1",status="503",reporter="server"} 1 # {traceID="${'ab'.repeat(16)}"} 1`,
       `hubble_http_request_duration_seconds_bucket{method="GET",reporter="server",le="0.25"} 1 # {traceID="${'ab'.repeat(16)}"} 0.25`]);
     expect([await lines('httpV2:exemplars=true', false), await lines('httpV2', true)]).toEqual([[], []]);
+  });
+
+  test('the dashboard of HTTP and DNS asks for what is there', async () => {
+    const asked = new Set(readFileSync(new URL('../../manifests/dashboards/l7.json', import.meta.url), 'utf8').match(/hubble_[a-z_]+/g));
+    const lines = await linesOf(defaultMetrics, [httpFlow, { ...httpFlow, l7: { type: 1, http: { method: 'GET' } } }, dnsFlow]);
+    const there = new Set(lines.map((line) => /^[a-z_]+/.exec(line)![0]));
+    expect([...asked].filter((name) => !there.has(name))).toEqual([]);
+    expect(asked.size).toBeGreaterThan(5);
   });
 
   test('http and httpV2 count under the same names', () => { expect(() => countFlows(new Observer({ nodeName: 'n', version: '' }), ['http', 'httpV2'], new Registry())).toThrow(/cannot be combined/); });

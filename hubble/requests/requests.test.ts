@@ -95,6 +95,7 @@ describe('the window', () => {
     for (let index = 0; index < 20_000; index += 1) ring.add(accessOf({ source: at(`10.1.${index >> 8}.${index & 255}`) }));
     const { rows, others } = ring.report('workload', 60_000);
     expect(rows.reduce((sum, { requests }) => sum + requests, 0) + others).toBe(20_000);
+    expect(ring.uncounted).toBe(20_000 - 16_384);
     now.at += 3_600_000;
     ring.add(accessOf());
     expect(ring.report('workload', 60_000)).toMatchObject({ others: 0, rows: [{ requests: 1 }] });

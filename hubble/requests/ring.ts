@@ -22,6 +22,7 @@ export class RequestRing {
   readonly #startedMs: number;
   readonly #nameOf: (address: string) => EndName;
   #cells = 0;
+  #uncounted = 0;
 
   /** `nameOf`: of an address, now. */
   constructor(now: () => number, nameOf: (address: string) => EndName) {
@@ -29,6 +30,9 @@ export class RequestRing {
     this.#startedMs = now();
     this.#nameOf = nameOf;
   }
+
+  /** Requests that found no place. */
+  get uncounted(): number { return this.#uncounted; }
 
   /** By the time at which it is told: logs come seconds late at most. */
   add({ http, source, destination, durationNs }: ProxyAccess): void {
@@ -40,6 +44,7 @@ export class RequestRing {
     if (cell === undefined) {
       if (this.#cells >= mostCells) {
         slice.others += 1;
+        this.#uncounted += 1;
         return;
       }
       this.#cells += 1;
