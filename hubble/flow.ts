@@ -118,7 +118,7 @@ export function policyFields(record: FlowRecord, timeNs: number, lookups: Lookup
   const add = (judgement: Judgement, side: 'ingress' | 'egress'): void => {
     if (judgement.policy === 0) return;
     const denied = judgement.action === action.ACTION_DENY || judgement.action === action.ACTION_DEFAULT_DENY;
-    if (!denied && judgement.action !== action.ACTION_ALLOW && judgement.action !== action.ACTION_DNS) return;
+    if (!denied && judgement.action !== action.ACTION_ALLOW && judgement.action !== action.ACTION_DNS && judgement.action !== action.ACTION_PROXY) return;
     const policies = lookups.policies(judgement, side, timeNs).map(policyOf);
     if (policies.length > 0) fields[`${side}_${denied ? 'denied' : 'allowed'}_by`] = policies;
     log.push(...lookups.policyLog?.(judgement, timeNs) ?? []);
