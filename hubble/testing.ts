@@ -29,8 +29,8 @@ export const lookups: Lookups = {
     ? { id: 5, identity: 1002, namespace: 'shop', podName: 'web', labels: ['k8s:app=web'], workloads: [{ name: 'web', kind: 'Deployment' }], clusterName: 'default' }
     : undefined),
   identityLabels: (id) => (id === 1 ? ['reserved:host='] : [`k8s:id=${id}`]),
-  policies: ({ action }, direction) => [{ kind: 'CiliumNetworkPolicy', namespace: 'shop', name: `${action === 1 ? 'allow' : 'deny'}-${direction}` }],
-  policyLog: ({ action }) => (action === 1 ? [] : ['audit me']),
+  policies: ({ action }, direction) => [{ kind: 'CiliumNetworkPolicy', namespace: 'shop', name: `${action === 1 || action === 5 ? 'allow' : 'deny'}-${direction}` }],
+  policyLog: ({ action }) => (action === 1 || action === 5 ? [] : ['audit me']),
   changedNs: () => 0,
   forgotten: () => 0,
   toUnixNs: (ns) => ns + 1_700_000_000_000_000_000n,

@@ -155,5 +155,6 @@ export const sidesOf = (flow: CaseFlow): readonly Direction[] => (flow.direction
 export const judgeFlow = (world: World, flow: CaseFlow): 'allowed' | 'denied' =>
   (sidesOf(flow).every((side) => passes(judge(world, flow, side), flow.request)) ? 'allowed' : 'denied');
 
-const passes = (one: Verdict, request: L7Request | undefined): boolean =>
+/** Through Envoy too, where it is asked. */
+export const passes = (one: Verdict, request: L7Request | undefined): boolean =>
   isAllowed(one) && (one.proxied === undefined || isConflict(one.proxied) || request === undefined || judgeRequest(one.proxied, request).allowed);
