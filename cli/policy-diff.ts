@@ -40,7 +40,7 @@ function print({ changes, workloads, notices }: FileDiff, { output }: DiffOption
   if (workloads === 0) throw new ConfigError('these manifests have no workloads, so no flow can be compared', 'give those of the workloads too: --with DIR');
   const rows = diffRows(changes);
   const [closed, requests] = (['closed', 'requests'] as const).map((kind) => changes.filter(({ change }) => change === kind).length) as [number, number];
-  if (output === 'json') printObject({ closed, requests, opened: changes.length - closed - requests, changes: diffJson(changes) }, 'json');
+  if (output === 'json') printObject({ closed, opened: changes.length - closed - requests, requests, changes: diffJson(changes) }, 'json');
   else if (output === 'markdown') process.stdout.write(printable(markdown(rows)));
   else if (rows.length === 0) process.stdout.write('no flow changes\n');
   else process.stdout.write(`${tableText(rows.map((row) => ({ ...row, from: fewText(row.from), to: fewText(row.to), by: fewText(row.by) })), ['change', 'from', 'to', 'ports', 'by'])}\n`);

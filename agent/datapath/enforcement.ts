@@ -10,7 +10,7 @@ import type { IpcacheRow } from '../ipcache/tables.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
 import type { NodeAddressRow, NodeRow, RemoteEndpointRow } from '../node/tables.ts';
 import { Compiler } from '../policy/compile.ts';
-import type { PolicyImage } from '../policy/image.ts';
+import type { PolicyImage, RuleSet } from '../policy/image.ts';
 import { L7Serving, type L7Proxy } from '../policy/l7-serving.ts';
 import type { PolicyReconciler } from '../policy/reconciler.ts';
 import type { PolicySet } from '../policy/reflector.ts';
@@ -70,6 +70,12 @@ export class Enforcement {
 
   /** What the kernel enforces now; absent before the first flip. */
   get image(): PolicyImage | undefined { return this.#image; }
+
+  /** Of a key that an access log names. */
+  ruleSet(key: string): RuleSet | undefined { return this.#serving.ruleSet(key); }
+
+  /** Rule sets that Envoy does not serve, each with the reason. */
+  get unserved(): ReadonlyMap<string, string> { return this.#serving.refused; }
 
   /** Changes that came since the last work began. */
   get waiting(): number { return this.#waiting; }

@@ -40,8 +40,8 @@ export function verdictsOf({ sides }: Answer): SideVerdict[] {
     const by = verdict === 'default-deny'
       ? policies.filter(({ defaultDeny }) => defaultDeny).map(({ policy, path, source }) => ({ ...policy, path, ...source }))
       : (redirect === undefined ? decidedBy : rulesFor(redirect)).map((rule) => ({ ...rule.policy, path: rule.path, ...rules.find((reason) => reason.rule === rule)?.source }));
-    const side = { direction, endpoint: subject.name, by };
-    return redirect === undefined ? { ...side, verdict } : { ...side, verdict: 'redirect' as const, words: redirectWords(redirect) };
+    const end = { direction, endpoint: subject.name };
+    return redirect === undefined ? { ...end, verdict, by } : { ...end, verdict: 'redirect' as const, words: redirectWords(redirect), by };
   });
 }
 

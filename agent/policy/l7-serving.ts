@@ -21,10 +21,14 @@ export interface Served {
   readonly problems: ReadonlyMap<string, readonly string[]>;
 }
 
+/** Rule sets that are remembered. */
+const mostGone = 4_096;
+
 export class L7Serving {
   readonly #proxy: L7Proxy | undefined;
   readonly #ruleSets = new RuleSets();
   #derived: Derived = NOTHING;
+  readonly #gone = new Map<string, RuleSet>();
   #ports: ReadonlyMap<string, number> = new Map();
   #refused: ReadonlyMap<string, string> = new Map();
 
@@ -33,10 +37,11 @@ export class L7Serving {
   /** Rule sets that are not served. */
   get refused(): ReadonlyMap<string, string> { return this.#refused; }
 
-  /** By key: those of the image that was given last. */
-  get sets(): ReadonlyMap<string, RuleSet> { return this.#derived.sets; }
+  /** Also for a while after it was retired: access logs come late. */
+  ruleSet(key: string): RuleSet | undefined { return this.#derived.sets.get(key) ?? this.#gone.get(key); }
 
   async serve(image: PolicyImage): Promise<Served> {
+    this.#remember(this.#derived);
     this.#derived = this.#ruleSets.derive(image);
     const { sets, rows } = this.#derived;
     this.#refused = await this.#ask();
@@ -61,6 +66,18 @@ export class L7Serving {
 
   /** After the flip, when no packet is judged by the image before. */
   retire(): void { this.#proxy?.retire(new Set(this.#derived.sets.keys())); }
+
+  /** The latest stand last. */
+  #remember({ sets }: Derived): void {
+    for (const [key, set] of sets) {
+      this.#gone.delete(key);
+      this.#gone.set(key, set);
+    }
+    for (const key of this.#gone.keys()) {
+      if (this.#gone.size <= mostGone) break;
+      this.#gone.delete(key);
+    }
+  }
 
   async #ask(): Promise<ReadonlyMap<string, string>> {
     const { sets } = this.#derived;

@@ -18,7 +18,7 @@ interface OfClass { readonly peers: PeerClass; readonly outside: boolean; readon
 interface Found { readonly row: Omit<ProxyRow, 'set'>; readonly rules: RuleSet | Conflict }
 
 /** Names of different rules that an address may have at once: up to this many every combination has its row, above it each alone, pairs and all. */
-const MAX_COMBINED = 4;
+const MAX_COMBINED = 6;
 
 export const NOTHING: Derived = { sets: new Map(), rows: [], conflicts: [] };
 
