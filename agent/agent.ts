@@ -215,7 +215,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   serviceNames.follow(services.users);
   const l7 = l7Proxy({
     instance, cgroup: cgroupFolder(join(instance.cgroup, 'envoy')), ...(options.envoy === undefined ? {} : { binary: options.envoy }), netlink, datapath, hooks, mtu, manifests: tables.manifests,
-    onAccess: (entry) => { observer.access(entry, enforcement.ruleSets.get(entry.ruleSet)); }, changed: () => { enforcement.mark(); }, log: progress.log('envoy'),
+    onAccess: (entry) => { observer.access(entry, enforcement.ruleSet(entry.ruleSet)); }, changed: () => { enforcement.mark(); }, log: progress.log('envoy'),
   });
   undo.push(() => l7.stop());
   const enforcement = new Enforcement({

@@ -6,10 +6,14 @@ import { answerOf, type Answer } from '../agent/policy/answer.ts';
 import { askFiles, notEnforced } from '../agent/policy/ask-files.ts';
 import { readClusterFiles } from '../agent/policy/cluster-files.ts';
 import type { Question } from '../agent/policy/question.ts';
+import type { L7Request } from '../agent/policy/request.ts';
 import { chosenInstance, instanceOption, outputOption, type Common } from './options.ts';
 import { printObject, printable, type Row } from './print.ts';
 
-export interface Asked { readonly from?: string; readonly to?: string; readonly port?: string; readonly protocol: string }
+export interface Asked {
+  readonly from?: string; readonly to?: string; readonly port?: string; readonly protocol: string;
+  readonly httpMethod?: string; readonly httpPath?: string; readonly httpHost?: string; readonly httpHeader?: readonly string[]; readonly sni?: string;
+}
 interface ExplainOptions extends Common, Asked { readonly uuid?: string; readonly lastDrop?: boolean; readonly yaml?: boolean }
 
 /** The flags that name a flow, on every verb that takes them. */
@@ -17,13 +21,27 @@ export const questionOptions = (command: Command): Command => command
   .option('--from <party>', 'where it comes from: NAMESPACE/NAME, an IP address, or an entity such as host or world')
   .option('--to <party>', 'where it goes')
   .option('--port <port>', 'its destination port, by number or by the receiver\'s name for it; the type of ICMP and ICMPv6')
-  .option('--protocol <protocol>', 'TCP, UDP, SCTP, ICMP or ICMPv6', 'TCP');
+  .option('--protocol <protocol>', 'TCP, UDP, SCTP, ICMP or ICMPv6', 'TCP')
+  .option('--http-method <method>', 'of a request, for L7 rules; GET unless it is given')
+  .option('--http-path <path>', 'its path, with the query; / unless it is given').option('--http-host <host>', 'its host, as the client sends it')
+  .option('--http-header <name: value>', 'one of its headers; once for each', (value: string, before: readonly string[] | undefined) => [...before ?? [], value]).option('--sni <name>', 'the name that a TLS client asks for');
 
 /** Both ends or none. */
-export function questionOf({ from, to, port, protocol }: Asked): Question | undefined {
+export function questionOf({ from, to, port, protocol, ...asked }: Asked): Question | undefined {
   if (from === undefined && to === undefined) return undefined;
   if (from === undefined || to === undefined) throw new ConfigError(`--${from === undefined ? 'from' : 'to'} is missing`, 'a flow has two ends: --from shop/web --to shop/db --port 5432');
-  return { from, to, protocol, ...(port === undefined ? {} : { port }) };
+  return { from, to, protocol, ...(port === undefined ? {} : { port }), ...requestOf(asked) };
+}
+
+function requestOf({ httpMethod, httpPath, httpHost, httpHeader, sni }: Omit<Asked, 'protocol'>): { request?: L7Request } {
+  const isHttp = [httpMethod, httpPath, httpHost, httpHeader].some((one) => one !== undefined);
+  if (!isHttp && sni === undefined) return {};
+  const headers = (httpHeader ?? []).map((text): [string, string] => {
+    const [, name, value] = /^([^:\s]+):\s?(.*)$/.exec(text) ?? [];
+    if (name === undefined) throw new ConfigError(`${JSON.stringify(text)} is no header`, 'write --http-header "Name: value"');
+    return [name.toLowerCase(), value!];
+  });
+  return { request: { ...(isHttp ? { http: { method: httpMethod ?? 'GET', path: httpPath ?? '/', host: httpHost ?? '', headers } } : {}), ...(sni === undefined ? {} : { sni }) } };
 }
 
 /** From files, or where there are none from the running agent. */

@@ -15,7 +15,9 @@ Example:
 
 Workloads of the same labels are one group. Both ends count: a flow passes when the egress of one and the ingress of the other let it.
 
-Exit codes: 0 nothing is closed, 1 something that was allowed is denied now, 2 the files are wrong.`;
+requests: L7 rules let other requests pass than before.
+
+Exit codes: 0 nothing is closed, 1 something that was allowed is denied now, or other requests pass, 2 the files are wrong.`;
 
 export function register(policy: Command): void {
   policy.command('diff <old> <new>').description('which flows a change of manifests opens and closes')
@@ -37,10 +39,10 @@ function print({ changes, workloads, notices }: FileDiff, { output }: DiffOption
   for (const notice of notices) process.stderr.write(`${printable(notice)}\n`);
   if (workloads === 0) throw new ConfigError('these manifests have no workloads, so no flow can be compared', 'give those of the workloads too: --with DIR');
   const rows = diffRows(changes);
-  const closed = changes.filter(({ change }) => change === 'closed').length;
-  if (output === 'json') printObject({ closed, opened: changes.length - closed, changes: diffJson(changes) }, 'json');
+  const [closed, requests] = (['closed', 'requests'] as const).map((kind) => changes.filter(({ change }) => change === kind).length) as [number, number];
+  if (output === 'json') printObject({ closed, opened: changes.length - closed - requests, requests, changes: diffJson(changes) }, 'json');
   else if (output === 'markdown') process.stdout.write(printable(markdown(rows)));
   else if (rows.length === 0) process.stdout.write('no flow changes\n');
   else process.stdout.write(`${tableText(rows.map((row) => ({ ...row, from: fewText(row.from), to: fewText(row.to), by: fewText(row.by) })), ['change', 'from', 'to', 'ports', 'by'])}\n`);
-  if (closed > 0) process.exitCode = 1;
+  if (closed + requests > 0) process.exitCode = 1;
 }

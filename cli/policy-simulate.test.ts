@@ -22,6 +22,7 @@ const flow = (source: object, destination: object, port: number, changes: Partia
   verdict: 1, trace_reason: 1, is_reply: { value: false }, IP: { source: ips.get(source)!, destination: ips.get(destination)! }, l4: { TCP: { source_port: 40_000, destination_port: port } }, source, destination, ...changes,
 });
 const denied: Partial<Flow> = { verdict: 2, drop_reason_desc: 133, trace_reason: 0 };
+const request = (method: string, path: string, changes: Partial<Flow> = {}): Flow => flow(web, db, 80, { l7: { type: 1, http: { method, url: `http://db${path}` } }, ...changes });
 const reply = (one: Flow): Flow => ({ ...one, is_reply: { value: true }, source: one.destination!, destination: one.source!, IP: { source: one.IP!.destination!, destination: one.IP!.source! }, l4: { TCP: { source_port: one.l4!.TCP!.destination_port!, destination_port: one.l4!.TCP!.source_port! } } });
 
 const allow = (name: string, app: string, spec: object): object => ({ apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: { name, namespace: 'shop' }, spec: { endpointSelector: { matchLabels: { app } }, ...spec } });
@@ -51,6 +52,9 @@ describe('simulate', () => {
     { name: 'the policies that were in force', policies: [dbFromWeb], changes: [], code: 0 },
     { name: 'something is closed', policies: [allow('db', 'db', { ingress: [from('web', 1)] })], changes: ['closed shop/web -> shop/db 5432/TCP x2 by shop/db'], code: 1 },
     { name: 'something is opened', policies: [dbFromWeb, allow('more', 'db', { ingress: [from('thief', 5432)] })], changes: ['opened shop/thief -> shop/db 5432/TCP x1 by shop/more'], code: 0 },
+    { name: 'requests: what L7 rules would refuse, and what they would let pass', policies: [allow('db', 'db', { ingress: [{ ...from('web'), toPorts: [{ ports: [{ port: '80', protocol: 'TCP' }], rules: { http: [{ method: 'GET', path: '/a.*' }] } }] }] })],
+      flows: [flow(web, db, 80, { verdict: 5 }), request('GET', '/a?b'), request('GET', '/c'), request('POST', '/a'), request('GET', '/ab', denied), request('GET', '/d', { ...denied, l7: { type: 2, http: { method: 'GET', url: 'http://db/d' } } })],
+      changes: ['closed shop/web -> shop/db 80/TCP x2 by shop/db', 'opened shop/web -> shop/db 80/TCP x1 by shop/db'], code: 1 },
     { name: 'at the other end', policies: [dbFromWeb, allow('out', 'web', { egress: [{ toEndpoints: [{ matchLabels: { app: 'thief' } }] }] })], changes: ['closed shop/web -> shop/db 5432/TCP x2 by shop/out'], code: 1 },
     { name: 'prefixes that were not named when it was recorded', policies: [dbFromWeb, allow('web', 'web', { ingress: [{ fromCIDR: ['198.51.100.0/24'] }] })], changes: ['closed 192.0.2.7 -> shop/web 443/TCP x1 by shop/web'], code: 1 },
     { name: 'and those that let it in', policies: [dbFromWeb, allow('web', 'web', { ingress: [{ fromCIDR: ['192.0.2.0/24'] }] })], changes: [], code: 0 },

@@ -20,6 +20,9 @@ const protocols: Readonly<Record<string, number>> = { TCP: 6, UDP: 17, SCTP: 132
 /** Drops that a policy decided: POLICY_DENIED, POLICY_DENY. Others say nothing of policies. */
 const byPolicy = new Set([133, 181]);
 const traceReasonNew = 1;
+/** Redirected: the connection may go to Envoy. */
+const passing = new Set<number>([verdict.forwarded, verdict.redirected]);
+const l7Request = 1;
 /** TO_OVERLAY, TO_NETWORK. */
 const leaving = new Set([4, 11]);
 
@@ -62,8 +65,22 @@ async function simulate({ file, flows, since, output }: Words, serverOf: () => S
 export function recordedOf(flow: Flow): RecordedFlow | undefined {
   if (flow.Type === flowType.l7) return undefined; // policies are tried by address and port
   const dropped = flow.verdict === verdict.dropped;
-  if (dropped ? !byPolicy.has(flow.drop_reason_desc ?? 0) : flow.verdict !== verdict.forwarded || (flow.trace_reason ?? 0) > traceReasonNew) return undefined;
+  if (flow.l7 != null && (flow.l7.type !== l7Request || flow.l7.http == null)) return undefined;
+  if (flow.l7 != null) return requestOf(flow, dropped);
+  if (dropped ? !byPolicy.has(flow.drop_reason_desc ?? 0) : !passing.has(flow.verdict ?? 0) || (flow.trace_reason ?? 0) > traceReasonNew) return undefined;
   if (!dropped && flow.is_reply?.value === true) return undefined;
+  return connectionIn(flow, !dropped);
+}
+
+/** A request that Envoy let pass or answered with 403. */
+function requestOf(flow: Flow, dropped: boolean): RecordedFlow | undefined {
+  const { method = '', url = '', headers = [] } = flow.l7!.http!;
+  const [, host = '', path = ''] = /^(?:[a-z]+:\/\/)?([^/]*)(.*)$/i.exec(url) ?? [];
+  const recorded = connectionIn(flow, !dropped);
+  return recorded && { ...recorded, request: { http: { method, host, path, headers: headers.map(({ key = '', value = '' }): [string, string] => [key.toLowerCase(), value]) } } };
+}
+
+function connectionIn(flow: Flow, allowed: boolean): RecordedFlow | undefined {
   const [name, l4] = Object.entries(flow.l4 ?? {}).find(([key, value]) => value != null && key in protocols) ?? [];
   if (name === undefined) return undefined;
   const reply = flow.is_reply?.value === true;
@@ -71,8 +88,8 @@ export function recordedOf(flow: Flow): RecordedFlow | undefined {
   const ends = [endOf(flow.source, flow.IP?.source), endOf(flow.destination, flow.IP?.destination)] as const;
   const [from, to] = reply ? [ends[1], ends[0]] : ends;
   return {
-    from, to, protocol: protocols[name]!, port: name.startsWith('ICMP') ? type ?? 0 : reply ? source : destination, allowed: !dropped,
-    egressOnly: !dropped && leaving.has(flow.trace_observation_point ?? 0),
+    from, to, protocol: protocols[name]!, port: name.startsWith('ICMP') ? type ?? 0 : reply ? source : destination, allowed,
+    egressOnly: allowed && leaving.has(flow.trace_observation_point ?? 0),
   };
 }
 

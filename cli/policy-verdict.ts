@@ -16,11 +16,14 @@ const help = `
 Example:
   ./weir policy verdict --from shop/intruder --to shop/db --port 5432 examples/shop
   ./weir policy verdict --from 192.0.2.1 --to shop/web --port http -o json examples/shop
+  ./weir policy verdict --from shop/web --to shop/catalog --port 8080 --http-method DELETE --http-path /items/1 examples/shop
   ./weir policy verdict --cases agent/policy/testdata/surprises.jsonl
 
 Both ends are judged; the rules that decide are named with file and line. Without files the running agent answers.
+Where L7 rules judge a connection the verdict is redirected, unless the request is given too; header values and the host are compared as
+they are written, the path as Envoy normalises it.
 
-Exit codes: 0 allowed, 1 denied, 2 the question or the files are wrong.`;
+Exit codes: 0 allowed or redirected, 1 denied, 2 the question or the files are wrong.`;
 
 export function register(policy: Command): void {
   questionOptions(policy.command('verdict [paths...]').description('says whether a flow is allowed, by manifests alone or by the running agent'))

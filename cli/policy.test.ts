@@ -19,10 +19,11 @@ const edit = (name: string, from: string, to: string): void => {
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'weir-verbs-'));
-  for (const name of ['closed', 'opened', 'broken', 'late']) cpSync(shop, join(folder, name), { recursive: true });
+  for (const name of ['closed', 'opened', 'broken', 'late', 'l7']) cpSync(shop, join(folder, name), { recursive: true });
   edit('closed/policies/web.yaml', 'app: payments', 'app: nobody');
   edit('opened/policies/data.yaml', '[{matchLabels: {app: catalog}}]', '[{matchLabels: {app: catalog}}, {matchLabels: {app: intruder}}]');
   edit('broken/policies/web.yaml', 'egress:', 'egres:');
+  edit('l7/policies/data.yaml', '{port: "9090", protocol: TCP}]', '{port: "9090", protocol: TCP}], rules: {http: [{method: POST, path: "/pay/.*", headers: ["X-A: 1"]}]}');
   edit('late/policies/web.yaml', '- toEndpoints: [{matchLabels: {app: payments}}]\n      toPorts', '- toGroups: [{aws: {region: eu}}]\n      toPorts');
 });
 afterAll(() => { rmSync(folder, { recursive: true }); });
@@ -34,6 +35,7 @@ function typed(line: string): { code: number | null; out: string; error: string 
 }
 
 interface Typed { readonly name: string; readonly line: string; readonly code: number; readonly out?: RegExp; readonly error?: RegExp }
+const toPayments = '--from shop/web --to shop/payments --port 9090';
 const intruder = '--from shop/intruder --to shop/db --port 5432';
 
 const verbs: readonly Typed[] = [
@@ -57,6 +59,11 @@ const verbs: readonly Typed[] = [
   { name: 'verdict: an unknown protocol', line: `policy verdict ${intruder} --protocol xmpp SHOP`, code: 2, error: /unknown protocol xmpp\n {2}one of: TCP/ },
   { name: 'verdict: many at once', line: 'policy verdict --from cluster --to shop/db --port 1 SHOP', code: 2, error: /the entity cluster is many\n {2}ask for one/ },
   { name: 'verdict: two strangers', line: 'policy verdict --from host --to 192.0.2.1 --port 1 SHOP', code: 2, error: /neither end is a workload/ },
+  { name: 'verdict: L7 rules without a request', line: `policy verdict ${toPayments} l7`, code: 0, out: /9090\/TCP: redirected\n[^]*ingress of shop\/payments: redirected: Envoy judges each request\n {4}CiliumNetworkPolicy shop\/payments spec\.ingress\[0\]\.toPorts\[0\] \(l7\/policies\/data\.yaml:19\)/ },
+  { name: 'verdict: a request that passes', line: `policy verdict ${toPayments} --http-path /pay/1 --http-method POST --http-header X-A:1 --http-header X-B:2 l7`, code: 0, out: /9090\/TCP: allowed\n[^]*redirected: POST \/pay\/1 passes/ },
+  { name: 'verdict: one that does not', line: `policy verdict ${toPayments} --http-path /pay/1 -o json l7`, code: 1, out: /"verdict": "denied"[^]*"words": "redirected: GET \/pay\/1 is refused, no L7 rule allows it"/ },
+  { name: 'verdict: no header', line: `policy verdict ${toPayments} --http-header X l7`, code: 2, error: /"X" is no header\n {2}write --http-header "Name: value"/ },
+  { name: 'explain: L7 rules', line: `policy explain ${toPayments} l7`, code: 0, out: /asks HTTP POST \/pay\/\.\* header x-a: 1[^]*Envoy lets a request pass that one of these allows/ },
   { name: 'explain', line: `policy explain ${intruder} SHOP`, code: 0, out: /Nearest rule: CiliumNetworkPolicy shop\/db spec\.ingress\[0\] \(SHOP\/policies\/data\.yaml:8\): the peer is none of[^]*This policy would allow it, and nothing else:/ },
   { name: 'explain: an allow', line: 'explain --from shop/web --to shop/catalog --port 8080 SHOP', code: 0, out: /Allowed by CiliumNetworkPolicy shop\/catalog spec\.ingress\[0\] \(SHOP\/policies\/catalog\.yaml:7\); to close this flow each of them has to go/ },
   { name: 'explain: JSON', line: `explain ${intruder} -o json SHOP`, code: 0, out: /"verdict": "denied"/ },
@@ -65,6 +72,7 @@ const verbs: readonly Typed[] = [
   { name: 'diff: opened', line: 'policy diff SHOP opened', code: 0, out: /^CHANGE +FROM[^]*opened +shop\/intruder +shop\/db +5432\/TCP +CiliumNetworkPolicy shop\/db spec\.ingress\[0\]/ },
   { name: 'diff: closed', line: 'policy diff SHOP closed', code: 1, out: /closed +shop\/web +shop\/payments +9090\/TCP +CiliumNetworkPolicy shop\/web/ },
   { name: 'diff: Markdown', line: 'policy diff SHOP closed -o markdown', code: 1, out: /\| \*\*closed\*\* \| shop\/web \| shop\/payments \| 9090\/TCP \|/ },
+  { name: 'diff: L7 rules where there were none', line: 'policy diff SHOP l7', code: 1, out: /closed +shop\/web +shop\/payments +9090\/TCP +CiliumNetworkPolicy shop\/payments spec\.ingress\[0\]\.toPorts\[0\]/ },
   { name: 'diff: JSON', line: 'policy diff SHOP closed -o json', code: 1, out: /"closed": 1,\n {2}"opened": 0,[^]*"protocol": "TCP",\n *"first": 9090,\n *"last": 9090/ },
   { name: 'diff: policies alone, the workloads beside them', line: 'policy diff SHOP/policies closed/policies --with SHOP/web.yaml SHOP/payments.yaml', code: 1, out: /closed +shop\/web +shop\/payments/ },
   { name: 'diff: no workloads', line: 'policy diff SHOP/policies closed/policies', code: 2, error: /no workloads.*\n {2}give those of the workloads too: --with DIR/ },

@@ -23,6 +23,8 @@ Warnings, as far as the manifests at hand tell:
   allows-world      anybody on the network may connect, or be reached
   unprotected       an empty selector lets everybody of the namespace or the cluster in
   no-dns            egress is enforced and no rule leads to port 53/UDP
+  open-l7           every request passes: a rule beside asks nothing, or nothing is denied by default
+  mixed-l7          connections are refused that would have to be read in two ways at once
   not-enforced      valid, but weir refuses the policy as it does not enforce this yet
   octal-port, ignored-field
 A policy keeps them quiet by the annotation weir/lint-ignore: "no-dns, allows-world".

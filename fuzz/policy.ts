@@ -1,11 +1,11 @@
-// The policy compiler against the naive evaluator, one random policy set for each seed.
+// The policy compiler against the naive evaluator, one random policy set for each seed; every other one with L7 rules and requests.
 import { naiveVerdict } from '../agent/policy/naive.ts';
 import { judgeFlow, makeWorld, type CaseFlow, type PolicyCase } from '../agent/policy/offline.ts';
 import { makeRandom, randomCase } from '../agent/policy/random-cases.ts';
 import { smallest } from './smallest.ts';
 
 export function policy(seed: number): string | undefined {
-  const one = randomCase(makeRandom(seed), `random-${seed}`);
+  const one = randomCase(makeRandom(seed), `random-${seed}`, seed % 2 === 1);
   const flow = differing(one);
   if (flow === undefined) return undefined;
   const small = smallest({ ...one, flows: [flow] }, (candidate) => {

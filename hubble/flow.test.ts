@@ -33,6 +33,7 @@ const records: { name: string; record: Partial<FlowRecord>; flow: Partial<Flow> 
   { name: 'nobody to go to in the proxy', record: { event: 5, reason: 178, direction: 2, egress: { ...allow, action: 5 }, observation_point: 0 }, flow: { verdict: 2, drop_reason_desc: 178, egress_allowed_by: by('allow-egress') } },
   { name: 'to the host', record: { observation_point: 2, destination_identity: 1, daddr: { word: ip4(10, 0, 0, 254) } }, flow: { event_type: { type: 4, sub_type: 2 }, destination: { identity: 1, labels: ['reserved:host'] } } },
   { name: 'both ends allowed', record: { egress: allow, ingress: allow }, flow: { egress_allowed_by: by('allow-egress'), ingress_allowed_by: by('allow-ingress') } },
+  { name: 'redirected to Envoy: allowed by its L7 rules', record: { ingress: { ...allow, action: 5 } }, flow: { ingress_allowed_by: by('allow-ingress') } },
   {
     name: 'dropped by a deny rule at the source', record: { event: 5, reason: 181, direction: 2, egress: deny, observation_point: 0 },
     flow: { verdict: 2, drop_reason: 181, drop_reason_desc: 181, event_type: { type: 1, sub_type: 181 }, traffic_direction: 2, egress_denied_by: by('deny-egress'), policy_log: ['audit me'] },

@@ -9,7 +9,7 @@ import { action, limit, type Step } from '../../bpf/types.gen.ts';
 
 export interface BpfPolicyRow { readonly endpoint: string; readonly direction: string; readonly policy: number; readonly from: string; readonly to: string; readonly rules: string }
 
-const actionName = new Map<number, string>([[action.ACTION_ALLOW, 'allow'], [action.ACTION_DENY, 'deny'], [action.ACTION_DNS, 'ask names by'], [action.ACTION_DEFAULT_DENY, 'default deny']]);
+const actionName = new Map<number, string>([[action.ACTION_ALLOW, 'allow'], [action.ACTION_DENY, 'deny'], [action.ACTION_DNS, 'ask names by'], [action.ACTION_PROXY, 'ask Envoy by'], [action.ACTION_DEFAULT_DENY, 'default deny']]);
 
 export function bpfPolicy(agent: Agent): BpfPolicyRow[] {
   const { datapath, tables } = agent;

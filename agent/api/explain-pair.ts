@@ -5,6 +5,8 @@ import { ConfigError } from '../errors.ts';
 import { identityLabels } from '../flow/names.ts';
 import { reservedLabels } from '../identity/reserved.ts';
 import { longestMatch, parsePrefix } from '../policy/prefix.ts';
+import { isObject } from '../policy/check.ts';
+import type { L7Request } from '../policy/request.ts';
 import { pickWorkload, readPartyText, readService, type Question } from '../policy/question.ts';
 import type { ExplainedFlow, End } from './explain.ts';
 
@@ -15,8 +17,20 @@ export function readQuestion(agent: Agent, parameters: Readonly<Record<string, u
   const from = endOf(agent, question.from);
   const to = endOf(agent, question.to);
   if (from.endpoint === undefined && to.endpoint === undefined) throw new ConfigError('neither end is a workload of this agent, so no policy is asked', 'see ./weir endpoint list');
-  return { from, to, ...readService(question, to.endpoint) };
+  return { from, to, ...readService(question, to.endpoint), ...requestOf(parameters['request']) };
 }
+
+/** As the command line sends it. */
+function requestOf(value: unknown): Pick<ExplainedFlow, 'request'> {
+  if (value === undefined) return {};
+  if (!isRequest(value)) throw new ConfigError('the request has another form', 'upgrade the command line and the agent together');
+  return { request: value };
+}
+
+const isRequest = (value: unknown): value is L7Request => isObject(value)
+  && ['undefined', 'string'].includes(typeof value['sni'])
+  && (value['http'] === undefined || (isObject(value['http']) && ['method', 'path', 'host'].every((field) => typeof (value['http'] as Record<string, unknown>)[field] === 'string')
+    && Array.isArray(value['http']['headers']) && value['http']['headers'].every((pair) => Array.isArray(pair) && pair.every((text) => typeof text === 'string'))));
 
 function endOf(agent: Agent, text: string): End {
   const { endpoints, ipcache, identities } = agent.tables;

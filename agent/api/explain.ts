@@ -10,6 +10,7 @@ import { answerOf, type Answer } from '../policy/answer.ts';
 import { parsePath } from '../policy/check.ts';
 import { explain, type Explanation } from '../policy/explain.ts';
 import type { Direction } from '../policy/image.ts';
+import type { L7Request } from '../policy/request.ts';
 import type { Party } from '../policy/suggest.ts';
 import { readQuestion } from './explain-pair.ts';
 
@@ -34,7 +35,7 @@ interface SeenFlow {
 const protocols: Readonly<Record<string, number>> = { TCP: 6, UDP: 17, SCTP: 132, ICMPv4: 1, ICMPv6: 58 };
 
 export interface End { readonly party: Party; readonly endpoint: EndpointRow | undefined }
-export interface ExplainedFlow { readonly from: End; readonly to: End; readonly protocol: number; readonly port: number }
+export interface ExplainedFlow { readonly from: End; readonly to: End; readonly protocol: number; readonly port: number; readonly request?: L7Request }
 
 export interface FlowExplanation extends Answer { readonly uuid?: string }
 
@@ -82,12 +83,13 @@ function endOf(agent: Agent, address: string, end: FlowEnd | undefined): End {
   return { endpoint: undefined, party: { name, labels: identityLabels(tables.identities, identity), ...(identity === 1 ? {} : { address }) } };
 }
 
-function explainSide(agent: Agent, direction: Direction, { from, to, protocol, port }: ExplainedFlow): Explanation[] {
+function explainSide(agent: Agent, direction: Direction, { from, to, protocol, port, request }: ExplainedFlow): Explanation[] {
   const { endpoint } = direction === 'egress' ? from : to;
   if (endpoint === undefined) return [];
   return [explain({
     direction, from: from.party, to: to.party, protocol, port, rules: agent.policies.groups(),
     identities: [...reservedIdentities(), ...agent.tables.identities.rows()], endpoint, endpoints: agent.tables.endpoints.rows(), ipv6: true,
     locate: ({ policy, path }) => agent.tables.manifests.get(`${policy.kind}/${policy.namespace}/${policy.name}`)?.locate(parsePath(path)),
+    ...(request === undefined ? {} : { request }),
   })];
 }

@@ -71,8 +71,11 @@ export class Enforcement {
   /** What the kernel enforces now; absent before the first flip. */
   get image(): PolicyImage | undefined { return this.#image; }
 
-  /** Of L7 rules, by key: those that are served, and those that are not. */
-  get ruleSets(): ReadonlyMap<string, RuleSet> { return this.#serving.sets; }
+  /** Of a key that an access log names. */
+  ruleSet(key: string): RuleSet | undefined { return this.#serving.ruleSet(key); }
+
+  /** Rule sets that Envoy does not serve, each with the reason. */
+  get unserved(): ReadonlyMap<string, string> { return this.#serving.refused; }
 
   /** Changes that came since the last work began. */
   get waiting(): number { return this.#waiting; }

@@ -105,8 +105,11 @@ test('Envoy serves before the kernel sends anything there; what goes is told aft
   await write([http('p', '/a')]);
   expect([rowsThen, proxy.events, proxy.paths]).toEqual([0, ['serve 1', 'retire but 1'], ['/a']]);
   expect(portRows()).toEqual([{ policy: inForce(), interval: 1, bits: 1n, port: 10_000 }]);
+  const key = [...proxy.ports.keys()][0]!;
   await write([], ['p']);
   expect([portRows(), proxy.events.at(-1)]).toEqual([[], 'retire but 0']);
+  // An access log may still name it.
+  expect(enforcement.ruleSet(key)?.rules.map(({ ref }) => ref.policy.name)).toEqual(['p']);
 });
 
 test('an edited path reaches Envoy alone: policy number, rows and port stay', async () => {
@@ -123,6 +126,7 @@ test('what Envoy refuses has no row and a reason; other policies go on, and it i
   const message = 'connections that its L7 rules are about are refused: regex too large';
   expect(portRows().map(({ port }) => port)).toEqual([proxy.ports.get([...proxy.ports.keys()].at(1)!)]);
   expect(tables.policies.rows().map(({ name, state, message: words }) => [name, state, words])).toEqual([['bad', 'enforced', message], ['good', 'enforced', undefined]]);
+  expect([...enforcement.unserved.values()]).toEqual(['regex too large']);
   expect(tables.problems.rows().map((row) => row.message)).toEqual([`CiliumNetworkPolicy bad: ${message}`]);
   proxy.refuses.clear();
   await new Promise((resolve) => { setTimeout(resolve, 1_300); });

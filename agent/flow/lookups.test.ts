@@ -13,6 +13,7 @@ import { remoteEndpointTable } from '../node/tables.ts';
 import { identityTable } from '../identity/tables.ts';
 import type { MergedPolicy } from '../policy/image.ts';
 import type { KernelNumbers } from '../policy/kernel-numbers.ts';
+import { action } from '../../bpf/types.gen.ts';
 import { History } from './history.ts';
 import { Names } from './lookups.ts';
 
@@ -57,9 +58,9 @@ class Node {
     this.settle();
   }
 
-  record(identity = 300): void {
+  record(identity = 300, did: number = action.ACTION_ALLOW): void {
     this.nowNs += 10;
-    const ingress = { bits: 1n, policy: 3, interval: 0, word: 0, action: 1 };
+    const ingress = { bits: 1n, policy: 3, interval: 0, word: 0, action: did };
     this.entries.ring.addRecords(slotsOf(recordOf({ time_ns: BigInt(this.nowNs), daddr: { word: ip4(10, 0, 0, 2) }, destination_identity: identity, ingress })));
   }
 
@@ -106,6 +107,13 @@ describe('a flow shows the names it had when it happened', () => {
     node.record();
     expect(node.sent()).toBe(after);
     expect(node.told()).toEqual([before, after]);
+  });
+
+  test('what was redirected names the policy of its L7 rules, as what was allowed does', () => {
+    const node = new Node();
+    node.change(setPolicy('one'));
+    node.record(300, action.ACTION_PROXY);
+    expect(node.told()).toEqual(['shop/web k8s:app=web one']);
   });
 
   test('the number of a policy is used again', () => {

@@ -3,9 +3,11 @@ import type { Place } from './check.ts';
 import type { Explanation } from './explain.ts';
 import { formatPolicy, formatRule } from './explain-text.ts';
 import { protocolName } from './icmp.ts';
+import { isRefused, redirectWords, rulesFor } from './l7-text.ts';
 
 export interface Answer {
-  readonly verdict: 'allowed' | 'denied';
+  /** Redirected: allowed to go to Envoy, which judges each request. */
+  readonly verdict: 'allowed' | 'denied' | 'redirected';
   readonly text: string;
   readonly sides: readonly Explanation[];
   /** The policies that would allow it, one for each end that denies by default; empty when none would. */
@@ -13,10 +15,11 @@ export interface Answer {
 }
 
 export function answerOf(sides: readonly Explanation[]): Answer {
-  const denied = sides.filter(({ verdict }) => verdict === 'deny' || verdict === 'default-deny');
+  const denied = sides.filter(({ verdict, redirect }) => verdict === 'deny' || verdict === 'default-deny' || isRefused(redirect));
+  const open = sides.some(({ redirect }) => redirect !== undefined && redirect.answer === undefined);
   const mendable = denied.every(({ suggestion }) => suggestion !== undefined);
   return {
-    verdict: denied.length > 0 ? 'denied' : 'allowed', sides,
+    verdict: denied.length > 0 ? 'denied' : open ? 'redirected' : 'allowed', sides,
     text: sides.map(({ text }) => text).join('\n\n'),
     yaml: mendable ? denied.map(({ suggestion }) => suggestion!.yaml).join('---\n') : '',
   };
@@ -25,17 +28,20 @@ export function answerOf(sides: readonly Explanation[]): Answer {
 export interface SideVerdict {
   readonly direction: string;
   readonly endpoint: string;
-  readonly verdict: Explanation['verdict'];
+  readonly verdict: Explanation['verdict'] | 'redirect';
+  /** Of a redirect. */
+  readonly words?: string;
   /** The rules that decided; of a default deny the policies that switch it on. */
   readonly by: readonly (Partial<Place> & { readonly kind: string; readonly namespace: string; readonly name: string; readonly path: string })[];
 }
 
 export function verdictsOf({ sides }: Answer): SideVerdict[] {
-  return sides.map(({ direction, subject, verdict, decidedBy, policies, rules }) => {
+  return sides.map(({ direction, subject, verdict, decidedBy, policies, rules, redirect }) => {
     const by = verdict === 'default-deny'
       ? policies.filter(({ defaultDeny }) => defaultDeny).map(({ policy, path, source }) => ({ ...policy, path, ...source }))
-      : decidedBy.map((rule) => ({ ...rule.policy, path: rule.path, ...rules.find((reason) => reason.rule === rule)?.source }));
-    return { direction, endpoint: subject.name, verdict, by };
+      : (redirect === undefined ? decidedBy : rulesFor(redirect)).map((rule) => ({ ...rule.policy, path: rule.path, ...rules.find((reason) => reason.rule === rule)?.source }));
+    const end = { direction, endpoint: subject.name };
+    return redirect === undefined ? { ...end, verdict, by } : { ...end, verdict: 'redirect' as const, words: redirectWords(redirect), by };
   });
 }
 
@@ -45,7 +51,7 @@ const WORDS = { none: 'allowed, no policy covers it', allow: 'allowed', deny: 'd
 export function verdictText(answer: Answer, verdicts: readonly SideVerdict[]): string {
   const { direction, subject, peer, port, protocol } = answer.sides[0]!;
   const [from, to] = direction === 'ingress' ? [peer, subject] : [subject, peer];
-  const lines = verdicts.flatMap((side) => [`  ${side.direction} of ${side.endpoint}: ${WORDS[side.verdict]}`, ...side.by.map((one) => {
+  const lines = verdicts.flatMap((side) => [`  ${side.direction} of ${side.endpoint}: ${side.verdict === 'redirect' ? side.words! : WORDS[side.verdict]}`, ...side.by.map((one) => {
     const ref = { policy: one, path: one.path, action: 'allow' as const };
     const name = side.verdict === 'default-deny' ? `${formatPolicy(one)} ${one.path}, which selects it` : formatRule(ref);
     return `    ${name}${one.file === undefined ? '' : ` (${one.file}:${one.line})`}`;

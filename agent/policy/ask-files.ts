@@ -33,7 +33,7 @@ export function askFiles(files: ClusterFiles, question: Question): Explanation[]
     direction, from: partyOf(world, from), to: partyOf(world, to), protocol, port,
     rules: world.rules, identities: world.identities, endpoints: world.endpoints,
     endpoint: endpointOf(world, direction === 'ingress' ? to : from), ipv6: world.ipv6,
-    locate: (ref) => files.locate(ref),
+    locate: (ref) => files.locate(ref), ...(question.request === undefined ? {} : { request: question.request }),
   }));
 }
 

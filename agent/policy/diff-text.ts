@@ -6,12 +6,14 @@ import { LAST_KEY, keyOf, type KeyRange } from './intervals.ts';
 import type { DiffGroup } from './diff-groups.ts';
 
 export interface DiffRow {
-  readonly change: 'closed' | 'opened';
+  readonly change: Change['change'];
   readonly from: readonly string[];
   readonly to: readonly string[];
   readonly ports: string;
   readonly by: readonly string[];
 }
+
+const ORDER = ['closed', 'requests', 'opened'];
 
 /** First what is closed. Sources that change alike towards one destination are one row, then destinations of the same sources. */
 export function diffRows(changes: readonly Change[]): DiffRow[] {
@@ -19,7 +21,7 @@ export function diffRows(changes: readonly Change[]): DiffRow[] {
     change, from: [from.name], to: [to.name], ports: portsText(ranges),
     by: [...new Set(by.map((one) => ('path' in one ? formatRule(one) : formatPolicy(one))))].sort(),
   }));
-  return joined(joined(rows, 'from'), 'to').sort((a, b) => (a.change === b.change ? 0 : a.change === 'closed' ? -1 : 1));
+  return joined(joined(rows, 'from'), 'to').sort((a, b) => ORDER.indexOf(a.change) - ORDER.indexOf(b.change));
 }
 
 function joined(rows: readonly DiffRow[], field: 'from' | 'to'): DiffRow[] {

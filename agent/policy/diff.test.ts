@@ -14,6 +14,7 @@ const world = (...specs: object[]): World => ({
 });
 const diff = (old: World, now: World): Change[] => diffWorlds({ old: makeWorld(old), new: makeWorld(now) });
 const web = (port: string, endPort?: number) => ({ fromEndpoints: [{ matchLabels: { app: 'web' } }], toPorts: [{ ports: [{ port, protocol: 'TCP', ...(endPort === undefined ? {} : { endPort }) }] }] });
+const http = (path: string) => ({ ...web('80'), toPorts: [{ ports: [{ port: '80', protocol: 'TCP' }], rules: { http: [{ path }] } }] });
 const lines = (old: World, now: World): string[] => diffRows(diff(old, now)).map(({ change, from, to, ports, by }) => `${change} ${from.join(' & ')} -> ${to.join(' & ')} ${ports} by ${by.join(' & ')}`);
 
 describe('rows', () => {
@@ -26,6 +27,11 @@ describe('rows', () => {
     ['a deny', world({ ingress: [web('80')] }), world({ ingress: [web('80')] }, { ingressDeny: [web('80')] }), [`closed shop app=web (2 workloads) -> shop/db 80/TCP by ${p(1)} spec.ingressDeny[0]`]],
     ['a prefix, without its exception', world({ egress: [{}] }), world({ egress: [{ toCIDRSet: [{ cidr: '10.0.0.0/8', except: ['10.1.0.0/16'] }] }] }), [`opened shop/db -> 10.0.0.0/8 everything by ${p(0)} spec.egress[0]`]],
     ['one type of ICMP', world({ egress: [{}] }), world({ egress: [{ toEntities: ['host'], icmps: [{ fields: [{ type: 8 }] }] }] }), [`opened shop/db -> host Echo/ICMP by ${p(0)} spec.egress[0]`]],
+    ['L7 rules where there were none', world({ ingress: [web('80')] }), world({ ingress: [http('/a')] }), [`closed shop app=web (2 workloads) -> shop/db 80/TCP by ${p(0)} spec.ingress[0].toPorts[0]`]],
+    ['L7 rules that go', world({ ingress: [http('/a')] }), world({ ingress: [web('80')] }), [`opened shop app=web (2 workloads) -> shop/db 80/TCP by ${p(0)} spec.ingress[0]`]],
+    ['another path', world({ ingress: [http('/a')] }), world({ ingress: [http('/b')] }), [`requests shop app=web (2 workloads) -> shop/db 80/TCP by ${p(0)} spec.ingress[0].toPorts[0]`]],
+    ['another path, where every request passes', world({ ingress: [http('/a'), web('80')] }), world({ ingress: [http('/b'), web('80')] }), []],
+    ['rules that cannot be served together', world({ ingress: [http('/a')] }), world({ ingress: [http('/a'), { ...http('/a'), toPorts: [{ ports: [{ port: '80', protocol: 'TCP' }], serverNames: ['a.example'] }] }] }), [`closed shop app=web (2 workloads) -> shop/db 80/TCP by ${p(0)} spec.ingress[0].toPorts[0] & ${p(0)} spec.ingress[1].toPorts[0]`]],
     ['what the other end denies anyway', world({ ingress: [{}] }), world({ ingress: [{}] }, { endpointSelector: { matchLabels: { app: 'web' } }, egress: [{ toEndpoints: [{}] }, { toEntities: ['all'], toPorts: [{ ports: [{ port: '1', endPort: 65535 }] }] }], enableDefaultDeny: { egress: false } }), []],
   ])('%s', (_, old, now, rows) => expect(lines(old, now)).toEqual(rows));
 

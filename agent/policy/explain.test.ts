@@ -5,6 +5,9 @@ import { explain, type Explanation } from './explain.ts';
 import { protocolNumber } from './icmp.ts';
 import type { Direction } from './image.ts';
 import { endpointOf, judge, makeWorld, partyOf, sidesOf, type CaseFlow, type PolicyCase, type World } from './offline.ts';
+import { makeRandom, randomCase } from './random-cases.ts';
+import { judgeRequest } from './request.ts';
+import { isConflict } from './rule-set.ts';
 import { check } from './validate.ts';
 import { isAllowed } from './verdict.ts';
 
@@ -15,7 +18,7 @@ function explainCase(world: World, flow: CaseFlow, direction: Direction): Explan
     direction, from: partyOf(world, flow.from), to: partyOf(world, flow.to),
     protocol: protocolNumber(flow.protocol)!, port: flow.port ?? flow.icmpType ?? 0,
     rules: world.rules, identities: world.identities, endpoints: world.endpoints,
-    endpoint: endpointOf(world, direction === 'ingress' ? flow.to : flow.from), ipv6: world.ipv6,
+    endpoint: endpointOf(world, direction === 'ingress' ? flow.to : flow.from), ipv6: world.ipv6, ...(flow.request === undefined ? {} : { request: flow.request }),
   });
 }
 
@@ -33,6 +36,24 @@ describe.each(['surprises.jsonl', 'cnp-l34.jsonl', 'knp.jsonl', 'knp-disputed.js
       }
     }
   });
+});
+
+test('L7 rules: the rules and the answer to every request are those of the compiled image', () => {
+  const counts = { none: 0, request: 0, conflict: 0 };
+  for (let seed = 0; seed < 300; seed += 1) {
+    const one = randomCase(makeRandom(seed), `l7-${seed}`, true);
+    const world = makeWorld(one);
+    for (const flow of one.flows) for (const side of sidesOf(flow)) {
+      const { proxied } = judge(world, flow, side);
+      const { redirect } = explainCase(world, flow, side);
+      const wanted = proxied === undefined ? undefined : isConflict(proxied) ? { conflict: proxied.message }
+        : { rules: proxied.rules, ...(flow.request === undefined ? {} : { answer: judgeRequest(proxied, flow.request) }) };
+      const found = redirect && (redirect.conflict === undefined ? { rules: redirect.rules, ...(redirect.answer && { answer: redirect.answer }) } : { conflict: redirect.conflict.message });
+      expect({ seed, flow, side, found }).toEqual({ seed, flow, side, found: wanted });
+      counts[found === undefined ? 'none' : 'conflict' in found ? 'conflict' : 'request'] += 1;
+    }
+  }
+  expect(Math.min(...Object.values(counts))).toBeGreaterThan(10);
 });
 
 test('every suggestion is valid, opens its flow and no other flow of another pair or port', () => {

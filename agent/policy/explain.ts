@@ -4,11 +4,14 @@ import { rangesOf } from './bits.ts';
 import type { Place } from './check.ts';
 import { explainText } from './explain-text.ts';
 import { protocolName } from './icmp.ts';
-import type { Direction, EndpointInput, IdentityInput, PolicyRef, RuleRef } from './image.ts';
+import type { Direction, EndpointInput, IdentityInput, L7Rules, PolicyRef, RuleRef } from './image.ts';
 import { keyOf } from './intervals.ts';
+import type { Redirect } from './l7-text.ts';
 import { Membership } from './membership.ts';
 import { ALLOW_LOCALHOST } from './merge.ts';
 import { commonNamedPorts, namedPortsOf, type NamedPortTable } from './named-ports.ts';
+import { judgeRequest, type L7Request } from './request.ts';
+import { isConflict, together } from './rule-set.ts';
 import type { Peer, PortSpec, Rule, RuleGroup } from './rule.ts';
 import { formatRequirement, formatSelector, labelSet, matches, missing, type LabelSet } from './selector.ts';
 import { suggest, type Party, type Suggestion } from './suggest.ts';
@@ -26,6 +29,8 @@ export interface ExplainInput {
   readonly endpoint?: EndpointInput;
   readonly endpoints: readonly EndpointInput[];
   readonly ipv6: boolean;
+  /** Asked where L7 rules judge the connection. */
+  readonly request?: L7Request;
   /** Where a rule or a spec is written. */
   readonly locate?: (rule: Pick<RuleRef, 'policy' | 'path'>) => Place | undefined;
 }
@@ -39,6 +44,8 @@ export interface RuleReason {
   /** What was wanted and what was there, in words. */
   readonly peer: string;
   readonly port: string;
+  /** What it asks of requests. */
+  readonly l7?: L7Rules;
   /** 2: both matched; below: how near it came. */
   readonly score: number;
 }
@@ -58,6 +65,8 @@ export interface Explanation {
   readonly rules: readonly RuleReason[];
   /** Deny rules that matched; without any, allow rules that did. To turn the verdict each of them has to go. */
   readonly decidedBy: readonly RuleRef[];
+  /** Allowed to go to Envoy, which judges on. */
+  readonly redirect?: Redirect;
   readonly nearest?: RuleReason;
   /** Only for a default deny: a deny rule cannot be opened by allowing more. */
   readonly suggestion?: Suggestion;
@@ -78,6 +87,7 @@ export function explain(input: ExplainInput): Explanation {
   const enforced = groups.some((group) => group.defaultDeny[direction]);
   const verdict = groups.length === 0 ? 'none' as const : denied.length > 0 ? 'deny' as const
     : took.length > 0 || !enforced ? 'allow' as const : 'default-deny' as const;
+  const redirect = verdict === 'allow' ? redirectOf(took, direction, enforced, input.request) : undefined;
   const nearest = verdict === 'default-deny' ? nearestOf(reasons) : undefined;
   const suggestion = verdict === 'default-deny'
     ? suggest({ direction, subject, peer, protocol, port, identities: input.identities }) : undefined;
@@ -87,13 +97,21 @@ export function explain(input: ExplainInput): Explanation {
       const source = input.locate?.({ policy: group.policy, path: group.path });
       return { policy: group.policy, path: group.path, selector: formatSelector(group.subject), defaultDeny: group.defaultDeny[direction], ...(source === undefined ? {} : { source }) };
     }),
-    decidedBy: (denied.length > 0 ? denied : took).map((reason) => reason.rule),
+    decidedBy: (denied.length > 0 ? denied : took).map((reason) => reason.rule), ...(redirect === undefined ? {} : { redirect }),
   };
   return { ...explanation, text: explainText(explanation) };
 }
 
 const selectingGroups = ({ rules, direction }: ExplainInput, labels: LabelSet): RuleGroup[] => rules.filter((group) =>
   group.mode === 'enforce' && matches(group.subject, labels) && (group.defaultDeny[direction] || group.rules.some((rule) => rule.direction === direction)));
+
+function redirectOf(took: readonly RuleReason[], direction: Direction, enforced: boolean, request: L7Request | undefined): Redirect | undefined {
+  if (took.every(({ l7 }) => l7 === undefined) || took.some(({ rule }) => rule === ALLOW_LOCALHOST.ref)) return undefined;
+  const all = took.map(({ rule, l7 }) => ({ ref: rule, l7: l7 ?? 'any' as const }));
+  const set = together(all, direction, enforced);
+  if (isConflict(set)) return { rules: all, conflict: set };
+  return { rules: set.rules, ...(request === undefined ? {} : { request, answer: judgeRequest(set, request) }) };
+}
 
 function nearestOf(reasons: readonly RuleReason[]): RuleReason | undefined {
   const allows = reasons.filter((reason) => reason.rule.action === 'allow' && reason.rule.path !== ALLOW_LOCALHOST.ref.path);
@@ -113,7 +131,7 @@ function makeJudge(input: ExplainInput, peer: Party): (rule: Rule) => RuleReason
     const sameProtocol = rule.ports !== 'all' && rule.ports.some((one) => protocolsOf(one).includes(input.protocol));
     const source = input.locate?.(rule.ref);
     return {
-      rule: rule.ref, ...(source === undefined ? {} : { source }), peerMatched, portMatched,
+      rule: rule.ref, ...(source === undefined ? {} : { source }), ...(rule.l7 === undefined ? {} : { l7: rule.l7 }), peerMatched, portMatched,
       peer: peerText(rule, peerMatched, labels), port: portText(rule, portMatched, input, { named, receiver }),
       score: (peerMatched ? 1 : closest * 0.9) + (portMatched ? 1 : sameProtocol ? 0.5 : 0),
     };

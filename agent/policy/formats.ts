@@ -65,6 +65,16 @@ export const objectName = (text: string): string | undefined =>
 
 export const printable = (text: string): string | undefined => (/\p{C}/u.test(text) ? 'must hold printable characters only' : undefined);
 
+/** RFC 9110, 5.6.2; a colon in front: of the request line, as HTTP/2 has it. */
+export const headerName = (name: string): string | undefined =>
+  (/^:?[-!#$%&'*+.^_`|~0-9A-Za-z]+$/.test(name) ? undefined : 'must be a header name (letters, digits and `-`)');
+
+export const headerValue = (value: string): string | undefined => (/[\r\n\0]/.test(value) ? 'must not hold line breaks' : undefined);
+
+/** `Name: value`, `Name value` or `Name`. */
+export const headerText = (text: string): string | undefined =>
+  (headerName(text.split(' ')[0]!.replace(/(?<=.):$/, '')) === undefined ? headerValue(text) : 'must be `Name: value`, or a header\'s name alone');
+
 /** RE2 syntax (what Envoy takes), as far as it differs from JavaScript's. */
 export function regularExpression(text: string): string | undefined {
   const expected = 'must be a regular expression (RE2 syntax)';

@@ -7,6 +7,7 @@ import type { EndpointInput, IdentityInput, PolicyImage } from './image.ts';
 import { makeWorld, prefixNumbers, type PolicyCase } from './offline.ts';
 import { makeRandom, randomCase, type Random } from './random-cases.ts';
 import type { RuleGroup } from './rule.ts';
+import { RuleSets, type Derived } from './rule-sets.ts';
 
 const SEQUENCES = 400;
 const EDITS = 12;
@@ -15,12 +16,15 @@ const EDITS = 12;
 function contentOf(image: PolicyImage): object {
   const policies = [...image.policies.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
   return {
-    policies: policies.map(({ peerSets, ...policy }) => ({ ...policy, sets: peerSets.map((set) => set === 'any') })),
+    policies: policies.map(({ peerSets, l7, ...policy }) => ({ ...policy, l7: [...l7], sets: peerSets.map((set) => set === 'any') })),
     rows: [...image.classes.values()].sort((a, b) => (a.key < b.key ? -1 : 1)).map((peers) => [peers.key, peers.sets.size, policies.map((policy) => peers.row(policy))]),
     classOfIdentity: [...image.classOfIdentity].sort(([a], [b]) => a - b), prefixes: [...image.prefixes].sort(([a], [b]) => (a < b ? -1 : 1)),
     ofEndpoint: [...image.ofEndpoint].sort(([a], [b]) => a - b).map(([id, { ingress, egress }]) => [id, ingress, egress]),
   };
 }
+
+/** What Envoy and the kernel are told of L7 rules. */
+const derivedOf = ({ sets, rows, conflicts }: Derived): object => [[...sets.values()].sort((a, b) => (a.key < b.key ? -1 : 1)), ...[rows, conflicts].map((list) => list.map((one) => JSON.stringify(one, numbers)).sort())];
 
 interface Live { groups: (readonly RuleGroup[])[]; identities: IdentityInput[]; endpoints: EndpointInput[] }
 
@@ -51,16 +55,18 @@ function edit(live: Live, random: Random, fresh: () => PolicyCase): void {
 test(`${SEQUENCES} random sequences of ${EDITS} edits: step by step and from nothing are the same`, () => {
   for (let seed = 0; seed < SEQUENCES; seed += 1) {
     const random = makeRandom(seed);
-    const one = randomCase(random, 'live');
+    const l7 = seed % 2 === 1;
+    const one = randomCase(random, 'live', l7);
     const ipv6 = one.ipv6;
-    const fresh = (): PolicyCase => ({ ...randomCase(random, 'fresh'), ipv6 });
+    const fresh = (): PolicyCase => ({ ...randomCase(random, 'fresh', l7), ipv6 });
     const world = makeWorld(one);
     const live: Live = { groups: groupsOf(one), identities: [...world.identities], endpoints: [...world.endpoints] };
-    const compiler = new Compiler(ipv6);
+    const [compiler, ruleSets] = [new Compiler(ipv6), new RuleSets()];
     const cidrIdentity = prefixNumbers();
     for (let step = 0; step <= EDITS; step += 1) {
       const input: CompileInput = { rules: live.groups.flat(), identities: live.identities, endpoints: live.endpoints, cidrIdentity, ipv6 };
-      const [now, again] = [contentOf(compiler.compile(input)), contentOf(compile(input))];
+      const [stepped, whole] = [compiler.compile(input), compile(input)];
+      const [now, again] = [[contentOf(stepped), derivedOf(ruleSets.derive(stepped))], [contentOf(whole), derivedOf(new RuleSets().derive(whole))]];
       if (JSON.stringify(now, numbers) !== JSON.stringify(again, numbers)) expect({ seed, step, now }).toEqual({ seed, step, now: again });
       edit(live, random, fresh);
     }

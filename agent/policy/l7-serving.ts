@@ -18,16 +18,22 @@ export interface L7Proxy {
 }
 
 export interface Served {
+  /** The same list as before where nothing changed. */
   readonly ports: readonly PortRow[];
   /** By `Kind/namespace/name`: why connections that its L7 rules are about are refused. */
   readonly problems: ReadonlyMap<string, readonly string[]>;
 }
 
+/** Rule sets that are remembered. */
+const mostGone = 4_096;
+
 export class L7Serving {
   readonly #proxy: L7Proxy | undefined;
   readonly #ruleSets = new RuleSets();
   #derived: Derived = NOTHING;
+  readonly #gone = new Map<string, RuleSet>();
   #ports: ReadonlyMap<string, number> = new Map();
+  #rows: readonly PortRow[] = [];
   #refused: ReadonlyMap<string, string> = new Map();
 
   constructor(proxy: L7Proxy | undefined) { this.#proxy = proxy; }
@@ -35,14 +41,18 @@ export class L7Serving {
   /** Rule sets that are not served. */
   get refused(): ReadonlyMap<string, string> { return this.#refused; }
 
-  /** By key: those of the image that was given last. */
-  get sets(): ReadonlyMap<string, RuleSet> { return this.#derived.sets; }
+  /** Also for a while after it was retired: access logs come late. */
+  ruleSet(key: string): RuleSet | undefined { return this.#derived.sets.get(key) ?? this.#gone.get(key); }
 
   async serve(image: PolicyImage): Promise<Served> {
+    const [before, refusedBefore] = [this.#derived, this.#refused];
+    this.#remember(before);
     this.#derived = this.#ruleSets.derive(image);
     const { sets, rows } = this.#derived;
     this.#refused = await this.#ask();
-    const ports = rows.flatMap(({ set, ...row }): PortRow[] => (this.#refused.has(set) ? [] : [{ ...row, port: this.#ports.get(set)! }]));
+    if (this.#derived !== before || !sameKeys(this.#refused, refusedBefore)) {
+      this.#rows = rows.flatMap(({ set, ...row }): PortRow[] => (this.#refused.has(set) ? [] : [{ ...row, port: this.#ports.get(set)! }]));
+    }
     const problems = new Map<string, Set<string>>();
     const tell = (policies: readonly PolicyRef[], message: string): void => {
       for (const { kind, namespace, name } of policies) {
@@ -52,17 +62,29 @@ export class L7Serving {
     };
     for (const { policies, message } of this.#derived.conflicts) tell(policies, message);
     for (const [key, message] of this.#refused) tell(sets.get(key)!.rules.flatMap(({ ref, l7 }) => (l7 === 'any' ? [] : [ref.policy])), message);
-    return { ports, problems: new Map([...problems].map(([key, messages]) => [key, [...messages]])) };
+    return { ports: this.#rows, problems: new Map([...problems].map(([key, messages]) => [key, [...messages]])) };
   }
 
   /** Asks again for what was refused; true: the answer is another now. */
   async askAgain(): Promise<boolean> {
     const refused = await this.#ask();
-    return refused.size !== this.#refused.size || [...refused.keys()].some((key) => !this.#refused.has(key));
+    return !sameKeys(refused, this.#refused);
   }
 
   /** After the flip, when no packet is judged by the image before. */
   retire(): void { this.#proxy?.retire(new Set(this.#derived.sets.keys())); }
+
+  /** The latest stand last. */
+  #remember({ sets }: Derived): void {
+    for (const [key, set] of sets) {
+      this.#gone.delete(key);
+      this.#gone.set(key, set);
+    }
+    for (const key of this.#gone.keys()) {
+      if (this.#gone.size <= mostGone) break;
+      this.#gone.delete(key);
+    }
+  }
 
   async #ask(): Promise<ReadonlyMap<string, string>> {
     const { sets } = this.#derived;
@@ -87,3 +109,5 @@ export class L7Serving {
     return new Map([...refused, ...answers]);
   }
 }
+
+const sameKeys = (a: ReadonlyMap<string, unknown>, b: ReadonlyMap<string, unknown>): boolean => a.size === b.size && [...a.keys()].every((key) => b.has(key));

@@ -5,9 +5,13 @@ import type { HttpRule, L7Rules } from './image.ts';
 type Json = Readonly<Record<string, unknown>>;
 const listOf = (value: unknown): readonly Json[] => (Array.isArray(value) ? value as Json[] : []);
 
-/** Each limit keeps one object from being more than Envoy takes in a moment. */
+/** Of one item of toPorts, and of all that hold together for a peer: what Envoy takes in at once. */
 export const MAX_HTTP_RULES = 4_096;
+export const MAX_MERGED_HTTP_RULES = 4 * MAX_HTTP_RULES;
 export const MAX_SERVER_NAMES = 256;
+/** Bytes of one regular expression. */
+export const MAX_REGEX = 10_000;
+export const MAX_HEADERS = 64;
 
 /** How Envoy has to read a connection: one listener does one of them. */
 export type Shape = 'http' | 'tls names' | 'opened tls';

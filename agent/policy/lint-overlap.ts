@@ -1,4 +1,5 @@
 // Rules that change nothing: allows that denies take away whole (`shadowed`), and rules of which another one has all (`duplicate`).
+import { isDeepStrictEqual } from 'node:util';
 import type { RuleRef } from './image.ts';
 import type { KeyRange } from './intervals.ts';
 import type { LintWorld } from './lint-world.ts';
@@ -9,7 +10,7 @@ import { covers } from './prefix.ts';
 import type { Peer, Rule, RuleGroup } from './rule.ts';
 import type { Selector } from './selector.ts';
 
-type Locate = (ref: RuleRef) => string;
+export type Locate = (ref: RuleRef) => string;
 
 export function shadowed(world: LintWorld, at: Locate): LintWarning[] {
   const warnings: LintWarning[] = [];
@@ -51,7 +52,7 @@ function shadowOf(world: LintWorld, group: RuleGroup, rule: Rule): RuleRef[] | u
   return [...took.values()];
 }
 
-const touch = (a: readonly KeyRange[], b: readonly KeyRange[]): boolean => a.some((one) => b.some((other) => one.low <= other.high && other.low <= one.high));
+export const touch = (a: readonly KeyRange[], b: readonly KeyRange[]): boolean => a.some((one) => b.some((other) => one.low <= other.high && other.low <= one.high));
 
 function covered(ranges: readonly KeyRange[], by: readonly KeyRange[]): boolean {
   const sorted = [...by].sort((a, b) => a.low - b.low);
@@ -91,10 +92,14 @@ function implies(a: Selector, b: Selector): boolean {
 
 const textOf = (one: Selector['requirements'][number]): string => `${one.source}:${one.key} ${one.operator} ${[...one.values].sort().join()}`;
 
+/** The groups that are about every endpoint that this one is about, by what is written. */
+export const wider = (world: LintWorld, group: RuleGroup): RuleGroup[] => world.groups.filter((other) => implies(group.subject, other.subject));
+
 /** `outer` speaks of all that `inner` speaks of. */
-function holds(world: LintWorld, outer: Rule, inner: Rule): boolean {
+export function holds(world: LintWorld, outer: Rule, inner: Rule): boolean {
   if (outer.direction !== inner.direction || outer.ref.action !== inner.ref.action) return false;
   if (outer.dns !== undefined && !(inner.dns?.every(({ key }) => outer.dns!.some((other) => other.key === key)) ?? false)) return false;
+  if (!isDeepStrictEqual(outer.l7, inner.l7)) return false;
   if (outer.ports !== 'all' && (inner.ports === 'all' || !covered(world.ranges(inner), world.ranges(outer)) || world.ranges(inner).length === 0)) return false;
   if (outer.peers === 'any') return true;
   const peers = outer.peers;

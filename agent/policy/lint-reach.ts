@@ -7,7 +7,7 @@ import { keyOf } from './intervals.ts';
 import { concerns, type LintWorld } from './lint-world.ts';
 import type { LintWarning } from './lint.ts';
 import { covers } from './prefix.ts';
-import type { Peer, Rule, RuleGroup } from './rule.ts';
+import { entryPath, type Peer, type Rule, type RuleGroup } from './rule.ts';
 import { formatSelector, labelSet, makeSelector, matches, type Selector } from './selector.ts';
 
 const DNS = keyOf(UDP, 53);
@@ -31,7 +31,7 @@ const subjectField = ({ policy }: RuleGroup): string => (policy.kind === 'Networ
 const warn = ({ policy }: RuleGroup, path: Path, message: string, mend: string): LintWarning => ({ name: 'selects-nothing', policy, path, message, mend });
 
 function emptyPeers(world: LintWorld, group: RuleGroup, rule: Rule, object: Object): LintWarning[] {
-  const entry = parsePath(rule.ref.path);
+  const entry = parsePath(entryPath(rule.ref.path));
   const named = rule.ports === 'all' ? [] : rule.ports.filter((port) => port.kind === 'named' && world.hasWorkloads && world.ranges({ ...rule, ports: [port] }).length === 0);
   const peers = rule.peers === 'any' ? [] : rule.peers;
   return [
@@ -99,7 +99,7 @@ export function noDns(world: LintWorld): LintWarning[] {
     if (!group.defaultDeny.egress) continue;
     const without = world.subjects(group).filter((subject) => !resolves(world, subject));
     if (without.length === 0) continue;
-    const path = parsePath(group.rules.find((rule) => rule.direction === 'egress')?.ref.path ?? group.path);
+    const path = parsePath(entryPath(group.rules.find((rule) => rule.direction === 'egress')?.ref.path ?? group.path));
     warnings.push({
       name: 'no-dns', policy: group.policy, path: path.slice(0, -1),
       message: `egress of ${[...new Set(without.map((subject) => world.nameOf(subject)))].slice(0, 3).join(', ')} is enforced and no rule leads to port 53/UDP: names are not resolved`,

@@ -25,6 +25,7 @@ const policy = (spec: string, name = 'p', kind = 'CiliumNetworkPolicy', metadata
   `apiVersion: cilium.io/v2\nkind: ${kind}\nmetadata: {name: ${name}${metadata}}\nspec:\n${spec.trim().replace(/^/gm, '  ')}\n`;
 const db = (entries: string): string => policy(`endpointSelector: {matchLabels: {app: db}}\n${entries}`);
 const fromWeb = 'fromEndpoints: [{matchLabels: {app: web}}]';
+const http = (l7: string): string => `{${fromWeb}, toPorts: [{ports: [{port: "80", protocol: TCP}], ${l7}}]}`;
 const clusterwide = (spec: string): string => policy(spec, 'c', 'CiliumClusterwideNetworkPolicy', '');
 const knp = (spec: string): string => `apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: k, namespace: shop}\nspec:\n${spec.replace(/^/gm, '  ')}\n`;
 
@@ -61,6 +62,13 @@ describe('one warning, at its place', () => {
     ['everybody of the cluster in', clusterwide('endpointSelector: {matchLabels: {app: db}}\ningress: [{fromEndpoints: [{}]}]'), 'unprotected: spec.ingress[0]: an empty selector lets every workload of the cluster in', '6:13'],
     ['everybody in, as a NetworkPolicy', knp('podSelector: {}\ningress: [{from: [{namespaceSelector: {}}]}]'), 'unprotected: spec.ingress[0]', '6:13'],
     ['egress without name servers', db('egress:\n  - toEndpoints: [{matchLabels: {app: web}}]\n    toPorts: [{ports: [{port: "53", protocol: TCP}]}]'), 'no-dns: spec.egress: egress of shop/db is enforced and no rule leads to port 53/UDP', '6:3'],
+    ['L7 rules beside a rule that asks nothing', db(`ingress: [${http('rules: {http: [{path: /a}]}')}, {${fromWeb}}]`), 'open-l7: spec.ingress[0].toPorts[0]: every request passes: CiliumNetworkPolicy shop/p spec.ingress[1] (a.yaml:6) allows the same peers', '6:68'],
+    ['L7 rules without default deny', db(`ingress: [${http('rules: {http: [{path: /a}]}')}]\nenableDefaultDeny: {ingress: false}`), 'open-l7: spec.ingress[0].toPorts[0]: every request passes: no policy denies by default here', '6:68'],
+    ['L7 rules of two kinds', db(`ingress: [${http('rules: {http: [{path: /a}]}')}, ${http('serverNames: [a.example]')}]`), 'mixed-l7: spec.ingress[1].toPorts[0]: connections are refused that both this and CiliumNetworkPolicy shop/p spec.ingress[0].toPorts[0] (a.yaml:6) are about', '6:194'],
+    ['an HTTP rule under a wider one', db(`ingress: [${http('rules: {http: [{method: GET, path: /a}, {path: /a}]}')}]`), 'duplicate: spec.ingress[0].toPorts[0].rules.http[0]: http[1] beside it allows all of this already', '6:122'],
+    ['the same L7 rules twice', db(`ingress: [${http('rules: {http: [{path: /a}]}')}, ${http('rules: {http: [{path: /a}]}')}]`), 'duplicate: spec.ingress[1].toPorts[0]: CiliumNetworkPolicy shop/p spec.ingress[0].toPorts[0] (a.yaml:6) allows all of this already', '6:194'],
+    ['egress with L7 rules alone', db('egress:\n  - toEndpoints: [{matchLabels: {app: web}}]\n    toPorts: [{ports: [{port: "80", protocol: TCP}], rules: {http: [{}]}}]'), 'no-dns: spec.egress: egress of shop/db', '6:3'],
+    ['an L7 peer that nobody is', db('ingress: [{fromEndpoints: [{matchLabels: {app: wep}}], toPorts: [{ports: [{port: "80", protocol: TCP}], rules: {http: [{}]}}]}]'), 'selects-nothing: spec.ingress[0].fromEndpoints[0]: no workload', '6:30'],
     ['what is not enforced yet', db('egress: [{toGroups: [{aws: {region: eu}}]}]'), 'not-enforced: spec.egress[0].toGroups: cloud provider groups as peers', '6:13'],
   ])('%s', (_, text, warning, place) => expect(lint(text, pods)).toEqual([expect.stringContaining(`a.yaml:${place}: warning ${warning}`)]));
 });
@@ -70,6 +78,7 @@ describe('no warning', () => {
     ['a policy without fault', db(`ingress: [{${fromWeb}, toPorts: [{ports: [{port: sql, protocol: TCP}]}]}]`), pods],
     ['no workloads at hand: nothing is known of who is selected', db('ingress: [{fromEndpoints: [{matchLabels: {app: nobody}}]}]'), ''],
     ['a namespace that no manifest tells of', db('egress: [{toEndpoints: [{matchLabels: {"k8s:io.kubernetes.pod.namespace": kube-system, k8s-app: kube-dns}}], toPorts: [{ports: [{port: "53", protocol: UDP}]}]}]'), pods],
+    ['HTTP rules that differ, and two kinds on ports of their own', db(`ingress: [${http('rules: {http: [{path: /a}, {path: /b}]}')}, ${http('rules: {http: [{path: /c}]}')}, ${http('serverNames: [a.example]').replace('80', '443')}]`), pods],
     ['a deny of a part', db(`ingress: [{${fromWeb}, toPorts: [{ports: [{port: "80", endPort: 90, protocol: TCP}]}]}]\ningressDeny: [{${fromWeb}, toPorts: [{ports: [{port: "80", protocol: TCP}]}]}]`), pods],
     ['a deny of one of two', policy(`endpointSelector: {}\ningress: [{${fromWeb}}]\nenableDefaultDeny: {ingress: true}`) + `---\n${policy(`endpointSelector: {matchLabels: {app: db}}\ningressDeny: [{${fromWeb}}]`, 'q')}`, pods],
     ['the same of another direction, action or subject', db(`ingress: [{${fromWeb}}]\negressDeny: [{toEndpoints: [{matchLabels: {app: web}}]}]\nenableDefaultDeny: {egress: false}`), pods],

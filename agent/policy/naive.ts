@@ -1,5 +1,6 @@
 // Test only: the meaning of policies, written straight from their description, one flow at a time and without any of the
 // compiler's code (no identities, no classes, no intervals). The property test holds the compiler against it.
+import { naiveItemKind, naiveItemPasses } from './naive-l7.ts';
 import type { CaseFlow, CaseParty, CasePod, PolicyCase } from './offline.ts';
 
 type Json = Record<string, any>;
@@ -19,6 +20,7 @@ function sideAllows(world: World, flow: CaseFlow, side: 'ingress' | 'egress'): b
   const pod = podNamed(world, subject);
   let enforced = false;
   let allowed = false;
+  const read: Json[] = [];
   for (const policy of world.policies as Json[]) {
     for (const spec of [...(policy.spec ? [policy.spec] : []), ...(policy.specs ?? [])]) {
       if (!spec.endpointSelector || !subjectSelected(world, policy, spec, pod)) continue;
@@ -26,11 +28,17 @@ function sideAllows(world: World, flow: CaseFlow, side: 'ingress' | 'egress'): b
       if (allows.length + denies.length > 0 && spec.enableDefaultDeny?.[side] !== false) enforced = true;
       const hits = (entry: Json): boolean => peerSelected(world, policy, spec, entry, side, peer) && portSelected(world, entry, side, pod, flow);
       if (denies.some(hits)) return false;
-      if (allows.some(hits)) allowed = true;
+      for (const entry of allows.filter(hits)) {
+        const items = (entry.toPorts ?? []).filter((item: Json) => portSelected(world, { toPorts: [item] }, side, pod, flow));
+        read.push(...items.filter((item: Json) => naiveItemKind(item) !== undefined));
+        if (items.length === 0 || items.some((item: Json) => naiveItemKind(item) === undefined)) allowed = true;
+      }
     }
   }
   const localHost = side === 'ingress' && typeof peer !== 'string' && 'entity' in peer && peer.entity === 'host';
-  return allowed || localHost || !enforced;
+  if (localHost || read.length === 0) return allowed || localHost || !enforced;
+  if (new Set(read.map(naiveItemKind)).size > 1) return false;
+  return allowed || !enforced || flow.request === undefined || read.some((item) => naiveItemPasses(item, flow.request!));
 }
 
 function podNamed(world: World, name: string): CasePod {
@@ -153,7 +161,7 @@ function portSelected(world: World, entry: Json, side: string, pod: CasePod, flo
     return icmps.some((item) => (item.fields ?? []).some((field: Json) => (field.family ?? 'IPv4') === family && field.type === flow.icmpType));
   }
   return toPorts.some((item) => (item.ports ?? []).some((port: Json) => {
-    const protocol = port.protocol ?? 'ANY';
+    const protocol = naiveItemKind(item) === undefined ? port.protocol ?? 'ANY' : 'TCP';
     if (protocol !== 'ANY' && protocol !== flow.protocol) return false;
     if (/[A-Za-z]/.test(port.port)) return flow.port === namedPort(side === 'ingress' ? [pod] : world.endpoints, port.port, flow.protocol);
     const low = Number(port.port);

@@ -8,6 +8,8 @@ import { protocolNumber } from './icmp.ts';
 import type { Direction, EndpointInput, IdentityInput, PolicyImage } from './image.ts';
 import type { Mode } from './mode.ts';
 import { longestMatch, parsePrefix, type Prefix } from './prefix.ts';
+import { judgeRequest, type L7Request } from './request.ts';
+import { isConflict } from './rule-set.ts';
 import { policyRef, readRules } from './rules.ts';
 import type { RuleGroup } from './rule.ts';
 import type { Party } from './suggest.ts';
@@ -22,6 +24,8 @@ export interface CaseFlow {
   readonly protocol: string;
   readonly port?: number;
   readonly icmpType?: number;
+  /** Asked where Envoy is; without it the verdict is that of the connection. */
+  readonly request?: L7Request;
   readonly verdict?: 'allowed' | 'denied';
 }
 
@@ -149,4 +153,8 @@ export function judge(world: World, flow: Omit<CaseFlow, 'direction'>, direction
 export const sidesOf = (flow: CaseFlow): readonly Direction[] => (flow.direction === 'both' ? ['egress', 'ingress'] : [flow.direction]);
 
 export const judgeFlow = (world: World, flow: CaseFlow): 'allowed' | 'denied' =>
-  (sidesOf(flow).every((side) => isAllowed(judge(world, flow, side))) ? 'allowed' : 'denied');
+  (sidesOf(flow).every((side) => passes(judge(world, flow, side), flow.request)) ? 'allowed' : 'denied');
+
+/** Through Envoy too, where it is asked. */
+export const passes = (one: Verdict, request: L7Request | undefined): boolean =>
+  isAllowed(one) && (one.proxied === undefined || isConflict(one.proxied) || request === undefined || judgeRequest(one.proxied, request).allowed);

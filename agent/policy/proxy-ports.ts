@@ -16,6 +16,7 @@ export class ProxyPorts {
   readonly #numbers: Pick<KernelNumbers, 'policyId' | 'classId'>;
   #written = new Map<string, Written>();
   #wanted = new Map<string, Written>();
+  #rows: readonly PortRow[] | undefined;
 
   constructor(datapath: Pick<Datapath, 'proxyPorts'>, numbers: Pick<KernelNumbers, 'policyId' | 'classId'>) {
     this.#map = datapath.proxyPorts;
@@ -40,8 +41,10 @@ export class ProxyPorts {
     }
   }
 
-  /** Policies and classes have their numbers. */
+  /** Policies and classes have their numbers. The same list as before is passed over: a number lives as long as its key. */
   place(rows: readonly PortRow[]): void {
+    if (rows === this.#rows) return;
+    this.#rows = rows;
     this.#wanted = new Map(rows.map(({ policy, interval, class: peers, bits, port }) => {
       const key = { bits, policy: this.#numbers.policyId(policy), interval, class_id: this.#numbers.classId(peers) };
       return [textOf(key), { key, port }];

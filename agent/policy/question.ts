@@ -7,8 +7,9 @@ import type { EndpointInput } from './image.ts';
 import { nearest } from './mend.ts';
 import { namedPortsOf } from './named-ports.ts';
 import { parsePrefix, type Prefix } from './prefix.ts';
+import type { L7Request } from './request.ts';
 
-export interface Question { readonly from: string; readonly to: string; readonly port?: string; readonly protocol: string }
+export interface Question { readonly from: string; readonly to: string; readonly port?: string; readonly protocol: string; readonly request?: L7Request }
 
 export type PartyText =
   | { readonly kind: 'workload'; readonly namespace?: string; readonly name: string }

@@ -1,5 +1,6 @@
 // Test only: random cases from a seed, small enough that every kind of entry meets every kind of peer often.
 import type { CaseFlow, CaseParty, PolicyCase } from './offline.ts';
+import { randomL7Item, randomRequest } from './random-l7.ts';
 
 type Json = Record<string, unknown>;
 
@@ -43,7 +44,8 @@ const NUMBERS = [0, 1, 52, 53, 54, 80, 81, 443, 8080, 9000, 65535];
 const TRANSPORTS = ['TCP', 'UDP', 'SCTP'];
 const PORT_NAMES = [{ name: 'http', port: 80 }, { name: 'http', port: 8080 }, { name: 'dns', port: 53 }];
 
-export function randomCase(random: Random, id: string): PolicyCase {
+/** `l7`: some items of toPorts have L7 rules, and flows are requests. */
+export function randomCase(random: Random, id: string, l7 = false): PolicyCase {
   const ipv6 = random.chance(0.6);
   const endpoints = Array.from({ length: 4 }, (_, index) => ({
     name: `p${index}`, namespace: random.pick(NAMESPACES),
@@ -62,34 +64,35 @@ export function randomCase(random: Random, id: string): PolicyCase {
     const peer = direction === 'both' ? pod() : random.pick(parties)();
     const protocol = random.pick([...TRANSPORTS, 'TCP', 'ICMP', 'ICMPv6']);
     const ends = direction === 'ingress' ? { from: peer, to: pod() } : { from: pod(), to: peer };
+    if (l7) return { direction, ...ends, protocol: 'TCP', port: random.pick([80, 8080]), ...(random.chance(0.9) ? { request: randomRequest(random) } : {}) };
     return { direction, ...ends, protocol, ...(protocol.startsWith('ICMP') ? { icmpType: random.pick([3, 8, 128]) } : { port: random.pick(NUMBERS) }) };
   };
   return {
     id, ipv6, endpoints,
     namespaces: { one: { labels: { env: 'dev' } }, two: { labels: { env: 'prod' } } },
-    policies: random.some(1, 4, () => randomPolicy(random)),
+    policies: random.some(1, 4, () => randomPolicy(random, l7)),
     cidrGroups: [0, 1].map((index) => randomGroup(random, index)),
     flows: random.some(10, 20, flow),
   };
 }
 
-function randomPolicy(random: Random): Json {
-  const spec = randomSpec(random);
+function randomPolicy(random: Random, l7: boolean): Json {
+  const spec = randomSpec(random, l7);
   const clusterwide = random.chance(0.3);
   return {
     apiVersion: 'cilium.io/v2',
     kind: clusterwide ? 'CiliumClusterwideNetworkPolicy' : 'CiliumNetworkPolicy',
     metadata: { name: `p${random.below(1000)}`, ...(clusterwide ? {} : { namespace: random.pick(NAMESPACES) }) },
-    ...(random.chance(0.2) ? { specs: [spec, randomSpec(random)] } : { spec }),
+    ...(random.chance(0.2) ? { specs: [spec, randomSpec(random, l7)] } : { spec }),
   };
 }
 
-function randomSpec(random: Random): Json {
+function randomSpec(random: Random, l7: boolean): Json {
   const sections = ['ingress', 'egress', 'ingressDeny', 'egressDeny'].filter(() => random.chance(0.45));
   return {
     endpointSelector: random.chance(0.3) ? {} : randomSelector(random),
     ...Object.fromEntries(sections.map((section) =>
-      [section, random.some(0, 3, () => randomEntry(random, section.startsWith('ingress') ? 'from' : 'to'))])),
+      [section, random.some(0, 3, () => randomEntry(random, section.startsWith('ingress') ? 'from' : 'to', l7 && !section.endsWith('Deny')))])),
     ...(random.chance(0.25) ? { enableDefaultDeny: { [random.pick(['ingress', 'egress'])]: random.chance(0.5) } } : {}),
   };
 }
@@ -105,7 +108,7 @@ function randomSelector(random: Random): Json {
   return { matchLabels: Object.fromEntries(labels), matchExpressions: expressions };
 }
 
-function randomEntry(random: Random, prefix: 'from' | 'to'): Json {
+function randomEntry(random: Random, prefix: 'from' | 'to', l7: boolean): Json {
   const members: Record<string, () => Json> = {
     none: () => ({}),
     endpoints: () => ({ [`${prefix}Endpoints`]: random.some(0, 2, () => randomSelector(random)) }),
@@ -119,6 +122,7 @@ function randomEntry(random: Random, prefix: 'from' | 'to'): Json {
   if (random.chance(0.25)) {
     return { ...peers, icmps: [{ fields: random.some(0, 2, () => ({ type: random.pick([3, 8, 128]), ...(random.chance(0.5) ? { family: random.pick(['IPv4', 'IPv6']) } : {}) })) }] };
   }
+  if (l7) return { ...peers, toPorts: random.some(1, 2, () => (random.chance(0.8) ? randomL7Item(random) : { ports: [{ port: '80', protocol: 'TCP' }] })) };
   return { ...peers, toPorts: random.some(0, 2, () => ({ ports: random.some(0, 3, () => randomPort(random)) })) };
 }
 

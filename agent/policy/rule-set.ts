@@ -1,13 +1,13 @@
 // Which L7 rules hold together for one peer on one port: the rule set that Envoy enforces there. All that match are in it, OR-ed; a plain allow
 // that matches too lets every request pass. rule-sets.ts asks this for every class of an image, the offline verbs for one flow.
 import { hash } from 'node:crypto';
-import type { Interval, L7Rules, MergedPolicy, PolicyRef, RuleRef, RuleSet } from './image.ts';
-import { shapeOf } from './l7.ts';
+import type { Direction, Interval, L7Rules, MergedPolicy, PolicyRef, RuleRef, RuleSet } from './image.ts';
+import { MAX_MERGED_HTTP_RULES, shapeOf } from './l7.ts';
 
 /** Lets pass what no rule asks for: nobody switches on default deny. */
 export const DEFAULT_ALLOW: RuleRef = { policy: { kind: '', namespace: '', name: '' }, path: 'default-allow', action: 'allow' };
 
-/** What one listener cannot do: connections that need it are refused. */
+/** What one listener cannot do, or not in reason: connections that need it are refused. */
 export interface Conflict { readonly message: string; readonly policies: readonly PolicyRef[] }
 
 /** Where the verdict was to ask Envoy: which bits said so, and what Envoy is to ask for. */
@@ -23,21 +23,25 @@ export function proxiedAt(policy: MergedPolicy, { steps }: Interval, row: readon
 }
 
 function ruleSetOf(policy: MergedPolicy, steps: Interval['steps'], row: readonly bigint[]): RuleSet | Conflict {
-  const rules = new Map<string, { ref: RuleRef; l7: L7Rules | 'any' }>();
+  const rules: RuleSet['rules'][number][] = [];
   for (const { word, mask, action } of steps) {
     if (action !== 'proxy' && action !== 'allow') continue;
     for (const bit of bitsIn(row[word]! & mask)) {
-      const [ref, l7] = [policy.rules[word * 64 + bit]!, policy.l7.get(word * 64 + bit) ?? 'any' as const];
-      rules.set(keyOf(ref, l7), { ref, l7 });
+      rules.push({ ref: policy.rules[word * 64 + bit]!, l7: policy.l7.get(word * 64 + bit) ?? 'any' });
     }
   }
-  if (policy.defaultAction === 'allow') rules.set(keyOf(DEFAULT_ALLOW, 'any'), { ref: DEFAULT_ALLOW, l7: 'any' });
-  const sorted = [...rules].sort(([a], [b]) => (a < b ? -1 : 1));
+  return together(rules, policy.direction, policy.defaultAction === 'default-deny');
+}
+
+/** All rules that match, plain ones too, each once; at least one of them asks for something. `enforced`: what none allows is denied. */
+export function together(rules: RuleSet['rules'], direction: Direction, enforced: boolean): RuleSet | Conflict {
+  const all = enforced ? rules : [...rules, { ref: DEFAULT_ALLOW, l7: 'any' as const }];
+  const sorted = [...new Map(all.map((rule) => [keyOf(rule.ref, rule.l7), rule]))].sort(([a], [b]) => (a < b ? -1 : 1));
   const asked = sorted.flatMap(([, { ref, l7 }]) => (l7 === 'any' ? [] : [{ ref, l7 }]));
   const message = conflictOf(asked.map(({ l7 }) => l7));
   if (message !== undefined) return { message, policies: [...new Map(asked.map(({ ref: { policy: one } }) => [`${one.kind}/${one.namespace}/${one.name}`, one])).values()] };
-  const content = [policy.direction, shapeOf(asked[0]!.l7), sorted.map(([key]) => key)];
-  return { key: hash('sha256', JSON.stringify(content)).slice(0, 32), direction: policy.direction, rules: sorted.map(([, rule]) => rule) };
+  const content = [direction, shapeOf(asked[0]!.l7), sorted.map(([key]) => key)];
+  return { key: hash('sha256', JSON.stringify(content)).slice(0, 32), direction, rules: sorted.map(([, rule]) => rule) };
 }
 
 /** Sorts plain allows behind the rules that ask for something. */
@@ -49,6 +53,8 @@ function conflictOf(rules: readonly L7Rules[]): string | undefined {
   if (shapes.length > 1) {
     return `for the same peer on the same port some rules read ${shapes.map((shape) => SHAPES[shape]).sort().join(' and others ')}, which cannot be served together`;
   }
+  const count = rules.reduce((sum, { http }) => sum + http.length, 0);
+  if (count > MAX_MERGED_HTTP_RULES) return `${count} HTTP rules hold together for the same peer on the same port; at most ${MAX_MERGED_HTTP_RULES} do`;
   const secrets = new Set(rules.map(({ terminatingTls }) => JSON.stringify(terminatingTls)));
   return secrets.size > 1 ? 'for the same peer on the same port TLS would end under different secrets' : undefined;
 }

@@ -14,28 +14,40 @@ export interface Derived {
   readonly conflicts: readonly Conflict[];
 }
 
-interface OfClass { readonly peers: PeerClass; readonly outside: boolean; readonly found: readonly Found[] }
 interface Found { readonly row: Omit<ProxyRow, 'set'>; readonly rules: RuleSet | Conflict }
 
 /** Names of different rules that an address may have at once: up to this many every combination has its row, above it each alone, pairs and all. */
-const MAX_COMBINED = 4;
+const MAX_COMBINED = 6;
 
 export const NOTHING: Derived = { sets: new Map(), rows: [], conflicts: [] };
 
+interface Peers { readonly peers: PeerClass; readonly outside: boolean }
+/** `sets`: of peers that its L7 rules are about; other classes are not looked at. */
+interface OfPolicy { readonly policy: MergedPolicy; readonly sets: readonly number[]; readonly anybody: boolean; readonly named: boolean; readonly found: Map<string, readonly Found[]> }
+
 export class RuleSets {
-  readonly #policies = new Map<string, { readonly policy: MergedPolicy; readonly classes: Map<string, OfClass> }>();
+  readonly #policies = new Map<string, OfPolicy>();
+  readonly #classes = new Map<string, Peers>();
   #derived = NOTHING;
 
   /** The same object as before where nothing changed. Policies that are audited only are judged at L4 alone. */
   derive(image: PolicyImage): Derived {
     const policies = [...enforcedIn(image)].map((key) => image.policies.get(key)!).filter(({ l7 }) => l7.size > 0);
     let changed = this.#forget(new Set(policies));
-    const outside = policies.length === 0 ? new Set<string>() : outsideOf(image);
-    for (const policy of policies) {
-      if (!this.#policies.has(policy.key)) this.#policies.set(policy.key, { policy, classes: new Map() });
-      if (this.#follow(policy, image, outside)) changed = true;
+    if (policies.length > 0) {
+      const { gone, fresh } = this.#followClasses(image);
+      for (const known of this.#policies.values()) {
+        for (const key of [...gone, ...fresh.map(([name]) => name)]) changed = known.found.delete(key) || changed;
+        changed = enter(known, fresh) || changed;
+      }
+      for (const policy of policies) {
+        if (this.#policies.has(policy.key)) continue;
+        const known = ofPolicy(policy);
+        this.#policies.set(policy.key, known);
+        changed = enter(known, this.#classes) || changed;
+      }
     }
-    if (changed) this.#derived = gather([...this.#policies.values()].flatMap(({ classes }) => [...classes.values()].flatMap(({ found }) => found)));
+    if (changed) this.#derived = gather([...this.#policies.values()].flatMap(({ found }) => [...found.values()].flat()));
     return this.#derived;
   }
 
@@ -43,22 +55,48 @@ export class RuleSets {
   #forget(policies: ReadonlySet<MergedPolicy>): boolean {
     const gone = [...this.#policies.values()].filter(({ policy }) => !policies.has(policy));
     for (const { policy } of gone) this.#policies.delete(policy.key);
+    if (policies.size === 0) this.#classes.clear();
     return gone.length > 0;
   }
 
-  #follow(policy: MergedPolicy, image: PolicyImage, outside: ReadonlySet<string>): boolean {
-    const { classes } = this.#policies.get(policy.key)!;
-    let changed = false;
-    for (const key of [...classes.keys()]) if (!image.classes.has(key)) changed = classes.delete(key) || changed;
+  #followClasses(image: PolicyImage): { gone: string[]; fresh: [string, Peers][] } {
+    const outside = outsideOf(image);
+    const gone = [...this.#classes.keys()].filter((key) => !image.classes.has(key));
+    const fresh: [string, Peers][] = [];
     for (const [key, peers] of image.classes) {
-      const known = classes.get(key);
-      if (known?.peers === peers && known.outside === outside.has(key)) continue;
-      const found = rowsOf(policy, peers, outside.has(key));
-      classes.set(key, { peers, outside: outside.has(key), found });
-      changed ||= found.length > 0 || (known?.found.length ?? 0) > 0;
+      const known = this.#classes.get(key);
+      if (known?.peers !== peers || known.outside !== outside.has(key)) fresh.push([key, { peers, outside: outside.has(key) }]);
     }
-    return changed;
+    for (const key of gone) this.#classes.delete(key);
+    for (const [key, peers] of fresh) this.#classes.set(key, peers);
+    return { gone, fresh };
   }
+}
+
+function ofPolicy(policy: MergedPolicy): OfPolicy {
+  const sets = [...policy.l7.keys()].map((bit) => policy.peerSets[bit]!);
+  return {
+    policy, sets: [...new Set(sets.filter((set) => set !== 'any'))], anybody: sets.includes('any'), found: new Map(),
+    named: policy.intervals.some(({ steps }) => steps.some(({ action, named }) => action === 'proxy' && named === true)),
+  };
+}
+
+/** True: there is something new. */
+function enter({ policy, sets, anybody, named, found }: OfPolicy, classes: Iterable<readonly [string, Peers]>): boolean {
+  let changed = false;
+  // Classes that are alike to this policy have the same answers.
+  const known = new Map<string, readonly Place[]>();
+  for (const [key, { peers, outside }] of classes) {
+    if (!anybody && !(named && outside) && !sets.some((set) => peers.sets.has(set))) continue;
+    const row = peers.row(policy);
+    const alike = `${outside && named} ${row.join()}`;
+    const places = known.get(alike) ?? placesOf(policy, row, outside && named);
+    known.set(alike, places);
+    if (places.length === 0) continue;
+    found.set(key, places.map(({ at, one: { bits, rules } }) => ({ row: { policy: policy.key, interval: at, class: key, bits }, rules })));
+    changed = true;
+  }
+  return changed;
 }
 
 function enforcedIn(image: PolicyImage): Set<string> {
@@ -73,16 +111,14 @@ function outsideOf(image: PolicyImage): Set<string> {
   return new Set(identities.map((id) => image.classOfIdentity.get(id)).filter((key) => key !== undefined));
 }
 
-function rowsOf(policy: MergedPolicy, peers: PeerClass, outside: boolean): Found[] {
-  const row = peers.row(policy);
-  return policy.intervals.flatMap((interval, at) => (interval.steps.some(({ action }) => action === 'proxy') ? [{ interval, at }] : []))
-    .flatMap(({ interval, at }) => found(policy, interval, row, outside)
-      .map(({ bits, rules }) => ({ row: { policy: policy.key, interval: at, class: peers.key, bits }, rules })));
-}
+interface Place { readonly at: number; readonly one: Proxied }
 
-function found(policy: MergedPolicy, interval: Interval, row: readonly bigint[], outside: boolean): Proxied[] {
+const placesOf = (policy: MergedPolicy, row: readonly bigint[], named: boolean): Place[] => policy.intervals.flatMap((interval, at) =>
+  (interval.steps.some(({ action }) => action === 'proxy') ? proxiedWith(policy, interval, row, named).map((one) => ({ at, one })) : []));
+
+function proxiedWith(policy: MergedPolicy, interval: Interval, row: readonly bigint[], named: boolean): Proxied[] {
   const byBits = new Map<bigint, Proxied>();
-  for (const one of outside ? [row, ...withNames(policy, interval, row)] : [row]) {
+  for (const one of named ? [row, ...withNames(policy, interval, row)] : [row]) {
     const proxied = proxiedAt(policy, interval, one);
     if (proxied === undefined) continue;
     // The kernel tells the bits of the step that decided, and no more: of two readings the one that lets less pass.

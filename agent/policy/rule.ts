@@ -47,6 +47,9 @@ export interface RuleGroup {
   readonly rules: readonly Rule[];
 }
 
+/** Of the entry: a rule of one item of toPorts has the item's own path. */
+export const entryPath = (path: string): string => path.replace(/\.toPorts\[\d+\]$/, '');
+
 export const labelPeer = (selector: Selector, text: string): Peer => ({ kind: 'labels', selector, text });
 
 /** Equal keys select alike. */

@@ -2,8 +2,9 @@
 // What holds between fields is in semantics.ts.
 import { anything, choice, flag, integer, list, map, object, text, type Shape } from './check.ts';
 import { ENTITIES } from './entities.ts';
-import { cidr, cidrForm, matchName, matchPattern, objectName, portText, printable, regexForm, regularExpression, serverName } from './formats.ts';
+import { cidr, cidrForm, headerName, headerText, headerValue, matchName, matchPattern, objectName, portText, printable, regexForm, regularExpression, serverName } from './formats.ts';
 import { icmpType } from './icmp.ts';
+import { MAX_HEADERS, MAX_HTTP_RULES, MAX_REGEX, MAX_SERVER_NAMES } from './l7.ts';
 import { peerForm, portForm, toPortsForm } from './mend.ts';
 import { metadata } from './metadata.ts';
 import { labelSelector } from './selector-shape.ts';
@@ -27,16 +28,13 @@ const port = object('a port', {
   }),
 }, { required: ['port'], form: (value) => `write ${portForm(value)}` });
 
+const regex = (name: string): Shape => text(name, { max: MAX_REGEX, test: regularExpression, form: regexForm });
 const http = object('an HTTP rule', {
-  path: text('path', { test: regularExpression, form: regexForm }),
-  method: text('method', { test: regularExpression, form: regexForm }),
-  host: text('host', { test: regularExpression, form: regexForm }),
-  headers: list('headers', text('a header')),
+  path: regex('path'), method: regex('method'), host: regex('host'),
+  headers: list('headers', text('a header', { test: headerText }), { max: MAX_HEADERS }),
   headerMatches: list('headerMatches', object('a header match', {
-    mismatch: choice('mismatch', ['LOG', 'ADD', 'DELETE', 'REPLACE']),
-    name: text('name', { test: (name) => (name === '' ? 'must not be empty' : undefined) }),
-    secret, value: text('value'),
-  }, { required: ['name'] })),
+    mismatch: choice('mismatch', ['LOG', 'ADD', 'DELETE', 'REPLACE']), name: text('name', { test: headerName }), secret, value: text('value', { test: headerValue }),
+  }, { required: ['name'] }), { max: MAX_HEADERS }),
 });
 
 const dnsFields = { matchName: text('matchName', { max: 255, test: matchName }), matchPattern: text('matchPattern', { max: 255, test: matchPattern }) };
@@ -50,7 +48,7 @@ const kafka = object('a Kafka rule', {
 const l7Rules: Shape = (value, path, report) => {
   const generic = typeof value === 'object' && value !== null && 'l7proto' in value;
   object('rules', {
-    http: list('http', http), dns: list('dns', dnsSelector('a DNS rule')), kafka: list('kafka', kafka),
+    http: list('http', http, { max: MAX_HTTP_RULES }), dns: list('dns', dnsSelector('a DNS rule')), kafka: list('kafka', kafka),
     l7proto: text('l7proto'), l7: list('l7', map('an L7 rule', text('value'))),
   }, { oneOf: generic ? ['http', 'dns', 'kafka', 'l7proto'] : ['http', 'dns', 'kafka'] })(value, path, report);
 };
@@ -62,7 +60,7 @@ const listener = object('listener', {
   name: text('name'), priority: integer('priority', 1, 100),
 }, { required: ['envoyConfig', 'name'] });
 
-const serverNames = list('serverNames', text('a server name', { max: 255, test: serverName }), { min: 1 });
+const serverNames = list('serverNames', text('a server name', { max: 255, test: serverName }), { min: 1, max: MAX_SERVER_NAMES });
 const ports = list('ports', port, { max: MAX_PORTS });
 const portHints = { port: toPortsForm, protocol: toPortsForm, endPort: toPortsForm };
 

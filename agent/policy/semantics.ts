@@ -83,7 +83,10 @@ function checkPortRule(item: Json, path: Path, section: Section, forNodes: boole
   const rules = isAbsent(item['rules']) ? undefined : item['rules'] as Json;
   const kind = rules === undefined ? undefined : ['http', 'kafka', 'dns', 'l7'].find((one) => listOf(rules[one]).length > 0);
   if (!isAbsent(item['listener']) && section.startsWith('ingress')) fail(report, [...path, 'listener'], 'a listener is for egress only');
-  if (kind === undefined) return;
+  if (kind === undefined) {
+    if (listOf(item['serverNames']).length > 0 || !isAbsent(item['terminatingTLS'])) checkTlsPorts(ports, path, report);
+    return;
+  }
   if (!isAbsent(item['listener'])) fail(report, [...path, 'listener'], 'a listener cannot stand beside L7 rules');
   if (listOf(item['serverNames']).length > 0 && isAbsent(item['terminatingTLS'])) {
     fail(report, [...path, 'serverNames'], 'serverNames beside L7 rules need terminatingTLS: the names are read from TLS, the rules need it opened');
@@ -117,5 +120,13 @@ function checkL7Ports(ports: readonly Json[], path: Path, kind: string, report: 
     } else if (protocol !== 'TCP') {
       fail(report, at, `${kind} rules need protocol TCP; ${formatPath(at)} has ${protocol}`, 'write protocol: TCP');
     }
+  });
+}
+
+function checkTlsPorts(ports: readonly Json[], path: Path, report: Report): void {
+  if (ports.length === 0) fail(report, path, 'TLS is read on ports: none are given', 'add ports: [{port: "443", protocol: TCP}]');
+  ports.forEach((port, index) => {
+    const protocol = String(port['protocol'] ?? 'ANY');
+    if (protocol !== 'TCP' && protocol !== 'ANY') fail(report, [...path, 'ports', index], `TLS is read from TCP; ${formatPath([...path, 'ports', index])} has ${protocol}`, 'write protocol: TCP');
   });
 }

@@ -4,14 +4,15 @@ import { RESERVED, reservedIdentities } from '../identity/reserved.ts';
 import { compile } from './compile.ts';
 import { readCidrGroup } from './cidr-group.ts';
 import type { Direction, EndpointInput, IdentityInput, PolicyRef, RuleRef } from './image.ts';
-import { identityOf, prefixNumbers, type PolicyCase, type World } from './offline.ts';
+import { identityOf, passes, prefixNumbers, type PolicyCase, type World } from './offline.ts';
 import { parsePrefix } from './prefix.ts';
+import type { L7Request } from './request.ts';
 import { readRules } from './rules.ts';
-import { isAllowed, verdict, type Verdict } from './verdict.ts';
+import { verdict, type Verdict } from './verdict.ts';
 
 export interface RecordedEnd { readonly name: string; readonly identity: number; readonly labels: readonly string[]; readonly namespace: string; readonly ip: string; readonly isWorkload: boolean }
 
-/** A connection: replies belong to the one that they answer. */
+/** A connection, or a request that Envoy saw: replies belong to the one that they answer. */
 export interface RecordedFlow {
   readonly from: RecordedEnd;
   readonly to: RecordedEnd;
@@ -20,6 +21,7 @@ export interface RecordedFlow {
   readonly allowed: boolean;
   /** It left for another node, which judged the other end. */
   readonly egressOnly: boolean;
+  readonly request?: L7Request;
 }
 
 export interface Simulated { readonly flow: RecordedFlow; readonly count: number; readonly change: 'opened' | 'closed'; readonly by: readonly (RuleRef | PolicyRef)[] }
@@ -36,8 +38,8 @@ export class Simulator {
   /** False when there are too many different ones. */
   add(flow: RecordedFlow): boolean {
     this.#flows += 1;
-    const { from, to, protocol, port, allowed, egressOnly } = flow;
-    const key = [from.identity, from.name, from.isWorkload ? '' : from.ip, to.identity, to.name, to.isWorkload ? '' : to.ip, protocol, port, allowed, egressOnly].join('\u0000');
+    const { from, to, protocol, port, allowed, egressOnly, request } = flow;
+    const key = [from.identity, from.name, from.isWorkload ? '' : from.ip, to.identity, to.name, to.isWorkload ? '' : to.ip, protocol, port, allowed, egressOnly, request === undefined ? '' : JSON.stringify(request)].join('\u0000');
     const known = this.#tuples.get(key);
     if (known !== undefined) known.count += 1;
     else if (this.#tuples.size >= maxTuples) return false;
@@ -52,9 +54,9 @@ export class Simulator {
     const world = worldOf(tuples.map(({ flow }) => flow), policies, cidrGroups, ports);
     const changes = tuples.flatMap(({ flow, count }): Simulated[] => {
       const sides = sidesOf(flow).flatMap((direction) => judgeSide(world, flow, direction));
-      const allowed = sides.every(({ one }) => isAllowed(one));
+      const allowed = sides.every(({ one }) => passes(one, flow.request));
       if (allowed === flow.allowed) return [];
-      return [{ flow, count, change: allowed ? 'opened' : 'closed', by: sides.flatMap(({ one, enforcedBy }) => decidedBy(one, enforcedBy, allowed)) }];
+      return [{ flow, count, change: allowed ? 'opened' : 'closed', by: sides.flatMap(({ one, enforcedBy }) => decidedBy(one, enforcedBy, allowed, flow.request)) }];
     });
     return { changes, flows: this.#flows, tuples: tuples.length };
   }
@@ -102,8 +104,9 @@ function peerIdentity(world: World, { identity, isWorkload, ip }: RecordedEnd): 
   return isWorkload || !isWorld ? identity : identityOf(world, { ip });
 }
 
-function decidedBy(one: Verdict, enforcedBy: readonly PolicyRef[], allowed: boolean): readonly (RuleRef | PolicyRef)[] {
+function decidedBy(one: Verdict, enforcedBy: readonly PolicyRef[], allowed: boolean, request: L7Request | undefined): readonly (RuleRef | PolicyRef)[] {
   if (allowed) return one.rules;
-  if (isAllowed(one)) return [];
+  if (passes(one, request)) return [];
+  if (one.proxied !== undefined) return one.rules;
   return one.action === 'deny' ? one.rules : enforcedBy;
 }

@@ -1,6 +1,7 @@
 // The verdict of a compiled image, taken step by step as bpf/lib takes it in the kernel.
-import type { Interval, MergedPolicy, PolicyImage, RuleRef } from './image.ts';
+import type { Interval, MergedPolicy, PolicyImage, RuleRef, RuleSet } from './image.ts';
 import { keyOf } from './intervals.ts';
+import { isConflict, proxiedAt, type Conflict } from './rule-set.ts';
 
 export interface VerdictQuery {
   /** Key of the endpoint's merged policy for the direction; absent: not enforced. */
@@ -19,6 +20,8 @@ export interface Verdict {
   /** The entries that decided; 0 when none took part. */
   readonly bits: bigint;
   readonly rules: readonly RuleRef[];
+  /** The connection goes through Envoy, which judges each request by these. */
+  readonly proxied?: RuleSet | Conflict;
 }
 
 export function verdict(image: PolicyImage, query: VerdictQuery): Verdict {
@@ -32,7 +35,9 @@ export function verdict(image: PolicyImage, query: VerdictQuery): Verdict {
   for (const { word, mask, action } of policy.intervals[interval]!.steps) {
     const bits = row[word]! & mask;
     // Which names may be asked for is not this verdict's: the query itself may pass.
-    if (bits !== 0n) return { action: action === 'dns' || action === 'proxy' ? 'allow' : action, interval, word, bits, rules: rulesOf(policy, word, bits) };
+    if (bits === 0n) continue;
+    const proxied = action === 'proxy' ? { proxied: proxiedAt(policy, policy.intervals[interval]!, row)!.rules } : {};
+    return { action: action === 'dns' || action === 'proxy' ? 'allow' : action, interval, word, bits, rules: rulesOf(policy, word, bits), ...proxied };
   }
   return { action: policy.defaultAction, interval, word: 0, bits: 0n, rules: [] };
 }
@@ -59,4 +64,6 @@ export function rulesOf(policy: MergedPolicy, word: number, bits: bigint): RuleR
   return rules;
 }
 
-export const isAllowed = (one: Pick<Verdict, 'action'>): boolean => one.action === 'none' || one.action === 'allow';
+/** At L4: what Envoy is asked for may still be refused there. */
+export const isAllowed = ({ action, proxied }: Pick<Verdict, 'action' | 'proxied'>): boolean =>
+  (action === 'none' || action === 'allow') && (proxied === undefined || !isConflict(proxied));

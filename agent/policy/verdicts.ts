@@ -2,10 +2,11 @@
 // verdict.ts says the same step by step, as the kernel does, and names the rules.
 import type { MergedPolicy, PeerClass, PolicyImage } from './image.ts';
 import { keyOf } from './intervals.ts';
+import { bitsIn } from './rule-set.ts';
 
 export type Action = 'none' | 'allow' | 'deny' | 'default-deny';
 
-/** Interval n: bounds[n]; its peer sets are sets[starts[n]] up to sets[starts[n + 1]], denies before allowAt[n], -1 for anybody. */
+/** Interval n: bounds[n]; its peer sets are sets[starts[n]] up to sets[starts[n + 1]], denies before allowAt[n], -1 for anybody; DNS and L7 rules allow. */
 interface FlatPolicy {
   readonly bounds: Int32Array;
   readonly starts: Int32Array;
@@ -67,9 +68,9 @@ function flatten({ intervals, peerSets, defaultAction }: MergedPolicy): FlatPoli
   const allowAt: number[] = [];
   const sets: number[] = [];
   for (const { steps } of intervals) {
-    for (const action of ['deny', 'allow'] as const) {
-      if (action === 'allow') allowAt.push(sets.length);
-      for (const step of steps) if (step.action === action) for (const bit of bitsOf(step.mask)) sets.push(setAt(peerSets, step.word * 64 + bit));
+    for (const denies of [true, false]) {
+      if (!denies) allowAt.push(sets.length);
+      for (const step of steps) if ((step.action === 'deny') === denies) for (const bit of bitsIn(step.mask)) sets.push(setAt(peerSets, step.word * 64 + bit));
     }
     starts.push(sets.length);
   }
@@ -79,8 +80,4 @@ function flatten({ intervals, peerSets, defaultAction }: MergedPolicy): FlatPoli
 function setAt(peerSets: MergedPolicy['peerSets'], bit: number): number {
   const set = peerSets[bit]!;
   return set === 'any' ? -1 : set;
-}
-
-function* bitsOf(mask: bigint): Generator<number> {
-  for (let bit = 0; mask >> BigInt(bit) !== 0n; bit += 1) if ((mask >> BigInt(bit)) & 1n) yield bit;
 }

@@ -12,8 +12,14 @@ export interface Mutation {
 
 export const mutations: readonly Mutation[] = [
   { name: 'verdict: allow steps come before deny steps', file: 'agent/policy/intervals.ts', tests: 'agent/policy/conformance',
-    find: '([\'deny\', \'dns\', \'allow\'] as const).flatMap',
-    plant: '([\'allow\', \'dns\', \'deny\'] as const).flatMap' },
+    find: '...stepsOf(masks.deny, \'deny\', named), ',
+    plant: '...stepsOf(others, \'allow\', named), ...stepsOf(masks.deny, \'deny\', named), ' },
+  { name: 'L7: a plain allow beside L7 rules is forgotten', file: 'agent/policy/rule-set.ts', tests: 'agent/policy/rule-sets',
+    find: 'if (action !== \'proxy\' && action !== \'allow\') continue;',
+    plant: 'if (action !== \'proxy\') continue;' },
+  { name: 'L7: what Envoy refused is open all the same', file: 'agent/policy/l7-serving.ts', tests: 'agent/datapath/l7',
+    find: '(this.#refused.has(set) ? [] : [',
+    plant: '(!this.#ports.has(set) ? [] : [' },
   { name: 'verdict: the kernel goes on after the step that decides', file: 'bpf/lib/verdict.h', tests: 'bpf/verdict',
     find: '\t\t\tout->action = step->action;\n\t\t\tbreak;',
     plant: '\t\t\tout->action = step->action;' },
