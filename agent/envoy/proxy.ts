@@ -241,6 +241,7 @@ class Proxy_ {
   }
 
   #drop(resources: Served['resources']): void {
+    if (resources.length === 0) return;
     const needed = new Set([...this.#served.values()].flatMap((one) => one.resources.map(([type, name]) => `${type} ${name}`)));
     for (const [type, name] of resources) if (!needed.has(`${type} ${name}`)) this.#ads.remove(type, name);
   }
