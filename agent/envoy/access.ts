@@ -3,6 +3,7 @@ import type { HttpAccess, ProxyAccess } from '../../hubble/access.ts';
 import type { GrpcServer } from '../../hubble/grpc/server.ts';
 import type { Direction } from '../policy/image.ts';
 import { readEntries, type LogEntry } from './access-decoder.ts';
+import { httpState } from './listener.ts';
 import { deniedRoute, parseRouteName } from './routes.ts';
 
 const method = {
@@ -40,6 +41,9 @@ function httpOf(entry: LogEntry, mismatched: readonly string[]): HttpAccess {
   };
 }
 
+/** A connection of which the requests are told by themselves. */
+const isCarrier = (entry: LogEntry): boolean => !entry.http && entry.state.endsWith(` ${httpState}`);
+
 /** Envoy writes for as long as it lives; each message is read at once, so nothing waits here. */
 export function serveAccessLog(server: GrpcServer, listenerOf: (port: number) => ListenerName | undefined, onAccess: (entry: ProxyAccess) => void): AccessCounts {
   const counts: AccessCounts = { entries: 0, unknownListener: 0, unreadable: 0 };
@@ -53,6 +57,7 @@ export function serveAccessLog(server: GrpcServer, listenerOf: (port: number) =>
         counts.unreadable += 1;
       }
       for (const entry of entries) {
+        if (isCarrier(entry)) continue;
         counts.entries += 1;
         const access = accessOf(entry, listenerOf);
         if (access === undefined) counts.unknownListener += 1;

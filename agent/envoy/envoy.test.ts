@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { get, haveEnvoy, http1, mapOf, setOf, startBench, until, type Bench } from './testing.ts';
+import { http1, mapOf, setOf } from './testing-sets.ts';
+import { get, haveEnvoy, startBench, until, type Bench } from './testing.ts';
 
 const only = haveEnvoy ? describe : describe.skip;
 

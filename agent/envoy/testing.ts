@@ -6,17 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ProxyAccess } from '../../hubble/access.ts';
 import { cgroupFolder } from '../node/check.ts';
-import type { HttpRule, L7Rules, RuleSet } from '../policy/image.ts';
 import { buildKeeper } from './build.ts';
 import { fetchBinary } from './binary.ts';
 import { startEnvoy, type EnvoyOptions, type L7Proxy } from './proxy.ts';
-
-export const http1 = (rule: Partial<HttpRule>): L7Rules => ({ http: [{ headers: [], mismatches: [], ...rule }], serverNames: [] });
-export const setOf = (key: string, ...rules: readonly (L7Rules | 'any')[]): RuleSet => ({
-  key, direction: 'ingress',
-  rules: rules.map((l7, index) => ({ ref: { policy: { kind: 'CiliumNetworkPolicy', namespace: 'test', name: key }, path: `spec.ingress[${index}]`, action: 'allow' }, l7 })),
-});
-export const mapOf = (...sets: readonly RuleSet[]): Map<string, RuleSet> => new Map(sets.map((set) => [set.key, set]));
 
 const listens = '0A';
 const freshMs = 5;
