@@ -13,6 +13,7 @@ export const knownKinds: Readonly<Record<string, KnownKind>> = {
   Deployment: { apiVersion: 'apps/v1', namespaced: true },
   Service: { apiVersion: 'v1', namespaced: true },
   EndpointSlice: { apiVersion: 'discovery.k8s.io/v1', namespaced: true },
+  Secret: { apiVersion: 'v1', namespaced: true },
   ServiceAccount: { apiVersion: 'v1', namespaced: true },
   CiliumNetworkPolicy: { apiVersion: 'cilium.io/v2', namespaced: true },
   CiliumClusterwideNetworkPolicy: { apiVersion: 'cilium.io/v2', namespaced: false },

@@ -24,7 +24,7 @@ const cases: readonly { name: string; text: string; keys: string[]; problems: st
   { name: 'no kind', text: 'apiVersion: v1\nmetadata: {name: a}', keys: [], problems: ['f:1:1 error kind: kind is missing'] },
   { name: 'no apiVersion', text: 'kind: Pod\nmetadata: {name: a}', keys: [], problems: ['f:1:1 error apiVersion: apiVersion is missing'] },
   { name: 'another apiVersion', text: 'apiVersion: extensions/v1beta1\nkind: Deployment\nmetadata: {name: a}', keys: [], problems: ['f:1:1 error apiVersion: Deployment of extensions/v1beta1 is not handled'] },
-  { name: 'a kind that is not handled', text: 'apiVersion: v1\nkind: Secret\nmetadata: {name: a}', keys: [], problems: ['f:2:1 warning kind: kind Secret is not handled yet'] },
+  { name: 'a kind that is not handled', text: 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}', keys: [], problems: ['f:2:1 warning kind: kind ConfigMap is not handled yet'] },
   { name: 'a kind like a property of every object', text: 'apiVersion: v1\nkind: constructor\nmetadata: {name: a}', keys: [], problems: ['f:2:1 warning kind: kind constructor is not handled yet'] },
   { name: 'a Service', text: 'apiVersion: v1\nkind: Service\nmetadata: {name: a}', keys: ['Service/default/a'], problems: [] },
   { name: 'a label that is no text', text: pod('a', ', labels: {a: true, b: 1, c: {}}'), keys: [], problems: ['f:3:30', 'f:3:39', 'f:3:45'].map((at, index) => `${at} error metadata.labels.${'abc'[index]}: the value of label ${'abc'[index]} must be text`) },

@@ -35,11 +35,17 @@ export interface ProblemRow {
   readonly mend?: string;
 }
 
+/** A Secret as it may be shown: which items it has. */
+function withoutValues(object: ManifestRow['object']): ManifestRow['object'] {
+  const items = ['data', 'stringData'].filter((field) => object[field] !== undefined).map((field) => [field, Object.keys(object[field] as object)]);
+  return { ...object, ...Object.fromEntries(items) };
+}
+
 export const manifestTable = (): Table<ManifestRow> => new Table({
   name: 'manifests',
   key: (row) => row.key,
   indexes: { kind: (row) => [row.kind] },
-  show: ({ locate: _, ...row }) => row,
+  show: ({ locate: _, ...row }) => (row.kind === 'Secret' ? { ...row, object: withoutValues(row.object) } : row),
 });
 
 export const problemTable = (): Table<ProblemRow> => new Table({ name: 'problems', key: (row) => row.key });

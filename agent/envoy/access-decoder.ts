@@ -97,7 +97,6 @@ function state(reader: protobuf.Reader): string {
 function common(entry: LogEntry, upstream: LogAddress): Visit {
   return (field, reader) => {
     switch (field) {
-      case 2: each(reader, address(entry.source)); return true;
       case 3: each(reader, address(entry.destination)); return true;
       case 4: each(reader, (part) => {
         if (part === 3) entry.sni = reader.string();
@@ -107,6 +106,8 @@ function common(entry: LogEntry, upstream: LogAddress): Visit {
       case 14: each(reader, address(upstream)); return true;
       case 16: flags(reader, entry.flags); return true;
       case 19: entry.routeName = reader.string(); return true;
+      // Not field 2, the remote address: that is what the client says in x-forwarded-for.
+      case 20: each(reader, address(entry.source)); return true;
       case 21: entry.state = state(reader); return true;
       case 23: entry.durationNs = nanoseconds(reader); return true;
       default: return false;

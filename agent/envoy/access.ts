@@ -3,7 +3,8 @@ import type { HttpAccess, ProxyAccess } from '../../hubble/access.ts';
 import type { GrpcServer } from '../../hubble/grpc/server.ts';
 import type { Direction } from '../policy/image.ts';
 import { readEntries, type LogEntry } from './access-decoder.ts';
-import { parseRouteName } from './routes.ts';
+import { httpState } from './listener.ts';
+import { deniedRoute, parseRouteName } from './routes.ts';
 
 const method = {
   path: '/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs', requestStream: true, responseStream: false,
@@ -22,10 +23,11 @@ export function accessOf(entry: LogEntry, listenerOf: (port: number) => Listener
   const listener = listenerOf(Number(port));
   if (listener === undefined) return undefined;
   const route = entry.http ? parseRouteName(entry.routeName) : passed === undefined ? undefined : { rule: Number(passed), mismatched: [] };
-  // A request that was never understood is refused, by no rule: no route, and the client's fault.
+  // A request that Envoy itself could not take (400, 431) was put to no rule.
+  const denied = entry.http ? entry.routeName === deniedRoute : route === undefined;
   return {
     ruleSet: listener.key, direction: listener.direction, rule: route?.rule, startUnixNs: entry.startUnixNs, durationNs: entry.durationNs,
-    source: entry.source, destination: entry.destination, upstreamPort: entry.upstreamPort, denied: route === undefined, flags: entry.flags.join(','),
+    source: entry.source, destination: entry.destination, upstreamPort: entry.upstreamPort, denied, flags: entry.flags.join(','),
     ...(entry.http && { http: httpOf(entry, route?.mismatched ?? []) }), ...(entry.sni !== '' && { sni: entry.sni }),
   };
 }
@@ -38,6 +40,9 @@ function httpOf(entry: LogEntry, mismatched: readonly string[]): HttpAccess {
     requestHeaders: entry.requestHeaders.filter(([name]) => !name.startsWith(':')), requestBytes, responseBytes, mismatched,
   };
 }
+
+/** A connection of which the requests are told by themselves. */
+const isCarrier = (entry: LogEntry): boolean => !entry.http && entry.state.endsWith(` ${httpState}`);
 
 /** Envoy writes for as long as it lives; each message is read at once, so nothing waits here. */
 export function serveAccessLog(server: GrpcServer, listenerOf: (port: number) => ListenerName | undefined, onAccess: (entry: ProxyAccess) => void): AccessCounts {
@@ -52,6 +57,7 @@ export function serveAccessLog(server: GrpcServer, listenerOf: (port: number) =>
         counts.unreadable += 1;
       }
       for (const entry of entries) {
+        if (isCarrier(entry)) continue;
         counts.entries += 1;
         const access = accessOf(entry, listenerOf);
         if (access === undefined) counts.unknownListener += 1;

@@ -13,6 +13,7 @@ const connectTimeoutMs = 5_000;
 const heapBytes = 512 * 2 ** 20;
 /** A worker that does not come round for so long is ended, and Envoy with it; the keeper starts another. */
 const frozenMs = 5_000;
+const mostConnections = 50_000;
 const most = 1_000_000_000;
 
 export const originalCluster = 'original';
@@ -55,7 +56,7 @@ function original(upstream: BootstrapOptions['upstream']): Message {
     typed_extension_protocol_options: {
       [protocolOptions]: {
         '@type': type(protocolOptions),
-        use_downstream_protocol_config: { http_protocol_options: { enable_trailers: true, allow_custom_methods: true }, http2_protocol_options: {} },
+        use_downstream_protocol_config: { http_protocol_options: { enable_trailers: true }, http2_protocol_options: {} },
         common_http_protocol_options: { idle_timeout: '3600s', max_response_headers_kb: 256, max_headers_count: 1_000 },
       },
     },
@@ -66,7 +67,8 @@ function overload(): Message {
   const trigger = (value: number): Message => ({ name: 'envoy.resource_monitors.fixed_heap', threshold: { value } });
   return {
     refresh_interval: '0.25s',
-    resource_monitors: [{ name: 'envoy.resource_monitors.fixed_heap', typed_config: { '@type': type('envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig'), max_heap_size_bytes: heapBytes } }],
+    resource_monitors: [{ name: 'envoy.resource_monitors.fixed_heap', typed_config: { '@type': type('envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig'), max_heap_size_bytes: heapBytes } },
+      { name: 'envoy.resource_monitors.global_downstream_max_connections', typed_config: { '@type': type('envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig'), max_active_downstream_connections: mostConnections } }],
     actions: [
       { name: 'envoy.overload_actions.shrink_heap', triggers: [trigger(0.85)] },
       { name: 'envoy.overload_actions.disable_http_keepalive', triggers: [trigger(0.9)] },
@@ -96,6 +98,7 @@ export function bootstrap({ nodeId, upstream, folder = inside }: BootstrapOption
     stats_config: stats,
     overload_manager: overload(),
     watchdogs: { worker_watchdog: { miss_timeout: '1s', megamiss_timeout: '2s', kill_timeout: seconds(frozenMs) }, main_thread_watchdog: {} },
-    layered_runtime: { layers: [{ name: 'static', static_layer: { overload: { global_downstream_max_connections: 50_000 } } }] },
+    // A header that comes twice is compared as one value, `a,b`: one that fits must not let pass another that the server may believe.
+    layered_runtime: { layers: [{ name: 'static', static_layer: { 'envoy.reloadable_features.match_headers_individually': false } }] },
   };
 }

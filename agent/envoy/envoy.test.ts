@@ -1,47 +1,140 @@
-// The real Envoy behind the real sockets: what it serves, what it refuses, what it tells, and who lives on when others die.
+// The real Envoy behind the real sockets: what it serves and refuses, and who lives on when others die.
+import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { haveEnvoy, http1, mapOf, setOf, startBench, type Bench } from './testing.ts';
-
-interface Answer { readonly code: number; readonly body: string; readonly headers: http.IncomingHttpHeaders }
-
-async function get(port: number, path: string, options: http.RequestOptions = {}): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const request = http.get({ host: '127.0.0.1', port, path, ...options }, (response) => {
-      let body = '';
-      response.on('data', (chunk) => { body += String(chunk); }).on('end', () => { resolve({ code: response.statusCode!, body, headers: response.headers }); });
-    });
-    request.on('error', reject);
-  });
-}
-
-async function until<T>(look: () => T | undefined, timeoutMs = 5_000): Promise<T> {
-  for (const end = performance.now() + timeoutMs; ;) {
-    const found = look();
-    if (found !== undefined) return found;
-    if (performance.now() > end) throw new Error('nothing came in time');
-    await new Promise((resolve) => { setTimeout(resolve, 5); });
-  }
-}
+import { http1, mapOf, setOf } from './testing-sets.ts';
+import { get, haveEnvoy, startBench, until, type Bench } from './testing.ts';
 
 const only = haveEnvoy ? describe : describe.skip;
 
-only('one rule set', () => {
+only('rule sets', () => {
   let bench: Bench;
-  let port: number;
-  beforeAll(async () => {
-    bench = await startBench('serve');
-    expect(await bench.proxy.serve(mapOf(setOf('one', http1({ method: 'GET', path: '/public/.*' }))))).toEqual(new Map());
-    port = bench.proxy.portOf('one');
-  });
+  const port = (key: string): number => bench.proxy.portOf(key);
+  beforeAll(async () => { bench = await startBench('serve'); });
   afterAll(async () => { await bench.stop(); });
 
   test('what a rule allows passes, all else is 403, and both are told', async () => {
-    expect(await get(port, '/public/a?b=c')).toMatchObject({ code: 200, body: 'hello' });
-    expect(await get(port, '/secret')).toMatchObject({ code: 403, body: 'Access denied\r\n' });
+    expect(await bench.proxy.serve(mapOf(setOf('one', http1({ method: 'GET', path: '/public/.*' }))))).toEqual(new Map());
+    expect(await get(port('one'), '/public/a?b=c')).toMatchObject({ code: 200, body: 'hello' });
+    expect(await get(port('one'), '/secret')).toMatchObject({ code: 403, body: 'Access denied\r\n' });
     const allowed = await until(() => bench.seen.find(({ http }) => http?.path === '/public/a?b=c'));
     expect(allowed).toMatchObject({ ruleSet: 'one', direction: 'ingress', rule: 0, denied: false, http: { method: 'GET', code: 200, protocol: 'HTTP/1.1', scheme: 'http', mismatched: [] } });
+    expect(allowed.source.address).toBe('127.0.0.1');
+    expect(allowed.upstreamPort).toBeGreaterThan(0);
     const denied = await until(() => bench.seen.find(({ http }) => http?.path === '/secret'));
     expect(denied).toMatchObject({ ruleSet: 'one', rule: undefined, denied: true, http: { code: 403 }, upstreamPort: 0 });
+  });
+
+  test('changed rules reach a connection that is open, and no request fails', async () => {
+    await bench.proxy.serve(mapOf(setOf('live', http1({ path: '/a' }))));
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    const codes: number[] = [];
+    let over = false;
+    const client = (async () => {
+      while (!over) codes.push((await get(port('live'), '/b', { agent })).code);
+    })();
+    await until(() => (codes.length > 5 ? true : undefined));
+    await bench.proxy.serve(mapOf(setOf('live', http1({ path: '/b' }))));
+    const before = codes.length;
+    await until(() => (codes.length > before + 20 ? true : undefined));
+    over = true;
+    await client;
+    expect(new Set(codes)).toEqual(new Set([403, 200]));
+    expect(codes.lastIndexOf(403)).toBeLessThan(codes.indexOf(200));
+    expect(codes.lastIndexOf(403)).toBeLessThanOrEqual(before + 1);
+    expect(Object.values(agent.freeSockets).flat()).toHaveLength(1);
+    agent.destroy();
+  });
+
+  test('a set that Envoy refuses stands in nobody\'s way', async () => {
+    const sets = Array.from({ length: 20 }, (_, index) => setOf(`many ${index}`, http1({ path: index === 7 ? '/(' : `/${index}` })));
+    const refused = await bench.proxy.serve(mapOf(...sets));
+    expect([...refused.keys()]).toEqual(['many 7']);
+    expect(refused.get('many 7')).toMatch(/missing \)/);
+    expect((await get(port('many 8'), '/8')).code).toBe(200);
+    expect(await bench.proxy.serve(mapOf(setOf('many 7', http1({ path: '/7' }))))).toEqual(new Map());
+    expect((await get(port('many 7'), '/7')).code).toBe(200);
+  });
+
+  test('rules that need a certificate that is not there', async () => {
+    const l7 = { ...http1({}), terminatingTls: { namespace: 'test', name: 'absent', certificate: 'tls.crt', privateKey: 'tls.key' } };
+    expect(await bench.proxy.serve(mapOf(setOf('no secret', l7)))).toEqual(new Map([['no secret', 'Secret test/absent does not exist']]));
+  });
+
+  test('what nobody needs any more goes', async () => {
+    const short = await startBench('linger', { lingerMs: 50 });
+    await short.proxy.serve(mapOf(setOf('a', http1({})), setOf('b', http1({}))));
+    const [a, b] = [short.proxy.portOf('a'), short.proxy.portOf('b')];
+    short.proxy.retire(new Set(['b']));
+    await until(async () => (await get(a, '/').then(() => undefined, () => true)), 15_000);
+    expect((await get(b, '/')).code).toBe(200);
+    await short.stop();
+  });
+});
+
+only('lives', () => {
+  let bench: Bench;
+  const works = async (): Promise<true | undefined> => get(bench.proxy.portOf('one'), '/').then(({ code }) => (code === 200 ? true : undefined), () => undefined);
+  beforeAll(async () => {
+    bench = await startBench('lives');
+    await bench.proxy.serve(mapOf(setOf('one', http1({}))));
+  });
+  afterAll(async () => { await bench.stop(); });
+
+  test('it may do what it needs and nothing else', () => {
+    const status = readFileSync(`/proc/${bench.proxy.status().pid}/status`, 'utf8');
+    const field = (name: string): string => new RegExp(`^${name}:\\s+(\\S+)`, 'm').exec(status)![1]!;
+    const netAdmin = (1 << 12).toString(16).padStart(16, '0');
+    expect(['CapPrm', 'CapEff', 'CapBnd', 'CapAmb'].map(field)).toEqual([netAdmin, netAdmin, netAdmin, netAdmin]);
+    expect(field('NoNewPrivs')).toBe('1');
+    expect(Number(field('Uid'))).toBeGreaterThanOrEqual(198_000);
+  });
+
+  test('killed: another runs and serves', async () => {
+    const { pid } = bench.proxy.status();
+    process.kill(pid, 'SIGKILL');
+    const begunMs = performance.now();
+    await until(() => (bench.proxy.status().pid !== pid && bench.proxy.status().pid > 0 ? true : undefined));
+    const restartedMs = performance.now() - begunMs;
+    await until(works);
+    console.log(`killed: restarted after ${restartedMs.toFixed(0)} ms, serves after ${(performance.now() - begunMs).toFixed(0)} ms`);
+    expect(restartedMs).toBeLessThan(500);
+    expect(bench.proxy.status()).toMatchObject({ restarts: 1, frozen: 0 });
+  });
+
+  test('frozen: found within seconds', async () => {
+    const { pid } = bench.proxy.status();
+    process.kill(pid, 'SIGSTOP');
+    const begunMs = performance.now();
+    await until(() => (bench.proxy.status().frozen === 1 ? true : undefined), 10_000);
+    await until(works);
+    console.log(`frozen: serves again after ${(performance.now() - begunMs).toFixed(0)} ms`);
+    expect(bench.proxy.status().pid).not.toBe(pid);
+  });
+
+  test('an agent that comes back takes the same process, and open connections go on', async () => {
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    const { pid } = bench.proxy.status();
+    const port = bench.proxy.portOf('one');
+    expect((await get(port, '/', { agent })).code).toBe(200);
+    const socket = Object.values(agent.freeSockets).flat()[0];
+    await bench.restart();
+    expect((await get(port, '/', { agent })).code).toBe(200);
+    const begunMs = performance.now();
+    expect(await bench.proxy.serve(mapOf(setOf('one', http1({ path: '/new' }))))).toEqual(new Map());
+    console.log(`agent back: served after ${(performance.now() - begunMs).toFixed(0)} ms`);
+    expect(bench.proxy.portOf('one')).toBe(port);
+    expect(bench.proxy.status().pid).toBe(pid);
+    expect((await get(port, '/', { agent })).code).toBe(403);
+    expect(Object.values(agent.freeSockets).flat()[0]).toBe(socket);
+    agent.destroy();
+  });
+
+  test('its keeper killed: both are started again', async () => {
+    const { pid } = bench.proxy.status();
+    const keeper = JSON.parse(readFileSync(`${bench.stateDir}/envoy/status.json`, 'utf8')) as { keeper: number };
+    process.kill(keeper.keeper, 'SIGKILL');
+    await until(() => (bench.proxy.status().pid !== pid && bench.proxy.status().connected ? true : undefined), 10_000);
+    await until(async () => get(bench.proxy.portOf('one'), '/new').then(({ code }) => (code === 200 ? true : undefined), () => undefined));
   });
 });

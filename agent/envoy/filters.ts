@@ -35,7 +35,7 @@ export function httpFilters(routes: string, stateKey = 'weir.rule_set'): Message
       codec_type: 'AUTO', stat_prefix: 'l7', rds: { route_config_name: routes, config_source: { ads: {}, resource_api_version: 'V3', initial_fetch_timeout: duration(0) } },
       http_filters: [{ name: 'envoy.filters.http.router', typed_config: any('Router', { dynamic_stats: { value: false }, suppress_envoy_headers: true }) }],
       access_log: [httpLog(stateKey)],
-      http_protocol_options: { accept_http_10: true, enable_trailers: true, allow_custom_methods: true },
+      http_protocol_options: { accept_http_10: true, enable_trailers: true },
       http2_protocol_options: { max_concurrent_streams: { value: mostStreams }, initial_stream_window_size: { value: streamWindowBytes }, initial_connection_window_size: { value: connectionWindowBytes } },
       common_http_protocol_options: { idle_timeout: duration(idleMs), max_headers_count: { value: mostHeaders } },
       max_request_headers_kb: { value: mostHeaderKib }, request_headers_timeout: duration(headersMs),

@@ -23,6 +23,8 @@ const [solSocket, soMark] = [1, 36];
 
 /** Under this name the access log says which listener it was, and which rule let a connection through: `PORT`, `PORT INDEX`. */
 export const stateKey = 'weir.rule_set';
+/** In place of the index: its requests are told one by one. */
+export const httpState = 'http';
 
 const filterState = (text: string): Message => ({
   name: 'envoy.filters.network.set_filter_state',
@@ -59,7 +61,7 @@ function chainsOf(port: number, set: RuleSet): { readonly chains: readonly Chain
   const chains: Chain[] = [];
   const choices: Choice[] = [];
   const wildcard = rules.find(({ l7 }) => l7 === 'any');
-  const http = (routes: string): Message[] => [filterState(String(port)), httpFilters(routes)];
+  const http = (routes: string): Message[] => [filterState(`${port} ${httpState}`), httpFilters(routes)];
   if (rules.some(({ l7 }) => isHttp(l7))) {
     chains.push({ name: 'http', filters: http(String(port)) });
     choices.push({ transport: 'raw_buffer', chain: 'http' });

@@ -87,7 +87,15 @@ export async function startEnvoy(options: EnvoyOptions): Promise<L7Proxy> {
   };
 }
 
-interface Served { readonly resources: readonly (readonly [ResourceType, string])[]; readonly direction: Direction }
+interface Served {
+  readonly resources: readonly (readonly [ResourceType, string])[];
+  readonly direction: Direction;
+  /** What it was made of; absent: of a certificate as well, which may have changed. */
+  readonly text?: string;
+}
+
+const textOf = (set: RuleSet): string | undefined =>
+  (set.rules.some(({ l7 }) => l7 !== 'any' && l7.terminatingTls !== undefined) ? undefined : JSON.stringify([set.direction, set.rules.map(({ l7 }) => l7)]));
 
 class Proxy_ {
   readonly ports: Ports;
@@ -198,6 +206,8 @@ class Proxy_ {
   }
 
   #put(key: string, set: RuleSet, refused: Map<string, string>): void {
+    const text = textOf(set);
+    if (text !== undefined && this.#served.get(key)?.text === text) return;
     try {
       const { marks } = this.#options.steering;
       const { resources, problem } = resourcesOf(set, { port: this.ports.of(key), ...(marks !== undefined && { marks }) }, this.#options.secretOf);
@@ -208,7 +218,7 @@ class Proxy_ {
       const names = resources.map(({ type, name }) => [type, name] as const);
       const before = this.#served.get(key)?.resources ?? [];
       for (const { type, name, message } of resources) this.#ads.set(type, name, message);
-      this.#served.set(key, { resources: names, direction: set.direction });
+      this.#served.set(key, { resources: names, direction: set.direction, ...(text !== undefined && { text }) });
       this.#drop(before.filter(([type, name]) => !names.some((other) => other[0] === type && other[1] === name)));
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
@@ -241,6 +251,7 @@ class Proxy_ {
   }
 
   #drop(resources: Served['resources']): void {
+    if (resources.length === 0) return;
     const needed = new Set([...this.#served.values()].flatMap((one) => one.resources.map(([type, name]) => `${type} ${name}`)));
     for (const [type, name] of resources) if (!needed.has(`${type} ${name}`)) this.#ads.remove(type, name);
   }

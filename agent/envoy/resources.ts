@@ -4,11 +4,11 @@ import type { ResourceType } from './ads.ts';
 import { listenerOf, routeSets, type ListenerOptions } from './listener.ts';
 import type { Message } from './messages.ts';
 import { mostMismatches, routeConfiguration } from './routes.ts';
-import { secretMessage, secretName, type SecretRef } from './secrets.ts';
+import { secretKey, secretMessage, secretName } from './secrets.ts';
 
 export interface NamedResource { readonly type: ResourceType; readonly name: string; readonly message: Message }
-/** The object of a Secret's manifest. */
-export type SecretOf = (ref: SecretRef) => Message | undefined;
+/** The object of a manifest by its key, `Secret/NAMESPACE/NAME`. */
+export type SecretOf = (key: string) => Message | undefined;
 
 /** What weir itself cannot make of a set. */
 function problemOf({ rules }: RuleSet): string | undefined {
@@ -25,7 +25,7 @@ export function resourcesOf(set: RuleSet, options: ListenerOptions, secretOf: Se
   const resources: NamedResource[] = [];
   const refs = new Map(set.rules.flatMap(({ l7 }) => (l7 === 'any' || l7.terminatingTls === undefined ? [] : [[secretName(l7.terminatingTls), l7.terminatingTls] as const])));
   for (const [name, ref] of refs) {
-    const message = secretMessage(ref, secretOf(ref));
+    const message = secretMessage(ref, secretOf(secretKey(ref)));
     if (typeof message === 'string') return { resources: [], problem: message };
     resources.push({ type: 'Secret', name, message });
   }

@@ -6,31 +6,29 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ProxyAccess } from '../../hubble/access.ts';
 import { cgroupFolder } from '../node/check.ts';
-import type { HttpRule, L7Rules, RuleSet } from '../policy/image.ts';
 import { buildKeeper } from './build.ts';
 import { fetchBinary } from './binary.ts';
 import { startEnvoy, type EnvoyOptions, type L7Proxy } from './proxy.ts';
 
-export const http1 = (rule: Partial<HttpRule>): L7Rules => ({ http: [{ headers: [], mismatches: [], ...rule }], serverNames: [] });
-export const setOf = (key: string, ...rules: readonly (L7Rules | 'any')[]): RuleSet => ({
-  key, direction: 'ingress',
-  rules: rules.map((l7, index) => ({ ref: { policy: { kind: 'CiliumNetworkPolicy', namespace: 'test', name: key }, path: `spec.ingress[${index}]`, action: 'allow' }, l7 })),
-});
-export const mapOf = (...sets: readonly RuleSet[]): Map<string, RuleSet> => new Map(sets.map((set) => [set.key, set]));
-
 const listens = '0A';
+const freshMs = 5;
+let looked = { atMs: -Infinity, ports: new Set<string>() };
 
-function isListening(file: string, address: string, port: number): boolean {
-  const wanted = `${address}:${port.toString(16).toUpperCase().padStart(4, '0')}`;
-  return readFileSync(file, 'utf8').split('\n').some((line) => {
-    const [, local, , state] = line.trim().split(/\s+/);
-    return local === wanted && state === listens;
-  });
+/** `FAMILY:PORT` of all that is listened on, by /proc: good enough in place of steering's map. */
+function listeners(): ReadonlySet<string> {
+  if (performance.now() - looked.atMs < freshMs) return looked.ports;
+  const ports = new Set<string>();
+  for (const [file, family] of [['/proc/net/tcp', '4'], ['/proc/net/tcp6', '6']] as const) {
+    for (const line of readFileSync(file, 'utf8').split('\n').slice(1)) {
+      const [, local, , state] = line.trim().split(/\s+/);
+      if (state === listens) ports.add(`${family}:${Number.parseInt(local!.split(':')[1]!, 16)}`);
+    }
+  }
+  looked = { atMs: performance.now(), ports };
+  return ports;
 }
 
-export const listening = (port: number): { ipv4: boolean; ipv6: boolean } => ({
-  ipv4: isListening('/proc/net/tcp', '0100007F', port), ipv6: isListening('/proc/net/tcp6', '00000000000000000000000001000000', port),
-});
+export const listening = (port: number): { ipv4: boolean; ipv6: boolean } => ({ ipv4: listeners().has(`4:${port}`), ipv6: listeners().has(`6:${port}`) });
 
 /** Whether Envoy can be had here; without it tests are skipped. */
 export const haveEnvoy = await fetchBinary().then(() => true, () => false);
@@ -75,4 +73,25 @@ export async function startBench(name: string, options: Partial<EnvoyOptions> = 
     },
   };
   return bench;
+}
+
+export interface Answer { readonly code: number; readonly body: string; readonly headers: http.IncomingHttpHeaders }
+
+export async function get(port: number, path: string, options: http.RequestOptions = {}): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const request = http.get({ host: '127.0.0.1', port, path, ...options }, (response) => {
+      let body = '';
+      response.on('data', (chunk) => { body += String(chunk); }).on('end', () => { resolve({ code: response.statusCode!, body, headers: response.headers }); });
+    });
+    request.on('error', reject);
+  });
+}
+
+export async function until<T>(look: () => T | undefined | Promise<T | undefined>, timeoutMs = 5_000): Promise<T> {
+  for (const end = performance.now() + timeoutMs; ;) {
+    const found = await look();
+    if (found !== undefined) return found;
+    if (performance.now() > end) throw new Error('nothing came in time');
+    await new Promise((resolve) => { setTimeout(resolve, 5); });
+  }
 }

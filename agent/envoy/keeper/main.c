@@ -91,7 +91,7 @@ static void take_signals(struct keeper *keeper) {
 }
 
 static int wait_ms(const struct keeper *keeper) {
-  if (keeper->envoy > 0) return keeper->ending ? 50 : probe_every_ms / 5;
+  if (keeper->envoy > 0) return keeper->ending || !keeper->answered ? first_probe_every_ms : probe_every_ms;
   int64_t rest = keeper->next_start_ms - now_ms();
   return rest < 0 ? 0 : (int)rest;
 }

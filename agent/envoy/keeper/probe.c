@@ -21,7 +21,10 @@ static void begin_probe(struct keeper *keeper) {
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) die("socket");
   if (connect(fd, (const struct sockaddr *)&admin, sizeof admin) != 0 || send(fd, question, sizeof question - 1, MSG_NOSIGNAL) < 0) close(fd);
-  else keeper->probe = fd;
+  else {
+    keeper->probe = fd;
+    keeper->asked_ms = now_ms();
+  }
 }
 
 void follow_probe(struct keeper *keeper, bool readable) {
@@ -36,10 +39,12 @@ void follow_probe(struct keeper *keeper, bool readable) {
   }
   if (keeper->envoy == 0 || keeper->ending) return;
   if (keeper->probe < 0 && now >= keeper->probe_at_ms) {
-    keeper->probe_at_ms = now + probe_every_ms;
+    keeper->probe_at_ms = now + (keeper->answered ? probe_every_ms : first_probe_every_ms);
     begin_probe(keeper);
   }
-  if (now - keeper->answered_ms < (keeper->answered ? silent_ms : first_answer_ms)) return;
+  // Until it listens it starts; from then on it has to answer.
+  int64_t since_ms = keeper->probe >= 0 ? keeper->asked_ms : keeper->answered_ms;
+  if (now - since_ms < (keeper->answered || keeper->probe >= 0 ? silent_ms : first_answer_ms)) return;
   keeper->frozen++;
   keeper->answered_ms = now;
   kill(keeper->envoy, SIGKILL);

@@ -70,5 +70,5 @@ void start_envoy(struct keeper *keeper) {
   keeper->output = output[0];
   keeper->started_ms = keeper->answered_ms = now_ms();
   keeper->answered = false;
-  keeper->probe_at_ms = keeper->started_ms + probe_every_ms;
+  keeper->probe_at_ms = keeper->started_ms + first_probe_every_ms;
 }
