@@ -11,7 +11,7 @@ import { layoutOf } from './datapath/layout.ts';
 import { loadDatapath, type Datapath } from './datapath/maps.ts';
 import { readEndpoints, standing } from './endpoint/saved.ts';
 import type { EndpointRow } from './endpoint/tables.ts';
-import { proxyInterfaces } from './envoy/steering.ts';
+import { proxyInterfaces, removeSteering } from './envoy/steering.ts';
 import { messageOf } from './errors.ts';
 import type { Instance } from './instance.ts';
 import { detectAttachMode, type AttachMode } from './kernel/attach.ts';
@@ -153,6 +153,7 @@ export async function removeLeftovers(instance: Instance, netlink: Netlink): Pro
   forget(instance);
   const ended = await cleanupWorkloads(instance, cgroupFolder(instance.cgroup));
   removePins(instance.pinDir);
+  removeSteering(netlink, instance);
   removeGateway(netlink, instance, keptRanges(instance) ?? defaultRanges(instance.name));
   for (const path of [numbersPath(instance), endpointsFolder(instance), manifestsFolder(instance)]) rmSync(path, { recursive: true, force: true });
   return ended;
