@@ -110,6 +110,7 @@ const rows: readonly { readonly name: string; readonly policies: Policies; reado
   { name: 'ingress', policies: { ingress: proxied.ingress }, steps: [['a', 0, 'S', 'proxy'], ['both', 1, 'S', 'b'], ['b', 1, 'SA', 'proxy'], ['answer', 0, 'SA', 'a']] },
   { name: 'both ends: one after the other', policies: { egress: proxied.egress, ingress: proxied.ingress },
     steps: [['a', 0, 'S', 'proxy'], ['egress', 1, 'S', 'proxy'], ['answer', 1, 'SA', 'proxy'], ['egress', 1, 'A', 'proxy'], ['both', 2, 'S', 'b'], ['b', 2, 'SA', 'proxy'], ['answer', 0, 'SA', 'a']] },
+  { name: 'both ends, the second leg under the first\'s port: the proxy is told', policies: { egress: proxied.egress, ingress: proxied.ingress }, steps: [['a', 0, 'S', 'proxy'], ['egress', 0, 'S', 'reset proxy'], ['egress', 1, 'S', 'proxy']] },
   { name: 'neither', policies: {}, steps: [['a', 0, 'S', 'b'], ['b', 0, 'SA', 'a'], ['a', 0, 'A', 'b']] },
   { name: 'the same port on both legs', policies: { egress: proxied.egress },
     steps: [['a', 0, 'S', 'proxy'], ['egress', 0, 'S', 'b'], ['b', 0, 'SA', 'proxy'], ['answer', 0, 'SA', 'a'], ['egress', 0, 'A', 'b'], ['a', 0, 'A', 'proxy']] },
