@@ -12,7 +12,7 @@ import { loadDatapath, type Datapath } from './datapath/maps.ts';
 import { readEndpoints, standing } from './endpoint/saved.ts';
 import type { EndpointRow } from './endpoint/tables.ts';
 import { removeEnvoy } from './envoy/start.ts';
-import { proxyInterfaces } from './envoy/steering.ts';
+import { proxyInterfaces, removeSteering } from './envoy/steering.ts';
 import { messageOf } from './errors.ts';
 import type { Instance } from './instance.ts';
 import { detectAttachMode, type AttachMode } from './kernel/attach.ts';
@@ -153,8 +153,9 @@ export function sweepLinks(netlink: Netlink, instance: Instance, endpoints: read
 export async function removeLeftovers(instance: Instance, netlink: Netlink): Promise<number> {
   forget(instance);
   const ended = await cleanupWorkloads(instance, cgroupFolder(instance.cgroup));
-  await removeEnvoy(instance, cgroupFolder(join(instance.cgroup, 'envoy')), netlink);
+  await removeEnvoy(instance, cgroupFolder(join(instance.cgroup, 'envoy')));
   removePins(instance.pinDir);
+  removeSteering(netlink, instance);
   removeGateway(netlink, instance, keptRanges(instance) ?? defaultRanges(instance.name));
   for (const path of [numbersPath(instance), endpointsFolder(instance), manifestsFolder(instance)]) rmSync(path, { recursive: true, force: true });
   return ended;

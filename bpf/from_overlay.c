@@ -3,6 +3,7 @@
  * when the tunnel begins at the very node that has that address, and that node's own table says the same.
  * What a node sends for clients of services has the identity of nodes: under its own address (SNAT), or the client's (DSR). */
 #include "lib/network.h"
+#include "lib/service_reset.h"
 
 /* Where the tunnel begins. */
 static __always_inline int outer_source(struct __sk_buff *skb, struct tunnel_key *key, struct addr *outer)
@@ -75,6 +76,19 @@ static __noinline enum drop_reason verify_sender(struct __sk_buff *skb, struct w
 	return DROP_NONE;
 }
 
+/* The opener of a connection that cannot go through Envoy, or not any more, is told where it is. */
+static __noinline int refuse_node(struct __sk_buff *skb, struct work *w)
+{
+	struct ipcache_value *from = ipcache_lookup(&w->packet.saddr);
+	struct addr node;
+
+	if (!(w->observation.service & SERVICE_RESET) || !from)
+		return TC_ACT_SHOT;
+	node = from->node;
+	w->from_identity = w->observation.is_reply ? w->connection.source_identity : w->connection.destination_identity;
+	return to_reset(skb) || set_tunnel(skb, w, &node) ? TC_ACT_SHOT : (int)bpf_redirect(skb->ifindex, 0);
+}
+
 SEC("tc")
 int from_overlay(struct __sk_buff *skb)
 {
@@ -104,7 +118,7 @@ int from_overlay(struct __sk_buff *skb)
 	if (reason)
 		return drop_unjudged(w, DIRECTION_INGRESS, reason);
 	if (judge_packet(skb, w))
-		return TC_ACT_SHOT;
+		return refuse_node(skb, w);
 	if (w->to.proxy)
 		return hand_to_proxy(skb);
 	return ifindex ? hand_over(skb, w, ifindex) : hand_to_network(skb, w);

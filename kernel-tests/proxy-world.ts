@@ -33,7 +33,7 @@ export const proxyPort = { egress: ports.first, ingress: ports.first + 1 };
 const instance = instanceOf('proxy-test');
 const paths = { node: '/run/netns/weir-px-node', a: '/run/netns/weir-px-a', b: '/run/netns/weir-px-b', outside: '/run/netns/weir-px-out' } as const;
 type Place = keyof typeof paths;
-const vxlan = { name: 'vx', port: 8_472, farMac: '02:00:00:00:78:12' } as const;
+const vxlan = { name: 'vx', port: 8_472, farMac: '02:00:00:00:78:12', nearMac: '02:00:00:00:77:11' } as const;
 const farIdentity = 3_001;
 export type { Python };
 const tcp = 6 << 16;
@@ -120,6 +120,12 @@ def proxy(port, mark, upstream, reuse=False):
       except OSError: pass
     threading.Thread(target=loop, daemon=True).start()
   return made
+def offload(device, on):
+  import array, fcntl
+  with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    for command in (0x15, 0x17): # SIOCETHTOOL: rx and tx checksums
+      value = array.array('B', struct.pack('II', command, on))
+      fcntl.ioctl(s, 0x8946, struct.pack('16sP', device.encode(), value.buffer_info()[0]))
 def hang_up(made):
   for s in made:
     s.shutdown(socket.SHUT_RDWR); s.close()
@@ -207,6 +213,7 @@ export class ProxyWorld {
     ip('node', 'link', 'set', vxlan.name, 'up');
     ip('outside', 'link', 'add', vxlan.name, 'address', vxlan.farMac, 'mtu', String(mtu - 50), 'type', 'vxlan', 'external', 'dstport', String(vxlan.port));
     ip('outside', 'link', 'set', vxlan.name, 'arp', 'off', 'up');
+    for (const own of [a.ipv4, a.ipv6]) ip('outside', 'neigh', 'replace', own, 'lladdr', vxlan.nearMac, 'dev', vxlan.name, 'nud', 'permanent');
   }
 
   #joinOutside(): number {

@@ -153,6 +153,25 @@ for time_ in range(3):
     expect(await ask(world.at.a, b[key])).toMatch(seen([egress], a[key]));
   });
 
+  test.each(['plain', 'vxlan'] as const)('nobody listens: refused where another node\'s workload is, %s', async (way) => {
+    await world.hangUp();
+    world.route(key, way);
+    world.judge('a', { ingress: 'proxied' });
+    expect(await world.at.outside.run(`result = ask(${text(a[key])}, 80, (${text(far[key])}, 0))`)).toBe('refused');
+    world.route(key, 'plain');
+    await world.listen();
+  });
+
+  test('from direct to the proxy: a client outside is told, by a packet whose checksum no device has made yet', async () => {
+    for (const at of [world.at.node, world.at.outside]) await at.run("offload('eth0', 0)");
+    await world.at.outside.run(`waiting = connect(${text(node[key])}, ${nodePort}); waiting.sendall(b'later')`);
+    world.judge('b', { ingress: 'proxied' });
+    expect(await world.at.outside.run(`
+try: result = waiting.recv(100).decode()
+except ConnectionResetError: result = 'reset'`)).toBe('reset');
+    for (const at of [world.at.node, world.at.outside]) await at.run("offload('eth0', 1)");
+  });
+
   test('from direct to the proxy: its opener is told, whoever speaks first, and the same port works again', async () => {
     await world.at.a.run(`c = connect(${text(b[key])}, 80, (${text(a[key])}, ${port})); result = say(c, b'hello')`);
     await world.at.a.run(`waiting = connect(${text(b[key])}, 80); waiting.sendall(b'later')`);

@@ -13,7 +13,7 @@ import { firstPortOf, portsPerInstance } from './ports.ts';
 import { startEnvoy, type EnvoyStatus, type L7Proxy as Envoy } from './proxy.ts';
 import { secretKey } from './secrets.ts';
 import { EnvoyProcess } from './process.ts';
-import { removeWays, startSteering, type Steering } from './steering.ts';
+import { startSteering, type Steering } from './steering.ts';
 
 export interface L7Options {
   readonly instance: Instance;
@@ -79,9 +79,8 @@ export function l7Proxy(options: L7Options): L7 {
 }
 
 /** Of an agent that died. */
-export async function removeEnvoy(instance: Instance, cgroup: string, netlink: Netlink): Promise<void> {
+export async function removeEnvoy(instance: Instance, cgroup: string): Promise<void> {
   const folder = join(instance.stateDir, 'envoy');
   if (existsSync(folder)) await new EnvoyProcess({ instance: instance.name, folder, cgroup, attach: () => undefined }).end();
   rmSync(folder, { recursive: true, force: true });
-  removeWays(instance, netlink);
 }

@@ -54,22 +54,25 @@ export const proxyInterfaces = (instance: Instance): readonly [string, string] =
 /** 12 bits of the name, away from those that kube-proxy, Cilium and Tailscale use. */
 function numbersOf({ name }: Instance) {
   const digest = createHash('sha256').update(name).digest().readUInt16BE(0) >>> 4;
-  const of = (kind: number): number => ((digest >>> 4) << 24 | (digest & 15) << 4 | kind) >>> 0;
-  const table = (0x57000000 | digest << 4) >>> 0;
+  const mark = (kind: keyof typeof kinds): number => (digest >>> 4) * 2 ** 24 + (digest & 15) * 16 + kinds[kind];
+  const table = 0x57000000 + digest * 16;
   return {
-    marks: { downstream: of(kinds.downstream), egressDone: of(kinds.egressDone), bothDone: of(kinds.bothDone) },
-    toProxy: of(kinds.toProxy), from: of(kinds.from), fromMask: 0xfffffffc,
-    tables: { up: table | 1, out: table | 2, back: table | 3 },
+    marks: { downstream: mark('downstream'), egressDone: mark('egressDone'), bothDone: mark('bothDone') },
+    toProxy: mark('toProxy'), from: mark('from'), fromMask: 0xfffffffc,
+    tables: { up: table + 1, out: table + 2, back: table + 3 },
   };
 }
 
 export function startSteering({ instance, netlink, datapath, hooks, mtu, ports }: SteeringOptions): Steering {
-  const { marks, toProxy, tables, ...numbers } = numbersOf(instance);
+  const { marks, toProxy, tables } = numbersOf(instance);
   const [outward, inward] = ensureDevices(netlink, instance, mtu, [tables.out, tables.back]);
   hooks.attachProxy({ ifindex: inward.index, name: inward.name });
-  const { rules, routes } = ways(netlink, { toProxy, tables, ...numbers }, outward.index, inward.index);
-  for (const route of routes) addDefaultRoute(netlink, route);
-  for (const rule of rules) addRule(netlink, rule);
+  for (const family of families) {
+    addDefaultRoute(netlink, { family, table: tables.back, kind: 'unicast', output: inward.index });
+    addDefaultRoute(netlink, routeUp(netlink, instance, family));
+    addDefaultRoute(netlink, { family, table: tables.out, kind: 'unicast', output: outward.index });
+  }
+  for (const rule of rulesOf(instance)) addRule(netlink, rule);
   datapath.proxies.set(0, {
     ifindex: inward.index, to_proxy: toProxy, downstream: marks.downstream, egress_done: marks.egressDone, both_done: marks.bothDone,
     first_port: ports.first, ports: ports.count, mac: inward.mac,
@@ -84,20 +87,16 @@ export function startSteering({ instance, netlink, datapath, hooks, mtu, ports }
     stop: () => {
       datapath.proxies.set(0, { ifindex: 0, to_proxy: 0, downstream: 0, egress_done: 0, both_done: 0, first_port: 0, ports: 0, mac: new Uint8Array(6) });
       hooks.detachProxySockets();
-      removeWays(instance, netlink);
+      removeSteering(netlink, instance);
     },
   };
 }
 
-/** Rules, routes and devices, whoever made them. */
-export function removeWays(instance: Instance, netlink: Netlink): void {
-  const names = proxyInterfaces(instance);
-  const [outward, inward] = names.map((name) => links(netlink).find((link) => link.name === name)?.index);
-  if (outward === undefined || inward === undefined) return;
-  const { rules, routes } = ways(netlink, numbersOf(instance), outward, inward);
-  for (const rule of rules) deleteRule(netlink, rule);
-  for (const route of routes) deleteDefaultRoute(netlink, route);
-  deleteLink(netlink, names[0]);
+/** What an agent left of it, if it did. The other routes go with the interfaces. */
+export function removeSteering(netlink: Netlink, instance: Instance): void {
+  for (const rule of rulesOf(instance)) deleteRule(netlink, rule);
+  for (const family of families) deleteDefaultRoute(netlink, routeUp(netlink, instance, family));
+  deleteLink(netlink, proxyInterfaces(instance)[0]);
 }
 
 function ensureDevices(netlink: Netlink, instance: Instance, mtu: number, tables: readonly number[]): readonly [Link, Link] {
@@ -132,19 +131,15 @@ function configure(name: string): void {
 
 /** What is for Envoy goes up the stack. Its source leads back to where it came in at, which is what a reverse path filter asks, strict or not: such
  * a look-up comes from `lo`, and nothing is sent with this mark. */
-function ways(netlink: Netlink, { toProxy, from, fromMask, tables }: Pick<ReturnType<typeof numbersOf>, 'toProxy' | 'from' | 'fromMask' | 'tables'>, outward: number, inward: number): { rules: Rule[]; routes: DefaultRoute[] } {
-  const loopback = links(netlink).find((link) => link.loopback)!.index;
+function rulesOf(instance: Instance): Rule[] {
+  const { toProxy, from, fromMask, tables } = numbersOf(instance);
   const exactly = { mark: toProxy, mask: 0xffffffff };
-  return {
-    rules: families.flatMap((family): Rule[] => [
-      { family, priority, ...exactly, table: tables.back, input: 'lo' },
-      { family, priority: priority + 1, ...exactly, table: tables.up },
-      { family, priority: priority + 2, mark: from, mask: fromMask, table: tables.out },
-    ]),
-    routes: families.flatMap((family): DefaultRoute[] => [
-      { family, table: tables.back, kind: 'unicast', output: inward },
-      { family, table: tables.up, kind: 'local', output: loopback },
-      { family, table: tables.out, kind: 'unicast', output: outward },
-    ]),
-  };
+  return families.flatMap((family): Rule[] => [
+    { family, priority, ...exactly, table: tables.back, input: 'lo' },
+    { family, priority: priority + 1, ...exactly, table: tables.up },
+    { family, priority: priority + 2, mark: from, mask: fromMask, table: tables.out },
+  ]);
 }
+
+const routeUp = (netlink: Netlink, instance: Instance, family: Family): DefaultRoute =>
+  ({ family, table: numbersOf(instance).tables.up, kind: 'local', output: links(netlink).find((link) => link.loopback)!.index });

@@ -193,8 +193,11 @@ export function programCode(programFd: number, object: string): ProgramCode {
 }
 
 export interface TestRun { readonly result: number; readonly packet: Uint8Array; readonly durationNs: number }
+/** `mark`: the packet's. */
+export interface TestRunTc extends TestRun { readonly mark: number }
 
-/** Offset of `ifindex` in struct __sk_buff. */
+/** Offsets in struct __sk_buff. */
+const skbMark = 8;
 const skbIfindex = 40;
 const skbLength = 192;
 
@@ -224,15 +227,17 @@ export function runXdpLive(programFd: number, frame: Uint8Array, ifindex: number
 }
 
 /** Runs a tc program on one frame, as if it came in (or went out) on `ifindex`; `repeat` for timing. */
-export function testRun(programFd: number, frame: Uint8Array, ifindex: number, repeat = 1): TestRun {
+export function testRun(programFd: number, frame: Uint8Array, ifindex: number, repeat = 1, mark = 0): TestRunTc {
   const packet = new Uint8Array(frame.length + 256);
   const context = new Uint8Array(skbLength);
+  const after = new Uint8Array(skbLength);
   new DataView(context.buffer).setUint32(skbIfindex, ifindex, true);
+  new DataView(context.buffer).setUint32(skbMark, mark, true);
   const run = attributes([
     [0, 4, programFd], [8, 4, frame.length], [12, 4, packet.length], [16, 8, frame], [24, 8, packet],
-    [32, 4, repeat], [40, 4, context.length], [48, 8, context],
+    [32, 4, repeat], [40, 4, context.length], [44, 4, after.length], [48, 8, context], [56, 8, after],
   ], 80);
   bpf(command.progTestRun, run, 'test run', 'BPF_PROG_TEST_RUN');
   const view = new DataView(run.buffer);
-  return { result: view.getInt32(4, true), packet: packet.subarray(0, view.getUint32(12, true)), durationNs: view.getUint32(36, true) };
+  return { result: view.getInt32(4, true), packet: packet.subarray(0, view.getUint32(12, true)), durationNs: view.getUint32(36, true), mark: new DataView(after.buffer).getUint32(skbMark, true) };
 }

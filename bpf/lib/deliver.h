@@ -87,11 +87,14 @@ static __always_inline enum drop_reason decrement_ttl(struct __sk_buff *skb, con
 __noinline int hand_to_proxy(struct __sk_buff *skb)
 {
 	struct proxy *proxy = proxy_row();
+	struct work *w = this_work();
 	__u32 ifindex;
 	__u8 mac[6];
 
-	if (!proxy)
+	if (!w)
 		return TC_ACT_SHOT;
+	if (!proxy)
+		return drop_unjudged(w, w->observation.direction, DROP_SOCKET_LOOKUP_FAILED);
 	ifindex = proxy->ifindex;
 	mac_copy(mac, proxy->mac);
 	skb->mark = proxy->to_proxy;

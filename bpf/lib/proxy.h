@@ -25,6 +25,19 @@ static __always_inline int somebody_listens(__u32 port, int ipv4)
 	return 1;
 }
 
+/* Envoy cannot accept both legs of two connections, as the second ends at a rule of the destination's, under the same ports. */
+static __always_inline int port_is_taken(struct work *w)
+{
+	struct ct_entry *first;
+
+	if (!w->ct_key.leg)
+		return 0;
+	w->ct_key.leg = 0;
+	first = bpf_map_lookup_elem(&conntrack, &w->ct_key);
+	w->ct_key.leg = 1;
+	return first && is_proxied(first) && !ct_is_idle(first, IPPROTO_TCP, ticks());
+}
+
 /* The port of Envoy for w->connection, whose L7 rules are of one of its judgements; egress comes first. Else why it is refused: what cannot be
  * enforced does not pass. Envoy has no way to the node's own processes under another's address: what they answer would not come back. */
 static __noinline enum drop_reason proxy_port_of(struct work *w, __u32 key)
@@ -46,6 +59,10 @@ static __noinline enum drop_reason proxy_port_of(struct work *w, __u32 key)
 	if (!w->observation.judged_again && is_opening(&w->packet) && !somebody_listens(*port, w->packet.ipv4)) {
 		w->observation.service |= SERVICE_RESET;
 		return DROP_SOCKET_LOOKUP_FAILED;
+	}
+	if (!w->observation.judged_again && port_is_taken(w)) {
+		w->observation.service |= SERVICE_RESET;
+		return DROP_SOCKET_ASSIGN_FAILED;
 	}
 	c->proxy_port = *port;
 	c->refused = DIRECTION_UNKNOWN;

@@ -43,10 +43,13 @@ static __always_inline int turn_ipv6(struct __sk_buff *skb, int back)
 	return bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0);
 }
 
-/* The sum of addresses is the same both ways. */
-static __always_inline int store_reset(struct __sk_buff *skb, const struct packet *p, struct tcp_head *head)
+/* `length`: of the segment before it was cut. The sum of addresses is the same both ways. Where a device still has to add the rest of a
+ * checksum (CHECKSUM_PARTIAL), its field has the pseudo header alone: the second change is none there (inet_proto_csum_replace_by_diff). */
+static __always_inline int store_reset(struct __sk_buff *skb, const struct packet *p, struct tcp_head *head, __u32 length)
 {
 	struct tcp_pseudo pseudo = { .protocol = bpf_htons(IPPROTO_TCP), .length = bpf_htons(sizeof(*head)) };
+	__u32 at = p->l4 + 16;
+	__be16 was;
 	__s64 sum;
 
 	head->flags |= TCP_RST;
@@ -55,8 +58,11 @@ static __always_inline int store_reset(struct __sk_buff *skb, const struct packe
 	__builtin_memcpy(pseudo.source, p->saddr.word, sizeof(pseudo.source));
 	__builtin_memcpy(pseudo.destination, p->daddr.word, sizeof(pseudo.destination));
 	sum = bpf_csum_diff(0, 0, (__be32 *)&pseudo, sizeof(pseudo), 0);
-	head->checksum = folded(bpf_csum_diff(0, 0, (__be32 *)head, sizeof(*head), sum));
-	return bpf_skb_store_bytes(skb, p->l4, head, sizeof(*head), BPF_F_INVALIDATE_HASH);
+	sum = bpf_csum_diff(0, 0, (__be32 *)head, sizeof(*head), sum);
+	if (bpf_skb_store_bytes(skb, p->l4, head, 16, BPF_F_INVALIDATE_HASH) || bpf_skb_store_bytes(skb, at + 2, &head->urgent, 2, 0) ||
+	    bpf_l4_csum_replace(skb, at, bpf_htons(length), bpf_htons(sizeof(*head)), BPF_F_PSEUDO_HDR | 2) || bpf_skb_load_bytes(skb, at, &was, sizeof(was)))
+		return -1;
+	return bpf_l4_csum_replace(skb, at, 0, (sum & 0xffff) + (sum >> 16 & 0xffff) + was, 0);
 }
 
 /* Its TCP header, and the packet cut behind that. */
@@ -72,6 +78,7 @@ static __always_inline int cut(struct __sk_buff *skb, const struct packet *p, st
  * packet is the reset. */
 __noinline int to_reset(struct __sk_buff *skb)
 {
+	__u32 length = skb->len;
 	struct tcp_head asked, head = {};
 	struct work *w = this_work();
 	struct packet *p;
@@ -95,7 +102,7 @@ __noinline int to_reset(struct __sk_buff *skb)
 	} else {
 		return -1;
 	}
-	if ((p->ipv4 ? turn_ipv4(skb, 1) : turn_ipv6(skb, 1)) || store_reset(skb, p, &head))
+	if ((p->ipv4 ? turn_ipv4(skb, 1) : turn_ipv6(skb, 1)) || store_reset(skb, p, &head, length - p->l4))
 		return -1;
 	count(w->observation.service & SERVICE_RESET ? COUNTER_PROXY_RESETS : COUNTER_SERVICE_RESETS);
 	mac_copy(mac, p->smac);
@@ -106,6 +113,7 @@ __noinline int to_reset(struct __sk_buff *skb)
 /* In place of what the other end sent. */
 __noinline int reset_on(struct __sk_buff *skb)
 {
+	__u32 length = skb->len;
 	struct tcp_head asked, head = {};
 	struct work *w = this_work();
 	struct packet *p;
@@ -119,7 +127,7 @@ __noinline int reset_on(struct __sk_buff *skb)
 	head.seq = asked.seq;
 	head.ack = asked.ack;
 	head.flags = asked.flags & TCP_ACK;
-	if ((p->ipv4 ? turn_ipv4(skb, 0) : turn_ipv6(skb, 0)) || store_reset(skb, p, &head))
+	if ((p->ipv4 ? turn_ipv4(skb, 0) : turn_ipv6(skb, 0)) || store_reset(skb, p, &head, length - p->l4))
 		return -1;
 	count(COUNTER_PROXY_RESETS);
 	return 0;

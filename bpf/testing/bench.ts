@@ -18,7 +18,7 @@ export const here = 1;
 /** A time of conntrack (enum of TICK_SHIFT in lib/types.h) so many seconds ago. */
 export const ticksAgo = (seconds: number): number => ticksNow() - Math.round(ticksOf(seconds));
 
-export interface Outcome { readonly verdict: string; readonly packet: Uint8Array; readonly records: readonly FlowRecord[] }
+export interface Outcome { readonly verdict: string; readonly packet: Uint8Array; readonly mark: number; readonly records: readonly FlowRecord[] }
 
 export interface TestEndpoint { readonly ifindex: number; readonly ipv4: string; readonly ipv6: string; readonly mac: string; readonly ingress?: number; readonly egress?: number; readonly identity?: number; readonly classId?: number }
 
@@ -39,12 +39,12 @@ export class Bench {
     this.#ring = openRing(this.datapath.flows.fd, limit.RING_BYTES);
   }
 
-  run(program: 'from_workload' | 'to_workload' | 'from_netdev' | 'from_overlay', frame: Uint8Array): Outcome { return this.runOn(program, frame, here); }
+  run(program: 'from_workload' | 'to_workload' | 'from_netdev' | 'from_overlay' | 'from_proxy', frame: Uint8Array, mark = 0): Outcome { return this.runOn(program, frame, here, mark); }
 
-  runOn(program: string, frame: Uint8Array, ifindex: number): Outcome {
+  runOn(program: string, frame: Uint8Array, ifindex: number, before = 0): Outcome {
     this.records();
-    const { result, packet } = testRun(this.datapath.object.programs.get(program)!, frame, ifindex);
-    return { verdict: verdictName[result as keyof typeof verdictName] ?? String(result), packet, records: this.records() };
+    const { result, packet, mark } = testRun(this.datapath.object.programs.get(program)!, frame, ifindex, 1, before);
+    return { verdict: verdictName[result as keyof typeof verdictName] ?? String(result), packet, mark, records: this.records() };
   }
 
   /** As `run`, for very many: records are left in the ring. */

@@ -12,6 +12,8 @@ const any = { ipv4: new Uint8Array(4), ipv6: new Uint8Array(16) };
 export class Outside {
   /** ifindex of the device that leads outside. */
   readonly device: number;
+  /** Of its other end. */
+  readonly peer: number;
   readonly #name: string;
 
   /** `name`: of the test file, as several run at once. */
@@ -19,7 +21,7 @@ export class Outside {
     this.#name = `weir-bpf-${name}`;
     this.close();
     execFileSync('ip', ['netns', 'add', this.#name]);
-    this.device = withNetlinkIn(this.#path, (netlink) => {
+    [this.device, this.peer] = withNetlinkIn(this.#path, (netlink) => {
       createVeth(netlink, { name: 'out', mtu: 1500, peer: { name: 'far' } });
       const index = new Map(links(netlink).map((link) => [link.name, link.index]));
       for (const end of ['lo', 'far', 'out']) setUp(netlink, index.get(end)!, end);
@@ -28,7 +30,7 @@ export class Outside {
       addAddress(netlink, out, bytesOf(node.ipv6), 64, 'out');
       addRoute(netlink, { destination: any.ipv4, prefixLength: 0, output: out, gateway: bytesOf(gateway.ipv4) }, 'default route');
       addRoute(netlink, { destination: any.ipv6, prefixLength: 0, output: out, gateway: bytesOf(gateway.ipv6) }, 'default route');
-      return out;
+      return [out, index.get('far')!] as const;
     });
     // bpf_fib_lookup refuses a device that does not forward (net/core/filter.c, bpf_ipv4_fib_lookup).
     this.within(() => { for (const family of ['ipv4', 'ipv6']) writeFileSync(`/proc/sys/net/${family}/conf/lo/forwarding`, '1'); });
