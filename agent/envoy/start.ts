@@ -11,7 +11,6 @@ import type { L7Proxy } from '../policy/l7-serving.ts';
 import type { Table } from '../store/table.ts';
 import { firstPortOf, portsPerInstance } from './ports.ts';
 import { startEnvoy, type EnvoyStatus, type L7Proxy as Envoy } from './proxy.ts';
-import { secretKey } from './secrets.ts';
 import { EnvoyProcess } from './process.ts';
 import { startSteering, type Steering } from './steering.ts';
 
@@ -49,7 +48,7 @@ export function l7Proxy(options: L7Options): L7 {
     try {
       const envoy = await startEnvoy({
         instance: instance.name, stateDir: instance.stateDir, cgroup, ...(binary === undefined ? {} : { binary }), steering,
-        secretOf: (ref) => manifests.get(secretKey(ref))?.object, onAccess, changed, log,
+        secretOf: (key) => manifests.get(key)?.object, onAccess, changed, log,
       });
       parts = { steering, envoy };
     } catch (error) {
