@@ -144,6 +144,12 @@ test.each<[string, ManifestRow[], number, string[]]>([
   expect(told).toEqual(reasons.map((reason) => { const [name, words] = reason.split(': '); return expect.stringMatching(new RegExp(`^${name}: .*${words}$`)); }));
 });
 
+test('an Envoy that fails altogether holds up nothing else', async () => {
+  proxy.onServe = () => { throw new Error('no socket'); };
+  await write([http('p', '/a')]);
+  expect([portRows(), inForce() > 0, tables.policies.rows()[0]!.message]).toEqual([[], true, expect.stringContaining('no socket')]);
+});
+
 test('without Envoy: L4 is enforced, L7 has no row and says so', async () => {
   await enforcement.stop();
   enforcement = start(false);

@@ -105,8 +105,13 @@ export class L7Serving {
       }
     }
     this.#ports = ports;
-    const answers = await this.#proxy.serve(new Map([...sets].filter(([key]) => ports.has(key))));
-    return new Map([...refused, ...answers]);
+    const asked = new Map([...sets].filter(([key]) => ports.has(key)));
+    try {
+      return new Map([...refused, ...await this.#proxy.serve(asked)]);
+    } catch (error) {
+      // What is wrong with Envoy must not hold up what it has no part in.
+      return new Map([...refused, ...[...asked.keys()].map((key) => [key, messageOf(error)] as const)]);
+    }
   }
 }
 

@@ -37,7 +37,7 @@ function addressOf(world: World, party: CaseParty, family: Family): string {
 
 let port = 10_000;
 /** The record that the program writes for the first packet of this flow, sent by its source where that is a pod of this node. */
-function send(bench: Bench, world: World, flow: CaseFlow, family: Family): FlowRecord {
+export function send(bench: Bench, world: World, flow: CaseFlow, family: Family): FlowRecord {
   port = port >= 60_000 ? 10_000 : port + 1;
   const base = frame().ip(addressOf(world, flow.from, family), addressOf(world, flow.to, family));
   const packet = flow.protocol === 'TCP' ? base.tcp(port, flow.port!, 'S') : flow.protocol === 'UDP' ? base.udp(port, flow.port!)
