@@ -119,7 +119,7 @@ __noinline int judge_ends(__u32 key, __u32 service)
 }
 
 /* First packet of a connection: judged, and remembered when it may pass. */
-static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from, __u32 length)
+static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from)
 {
 	struct observation *o = &w->observation;
 	struct ct_entry *entry = &w->ct_entry;
@@ -136,9 +136,9 @@ static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from
 	entry->seen = ticks();
 	entry->recorded = entry->seen;
 	entry->packets = 1;
-	entry->bytes = length;
+	entry->bytes = o->length;
 	entry->counted_packets = 1;
-	entry->counted_bytes = length;
+	entry->counted_bytes = o->length;
 	entry->policy_key = policy_key(&w->packet);
 	entry->owner = w->connection.owner;
 	entry->origin = from;
@@ -163,9 +163,9 @@ static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from
 	w->from_identity = w->connection.source_identity;
 	o->dns = entry->flags & CT_DNS;
 	o->packets = 1;
-	o->bytes = length;
+	o->bytes = o->length;
 	o->fresh_packets = 1;
-	o->fresh_bytes = length;
+	o->fresh_bytes = o->length;
 	o->event = FLOW_NEW;
 	return DROP_NONE;
 }
@@ -221,9 +221,10 @@ static __always_inline __u8 ct_next_state(struct ct_entry *entry, const struct p
 }
 
 /* Follows the states and says which record is due for a packet that passes. */
-static __always_inline void ct_pass(struct work *w, struct ct_entry *entry, __u8 from, __u32 now, __u32 length)
+static __always_inline void ct_pass(struct work *w, struct ct_entry *entry, __u8 from, __u32 now)
 {
 	struct observation *o = &w->observation;
+	__u32 length = o->length;
 	__u8 was = entry->state, is = ct_next_state(entry, &w->packet, from, o->is_reply, now);
 
 	__sync_fetch_and_add(&entry->packets, 1);
@@ -270,7 +271,7 @@ static __noinline enum drop_reason conntrack_judge(struct __sk_buff *skb, struct
 {
 	__u8 from = ct_key_of(&w->packet, &w->ct_key);
 	struct ct_entry *entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
-	__u32 now = ticks(), length = w->observation.length;
+	__u32 now = ticks();
 	int asked, gone = !entry || ct_is_over(entry, &w->packet, from, now);
 
 	if (w->observation.proxy | w->observation.leg || ((gone || entry->reason || (is_proxied(entry) && from != entry->origin)) && proxy_row())) {
@@ -296,7 +297,7 @@ static __noinline enum drop_reason conntrack_judge(struct __sk_buff *skb, struct
 	if (!entry || gone) {
 		if (entry && entry->flags & CT_SERVICE)
 			translation_forget(&w->ct_key, entry);
-		return ct_open(w, entry ? (__s32)entry->owner : -1, from, length);
+		return ct_open(w, entry ? (__s32)entry->owner : -1, from);
 	}
 	w->observation.is_reply = from != entry->origin;
 	entry->seen = now;
@@ -304,7 +305,7 @@ static __noinline enum drop_reason conntrack_judge(struct __sk_buff *skb, struct
 		place_in_entry(entry, !from, &w->to);
 		w->observation.dns = entry->flags & CT_DNS;
 		w->from_identity = w->observation.is_reply ? entry->destination_identity : entry->source_identity;
-		ct_pass(w, entry, from, now, length);
+		ct_pass(w, entry, from, now);
 		if (entry->flags & CT_SERVICE) {
 			service_of_entry(w, entry);
 			proxy_of_entry(w, entry);
