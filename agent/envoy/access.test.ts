@@ -1,17 +1,9 @@
 // Entries of the access log as Envoy encodes them -> what the observer gets.
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from '@jest/globals';
-import protobuf from 'protobufjs';
-import { readEntries } from './access-decoder.ts';
-import { accessOf } from './access.ts';
+import { accessOf, readEntries } from './access.ts';
+import { encode } from './messages.ts';
 
 type Json = Record<string, unknown>;
-const folder = fileURLToPath(new URL('../../proto', import.meta.url));
-const root = new protobuf.Root();
-root.resolvePath = (_, target) => (target.startsWith(folder) ? target : join(folder, target));
-const type = root.loadSync('envoy/accesslog.proto', { keepCase: true }).lookupType('envoy.StreamAccessLogsMessage');
-const encode = (message: Json): Buffer => Buffer.from(type.encode(type.fromObject(message)).finish());
 
 const socket = (address: string, port: number): Json => ({ socket_address: { address, port_value: port } });
 const state = (text: string): Json => ({ 'weir.rule_set': { type_url: 'type.googleapis.com/google.protobuf.StringValue', value: Buffer.concat([Buffer.of(0x0a, text.length), Buffer.from(text)]) } });
@@ -21,7 +13,7 @@ const common = (set: string, more: Json = {}): Json => ({
 });
 const asked = { request_method: 1, scheme: 'http', authority: 'a.b', path: '/x?y=z', user_agent: 'curl', request_headers_bytes: 100, request_body_bytes: 20, request_headers: { ':method': 'GET', traceparent: '00-1' } };
 const listener = (port: number) => (port === 10_001 ? { key: 'the set', direction: 'egress' as const } : undefined);
-const read = (message: Json) => readEntries(encode(message)).map((entry) => accessOf(entry, listener));
+const read = (message: Json) => readEntries(encode('StreamAccessLogsMessage', message)).map((entry) => accessOf(entry, listener));
 const http = (more: Json): Json => ({ http_logs: { log_entry: [{ common_properties: common('10001 http', { route_name: '2 x-a', ...more }), protocol_version: 3, request: asked, response: { response_code: { value: 204 }, response_headers_bytes: 7, response_body_bytes: 3 } }] } });
 const tcp = (set: string, more: Json = {}): Json => ({ tcp_logs: { log_entry: [{ common_properties: common(set, { tls_properties: { tls_sni_hostname: 'a.b' }, ...more }) }] } });
 
@@ -54,7 +46,7 @@ describe('access log', () => {
     expect(readEntries(Buffer.from([0x0a, 0x02, 0x08, 0x01]))).toEqual([]);
   });
   test('bytes that are no message', () => {
-    const bytes = encode(http({}));
+    const bytes = encode('StreamAccessLogsMessage', http({}));
     expect(() => readEntries(bytes.subarray(0, bytes.length - 3))).toThrow(RangeError);
   });
 });

@@ -14,6 +14,8 @@ const heapBytes = 512 * 2 ** 20;
 /** A worker that does not come round for so long is ended, and Envoy with it; the keeper starts another. */
 const frozenMs = 5_000;
 const mostConnections = 50_000;
+/** Of one regular expression (100 unless it is given: a path of 100 letters); agent/policy/regex.ts refuses long before. */
+const mostInstructions = 1_000_000;
 const most = 1_000_000_000;
 
 export const originalCluster = 'original';
@@ -99,6 +101,6 @@ export function bootstrap({ nodeId, upstream, folder = inside }: BootstrapOption
     overload_manager: overload(),
     watchdogs: { worker_watchdog: { miss_timeout: '1s', megamiss_timeout: '2s', kill_timeout: seconds(frozenMs) }, main_thread_watchdog: {} },
     // A header that comes twice is compared as one value, `a,b`: one that fits must not let pass another that the server may believe.
-    layered_runtime: { layers: [{ name: 'static', static_layer: { 'envoy.reloadable_features.match_headers_individually': false } }] },
+    layered_runtime: { layers: [{ name: 'static', static_layer: { 'envoy.reloadable_features.match_headers_individually': false, 're2.max_program_size.error_level': mostInstructions, 're2.max_program_size.warn_level': mostInstructions } }] },
   };
 }

@@ -6,7 +6,7 @@ import protobuf from 'protobufjs';
 const folder = fileURLToPath(new URL('../../proto', import.meta.url));
 const root = new protobuf.Root();
 root.resolvePath = (_, target) => (target.startsWith(folder) ? target : join(folder, target));
-root.loadSync(['discovery', 'listener', 'http'].map((name) => `envoy/${name}.proto`), { keepCase: true });
+root.loadSync(['discovery', 'listener', 'http', 'accesslog'].map((name) => `envoy/${name}.proto`), { keepCase: true });
 root.resolveAll();
 
 const network = 'envoy.extensions.filters.network';

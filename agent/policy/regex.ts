@@ -1,16 +1,22 @@
-// Regular expressions of L7 rules: refused here, with Envoy's words, if Envoy would refuse them. Both are RE2 (re2js is its port).
+// Regular expressions of L7 rules: refused here if Envoy would refuse them. Both are RE2 (re2js is its port); Envoy reads bytes.
 import { RE2JS } from 're2js';
 
-/** RE2 spends at most 8 MiB on one expression; the port has no such limit, so the length is limited, long before. */
 const mostLength = 4_096;
+/** Instructions, as the port counts them. Classes of characters are some 30 times as many to Envoy, which is told to take a million. */
+const mostInstructions = 10_000;
+/** Envoy's characters are bytes. */
+const beyondByte = /\\x\{0*[1-9a-f][0-9a-f]{2,}\}/i;
 
-/** Why Envoy would not take it; undefined: it would. */
+/** Why Envoy would not take it; undefined: it would. `\C` and two groups of one name are refused although Envoy takes them. */
 export function regexProblem(text: string): string | undefined {
-  if (text.length > mostLength) return `longer than ${mostLength} characters`;
+  if (text === '') return 'it is empty';
+  if (text.length > mostLength) return `it is longer than ${mostLength} characters`;
+  if (beyondByte.test(text)) return 'a \\x{...} beyond \\x{FF}: requests are bytes';
+  let size: number;
   try {
-    RE2JS.compile(text);
-    return undefined;
+    size = RE2JS.compile(text).programSize();
   } catch (error) {
-    return (error as Error).message;
+    return (error as Error).message.replace(/^error parsing regexp: /, '');
   }
+  return size > mostInstructions ? `it takes ${size} instructions, at most ${mostInstructions} are taken` : undefined;
 }
