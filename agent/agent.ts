@@ -218,6 +218,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     onAccess: (entry) => { observer.access(entry, enforcement.ruleSet(entry.ruleSet)); }, changed: () => { enforcement.mark(); }, log: progress.log('envoy'),
   });
   undo.push(() => l7.stop());
+  undo.push(tables.manifests.subscribe((changes) => { if (changes.some(({ row, old }) => (row ?? old)?.kind === 'Secret')) enforcement.mark(); }));
   const enforcement = new Enforcement({
     policies, endpoints: tables.endpoints, identities: tables.identities, allocator, nodeAddresses: tables['node-addresses'], ipcache: tables.ipcache,
     nodes: tables.nodes, remoteEndpoints: tables['remote-endpoints'],

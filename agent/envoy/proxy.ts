@@ -113,6 +113,8 @@ class Proxy_ {
   #binary = { path: '', version: '' };
   #look: NodeJS.Timeout | undefined;
   #fetching = false;
+  /** It was waited for in vain: nobody waits again before it is there. */
+  #absent = false;
   /** Whether Envoy is to run: from the first rule set on. */
   #wanted = false;
 
@@ -145,6 +147,10 @@ class Proxy_ {
   }
 
   #news(): void {
+    if (this.#absent && this.#ads.connected > 0) {
+      this.#absent = false;
+      this.#options.changed?.();
+    }
     for (const go of this.#waiting.splice(0)) go();
   }
 
@@ -196,9 +202,10 @@ class Proxy_ {
     while (waiting.size > 0 && problem === undefined) {
       for (const key of waiting) this.#settle(key, waiting, refused);
       const waitedMs = performance.now() - begunMs;
-      if (waiting.size === 0 || waitedMs >= (this.#ads.connected > 0 ? timeoutMs : absentMs)) break;
+      if (waiting.size === 0 || waitedMs >= (this.#ads.connected > 0 ? timeoutMs : this.#absent ? 0 : absentMs)) break;
       await this.#nextNews();
     }
+    this.#absent = waiting.size > 0 && this.#ads.connected === 0;
     const late = problem ?? (this.#ads.connected === 0 ? 'no Envoy is connected' : 'Envoy has not taken it in time');
     for (const key of waiting) refused.set(key, late);
     this.#refused = refused;
