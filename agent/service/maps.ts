@@ -2,7 +2,7 @@
 import { closeSync } from 'node:fs';
 import { backend_state, frontend_flag, frontend_scope, limit, type Backend, type Frontend, type FrontendKey, type ServiceControl, type SourceRangeKey } from '../../bpf/types.gen.ts';
 import { bytesOf, mappedBytes, maskedPrefix, parsePrefix, textOf } from '../ipcache/address.ts';
-import { innerMapFlag, mapCreate, mapDelete, mapKeys, mapType, mapUpdate, mapUpdateBatch } from '../kernel/bpf.ts';
+import { innerMapFlag, mapById, mapCreate, mapDelete, mapInfo, mapKeys, mapLookup, mapType, mapUpdate, mapUpdateBatch } from '../kernel/bpf.ts';
 import { codecOf, type Codec } from '../kernel/codec.ts';
 import { BpfMap, mapMemory } from '../kernel/map.ts';
 import type { LoadedMap, LoadedObject } from '../kernel/object.ts';
@@ -32,7 +32,7 @@ export class Slots {
 
 const number: Codec<number> = { size: 4, encode: (value) => new Uint8Array(new Uint32Array([value]).buffer), decode: (view, offset) => view.getUint32(offset, true) };
 
-export function serviceMaps(object: LoadedObject): ServiceMaps {
+export function serviceMaps(object: Pick<LoadedObject, 'maps' | 'btf'>): ServiceMaps {
   const map = (name: string): LoadedMap => object.maps.get(name)!;
   const layout = <Row>(name: string): Codec<Row> => codecOf<Row>(object.btf.struct(name));
   return {
@@ -82,6 +82,19 @@ export function writeMaglev(tables: LoadedMap, id: number, slots: Uint32Array): 
     const keys = Uint32Array.from(slots, (_, index) => index);
     mapUpdateBatch(inner, new Uint8Array(keys.buffer), new Uint8Array(slots.buffer), slots.length, 'maglev_table');
     mapUpdate(tables.fd, number.encode(id), number.encode(inner), tables.name);
+  } finally {
+    closeSync(inner);
+  }
+}
+
+/** Index of a backend in each slot. */
+export function readMaglev(tables: LoadedMap, id: number): number[] {
+  const found = new Uint8Array(4);
+  if (!mapLookup(tables.fd, number.encode(id), found, tables.name)) return [];
+  const inner = mapById(number.decode(new DataView(found.buffer), 0), 'maglev_table');
+  try {
+    const { maxEntries } = mapInfo(inner, 'maglev_table');
+    return Array.from({ length: maxEntries }, (_, slot) => { mapLookup(inner, number.encode(slot), found, 'maglev_table'); return number.decode(new DataView(found.buffer), 0); });
   } finally {
     closeSync(inner);
   }

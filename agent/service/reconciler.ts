@@ -11,6 +11,7 @@ import { flagsOf, frontendKeyOf, stateOfBackend, sourceRangeKey, type ServiceMap
 import type { GoneBackend } from './resets.ts';
 import { Spreads, type Spread } from './spreads.ts';
 import type { BackendRow, FrontendRow } from './tables.ts';
+import { defaultWeight } from './words.ts';
 import { Writes } from './writes.ts';
 
 export interface ReconcilerOptions {
@@ -32,7 +33,6 @@ interface Standing { readonly service: string; readonly spread: Spread; readonly
 const backendRestMs = 900_000;
 const serviceRestMs = 60_000;
 const retryMs = 1_000;
-const maglevWeight = 100;
 
 export class ServiceReconciler {
   readonly #options: ReconcilerOptions;
@@ -65,7 +65,7 @@ export class ServiceReconciler {
     this.#writes = new Writes(maps);
     this.#spreads = new Spreads({
       maps, numberOf: (backend) => this.#backends.get(backend)!, retire: (free) => { this.#retire(free); },
-      maglevTable: (keys) => maglevTable(keys.map((key) => ({ hashString: `[${key},State:active]`, weight: maglevWeight })), options.maglevSize, seed),
+      maglevTable: (keys, weights) => maglevTable(keys.map((key, index) => ({ hashString: `[${key},State:active]`, weight: weights?.[index] ?? defaultWeight })), options.maglevSize, seed),
     });
     this.#inherited = new Inherited(maps, this.#backendNumbers, this.#serviceNumbers);
     for (const [key, backend] of this.#inherited.backends) this.#backends.set(key, backend);
@@ -102,8 +102,9 @@ export class ServiceReconciler {
     const inherited = this.#inherited;
     this.#inherited = undefined;
     if (inherited !== undefined) {
+      const sameSize = maps.control.get(0)?.maglev_size === maglevSize;
       maps.control.set(0, { maglev_size: maglevSize });
-      this.#takeOver(inherited);
+      this.#takeOver(inherited, sameSize);
     }
     const gone = this.#numberBackends();
     const services = new Set([...this.#changedServices, ...this.#refused.keys()]);
@@ -171,8 +172,8 @@ export class ServiceReconciler {
     }
     const number = this.#services.get(service) ?? inherited?.serviceNumber(rows) ?? this.#serviceNumbers.take()!;
     const spreads: Spread[] = [];
-    for (const { backends, maglev } of rows) {
-      const spread = this.#spreads.use(service, backends, maglev);
+    for (const row of rows) {
+      const spread = this.#spreads.use(service, row);
       if (spread === undefined) {
         for (const one of spreads) this.#spreads.drop(service, one);
         if (!this.#services.has(service)) this.#serviceNumbers.untake(number);
@@ -230,7 +231,8 @@ export class ServiceReconciler {
   }
 
   #whyNot(rows: readonly FrontendRow[], before: ReadonlySet<string>): string | undefined {
-    const total = this.#standing.size - before.size + rows.length;
+    // What goes is taken away after what comes is there.
+    const total = this.#standing.size + this.#writes.goneFrontends.size + rows.filter(({ key }) => !before.has(key)).length;
     if (total > limit.MAX_FRONTENDS) return `${total} frontends, at most ${limit.MAX_FRONTENDS} fit`;
     const ranges = this.#sourceRanges + new Set(rows.flatMap(({ sourceRanges }) => sourceRanges)).size;
     if (ranges > limit.MAX_SOURCE_RANGES) return `${ranges} source ranges, at most ${limit.MAX_SOURCE_RANGES} fit`;
@@ -244,10 +246,12 @@ export class ServiceReconciler {
   }
 
   /** What stands as it should keeps its place; nothing that the kernel reads is given to somebody else before it is replaced. */
-  #takeOver(inherited: Inherited): void {
+  #takeOver(inherited: Inherited, sameSize: boolean): void {
     for (const row of this.#options.frontends.rows()) {
       const standing = inherited.frontends.get(row.key);
       if (standing === undefined || standing.value.count !== row.backends.length || (standing.value.maglev !== 0) !== (row.maglev && row.backends.length > 0)) continue;
+      // Which weights, and of another size which slots, a table was made for is not known.
+      if (row.maglev && (!sameSize || row.weights !== undefined)) continue;
       const same = row.backends.every((key, index) => this.#backends.get(key) === standing.backends[index]);
       if (same && this.#spreads.adopt(row.service, row.backends, standing.value.first, standing.value.maglev) !== undefined) inherited.settled.add(standing.place);
     }
@@ -282,6 +286,7 @@ export class ServiceReconciler {
       await this.#grace();
       if (this.#stopped) return; // what is left is the next agent's
       for (const free of batch) free();
+      if (this.#refused.size > 0) this.apply();
     }
   }
 }

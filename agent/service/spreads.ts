@@ -3,9 +3,12 @@
 import { limit } from '../../bpf/types.gen.ts';
 import { NumberAllocator, RangeAllocator } from '../store/allocator.ts';
 import { deleteMaglev, maglevNumbers, writeMaglev, type ServiceMaps } from './maps.ts';
+import type { FrontendRow } from './tables.ts';
 
 export interface Spread {
   readonly backends: readonly string[];
+  /** One for each, where they are not all the same. */
+  readonly weights?: readonly number[];
   readonly first: number;
   /** Of its Maglev table; 0: it has none. */
   readonly maglev: number;
@@ -15,12 +18,15 @@ export interface Spread {
 export interface SpreadOptions {
   readonly maps: Pick<ServiceMaps, 'slots' | 'maglevTables'>;
   readonly numberOf: (backend: string) => number;
-  readonly maglevTable: (backends: readonly string[]) => Uint32Array;
+  readonly maglevTable: (backends: readonly string[], weights: readonly number[] | undefined) => Uint32Array;
   /** Calls back a grace period later. */
   readonly retire: (free: () => void) => void;
 }
 
-const sameList = (a: readonly string[], b: readonly string[]): boolean => a === b || (a.length === b.length && a.every((one, index) => one === b[index]));
+/** A list of backends as a frontend wants it. */
+export type Wanted = Pick<FrontendRow, 'backends' | 'weights' | 'maglev'>;
+
+const sameList = <Item>(a: readonly Item[], b: readonly Item[]): boolean => a === b || (a.length === b.length && a.every((one, index) => one === b[index]));
 
 export class Spreads {
   readonly #options: SpreadOptions;
@@ -34,13 +40,13 @@ export class Spreads {
   get slotsFree(): number { return this.#slots.available; }
   get tablesFree(): number { return limit.MAX_MAGLEV_TABLES - 1 - this.#tablesUsed; }
 
-  find(service: string, backends: readonly string[], maglev: boolean): Spread | undefined {
-    return this.#byService.get(service)?.find((one) => sameList(one.backends, backends) && (one.maglev !== 0) === maglev);
+  find(service: string, { backends, weights = [], maglev }: Wanted): Spread | undefined {
+    return this.#byService.get(service)?.find((one) => sameList(one.backends, backends) && sameList(one.weights ?? [], weights) && (one.maglev !== 0) === maglev);
   }
 
   /** Of an agent before: reserves what it has. Undefined: a part of it is somebody else's. */
   adopt(service: string, backends: readonly string[], first: number, maglev: number): Spread | undefined {
-    const standing = this.find(service, backends, maglev !== 0);
+    const standing = this.find(service, { backends, maglev: maglev !== 0 });
     if (standing?.first === first && standing.maglev === maglev) return standing;
     if (!this.#slots.reserve(first, backends.length)) return undefined;
     if (maglev !== 0 && !this.#tables.reserve(maglev)) {
@@ -51,9 +57,9 @@ export class Spreads {
   }
 
   /** The one that stands, or a new one, written; undefined when there is no room. It has a user more. */
-  use(service: string, backends: readonly string[], maglev: boolean): Spread | undefined {
-    const wants = maglev && backends.length > 0;
-    const spread = this.find(service, backends, wants) ?? this.#make(service, backends, wants);
+  use(service: string, { maglev, ...list }: Wanted): Spread | undefined {
+    const wants = { ...list, maglev: maglev && list.backends.length > 0 };
+    const spread = this.find(service, wants) ?? this.#make(service, wants);
     if (spread !== undefined) spread.users += 1;
     return spread;
   }
@@ -80,7 +86,7 @@ export class Spreads {
     for (const id of maglevNumbers(this.#options.maps.maglevTables)) if (!used.has(id)) deleteMaglev(this.#options.maps.maglevTables, id);
   }
 
-  #make(service: string, backends: readonly string[], maglev: boolean): Spread | undefined {
+  #make(service: string, { backends, weights, maglev }: Wanted): Spread | undefined {
     const { maps, numberOf, maglevTable } = this.#options;
     const first = this.#slots.take(backends.length);
     if (first === undefined) return undefined;
@@ -90,8 +96,8 @@ export class Spreads {
       return undefined;
     }
     backends.forEach((backend, index) => { maps.slots.set(first + index, numberOf(backend)); });
-    if (table !== 0) writeMaglev(maps.maglevTables, table, maglevTable(backends));
-    return this.#keep(service, { backends, first, maglev: table, users: 0 });
+    if (table !== 0) writeMaglev(maps.maglevTables, table, maglevTable(backends, weights));
+    return this.#keep(service, { backends, ...(weights === undefined ? {} : { weights }), first, maglev: table, users: 0 });
   }
 
   #keep(service: string, spread: Spread): Spread {

@@ -18,7 +18,7 @@ export interface PodSpec {
 }
 
 export interface PodTemplate {
-  readonly metadata?: { readonly labels?: Readonly<Record<string, string>> | null } | null;
+  readonly metadata?: { readonly labels?: Readonly<Record<string, string>> | null; readonly annotations?: Readonly<Record<string, string>> | null } | null;
   readonly spec: PodSpec;
 }
 

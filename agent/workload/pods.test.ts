@@ -83,6 +83,14 @@ status: {phase: Running}
     expect(derive(text.replace('namespace: shop', 'namespace: other')).pods[0]!.name).not.toBe('web-vchvt-0');
   });
 
+  test('a weight for Services is that of the template', () => {
+    const text = deployment(`{selector: {matchLabels: {app: web}}, template: ${template.replace('metadata: {', 'metadata: {annotations: {service.weir.io/weight: "30"}, ')}}`);
+    expect(derive(text)).toMatchObject({ pods: [{ weight: 30 }], problems: [] });
+    const { pods, problems } = derive(text.replace('"30"', 'heavy'));
+    expect([pods, problems.map(({ field, message }) => [field, message])])
+      .toEqual([[], [['spec.template.metadata.annotations["service.weir.io/weight"]', 'Deployment web: service.weir.io/weight must be a whole number from 1 to 1000, 100 being usual; found "heavy"']]]);
+  });
+
   test.each([['0', 0], ['null', 1], ['500', 500]])('%s replicas are %d pods', (replicas, count) => {
     expect(derive(deployment(`{replicas: ${replicas}, selector: {matchLabels: {app: web}}, template: ${template}}`)).pods.length).toBe(count);
   });

@@ -33,6 +33,8 @@ export interface PodRow {
   readonly restartPolicy: 'Always' | 'OnFailure' | 'Never';
   readonly terminationGracePeriodMs: number;
   readonly namedPorts: readonly NamedPort[];
+  /** Its share of the connections to Services; absent: as usual. */
+  readonly weight?: number;
   /** The Deployment it was made from, if any. */
   readonly owner?: { readonly kind: string; readonly name: string };
   /** Of weir's own pods only: no manifest can ask for it. */
