@@ -36,6 +36,7 @@ enum service_step {
 	SERVICE_HAIRPIN = 128,	/* from and to the same workload */
 	SERVICE_REFUSED = 256,	/* observation.reason says why */
 	SERVICE_VANISHED = 512,	/* that its connection's backend is gone */
+	SERVICE_ERROR_BACK = 1024,	/* an ICMP error of a client about what a backend on another node answered through this one */
 };
 
 /* What a record says beyond the packet itself; `event` 0: nothing to tell. */
