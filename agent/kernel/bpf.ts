@@ -6,7 +6,7 @@ import type { LoadedMap } from './object.ts';
 
 const command = {
   mapCreate: 0, mapLookup: 1, mapUpdate: 2, mapDelete: 3, mapNextKey: 4, objectPin: 6, objectGet: 7,
-  progTestRun: 10, objectInfo: 15, progQuery: 16, mapById: 14, btfById: 19, mapLookupBatch: 24, mapUpdateBatch: 26, linkCreate: 28, linkUpdate: 29,
+  progTestRun: 10, objectInfo: 15, progQuery: 16, mapById: 14, btfById: 19, mapLookupBatch: 24, mapUpdateBatch: 26, mapDeleteBatch: 27, linkCreate: 28, linkUpdate: 29,
 } as const;
 
 export const attachType = {
@@ -91,6 +91,11 @@ export async function mapBatch(map: Pick<LoadedMap, 'fd' | 'keySize' | 'valueSiz
 /** `count` rows, one behind another, in one call: hash and array maps. */
 export function mapUpdateBatch(fd: number, keys: Uint8Array, values: Uint8Array, count: number, name: string): void {
   if (count > 0) bpf(command.mapUpdateBatch, attributes([[16, 8, keys], [24, 8, values], [32, 4, count], [36, 4, fd]]), `map ${name}`, 'BPF_MAP_UPDATE_BATCH');
+}
+
+/** Ends with ENOENT at the first key that is not there. */
+export function mapDeleteBatch(fd: number, keys: Uint8Array, count: number, name: string): void {
+  bpf(command.mapDeleteBatch, attributes([[16, 8, keys], [32, 4, count], [36, 4, fd]]), `map ${name}`, 'BPF_MAP_DELETE_BATCH');
 }
 
 export interface MapInfo { readonly keySize: number; readonly valueSize: number; readonly maxEntries: number; readonly btfId: number }

@@ -64,8 +64,9 @@ function set({ frontends, backends, reconciler }: TestAgent, rows: readonly Fron
 export const kernelRows = (maps: ServiceMaps): Record<string, string[]> => Object.fromEntries(maps.frontends.entries().map(([key, value]): [string, string[]] => [keyOfFrontend(key)!,
   maps.slots.range(value.first, value.count).map((number) => { const row = maps.backends.get(number); return row === undefined ? `${number}?` : keyOfBackend(row); })]).sort(([a], [b]) => (a < b ? -1 : 1)));
 
-export function serviceWorld() {
-  const datapath = loadDatapath(objectPath);
+/** `maxEntries`: rows of maps, where they are not those of lib/maps.h. */
+export function serviceWorld(maxEntries: Readonly<Record<string, number>> = {}) {
+  const datapath = loadDatapath(objectPath, { maxEntries });
   const maps = serviceMaps(datapath.object);
   afterAll(() => { datapath.object.close(); });
   beforeEach(() => {

@@ -1,5 +1,5 @@
-// For interrupted.test.ts: an agent's way from tables to the pinned maps, which changes all of its services again and again until it is killed.
-//   node interrupted-writer.ts PIN_FOLDER VERSION
+// For interrupted.test.ts: an agent's way from tables to the pinned maps, which changes all of its services and is killed at a step of that.
+//   node interrupted-writer.ts PIN_FOLDER VERSION MAP CALL ROWS
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,8 +14,7 @@ import { ServiceReconciler } from './reconciler.ts';
 import { backendTable, frontendTable, type BackendRow, type FrontendRow } from './tables.ts';
 
 export const serviceCount = 10_000;
-export const backendsEach = 3;
-const pauseMs = 5;
+export const backendsEach = 2;
 
 export const addressOf = (index: number): string => `10.218.${index >> 8}.${index & 255}`;
 /** Each version has other ports, so that one is told from another. */
@@ -53,12 +52,32 @@ export function writerOn(maps: ServiceMaps): Writer {
   };
 }
 
+/** Ends this process without a word, once so many rows have been written (or deleted) there. */
+function deadlyMap<Map extends object>(map: Map, call: string, rows: number): Map {
+  let left = rows;
+  const die = (): void => { process.kill(process.pid, 'SIGKILL'); };
+  const deadly: Readonly<Record<string, (...given: never[]) => unknown>> = {
+    setAll: (all: Iterable<unknown>, count: number) => {
+      const some = [...all].slice(0, left);
+      (map as { setAll: (rows: unknown[], count: number) => void }).setAll(some, some.length);
+      left -= count;
+      if (left <= 0) die();
+    },
+    delete: (key: unknown) => {
+      const found = (map as { delete: (key: unknown) => boolean }).delete(key);
+      left -= 1;
+      if (left <= 0) die();
+      return found;
+    },
+  };
+  return new Proxy(map, { get: (target, name) => {
+    const value: unknown = Reflect.get(target, name);
+    return typeof value !== 'function' ? value : name === call ? deadly[call] : value.bind(target);
+  } });
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [pinDir, first] = [process.argv[2]!, Number(process.argv[3])];
-  const writer = writerOn(mapsAt(pinDir));
-  for (let version = first; ; version += 1) {
-    process.stdout.write(`${version}\n`);
-    writer.write(version);
-    await new Promise((resolve) => { setTimeout(resolve, pauseMs); });
-  }
+  const [pinDir, version, map, call, rows] = process.argv.slice(2) as [string, string, 'frontends' | 'backends', string, string];
+  const maps = mapsAt(pinDir);
+  writerOn({ ...maps, [map]: deadlyMap<object>(maps[map], call, Number(rows)) }).write(Number(version));
 }

@@ -1,40 +1,40 @@
-// An agent that is killed while it changes 10,000 services: whatever moment it was, each service stands in the kernel as it was before or as it should
+// An agent that is killed while it changes 10,000 services: at whatever step, each service stands in the kernel as it was before or as it should
 // be, never half of one; and the next agent makes all of them what they should be.
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { objectPath } from '../../bpf/build.ts';
 import { loadDatapath, type Datapath } from '../datapath/maps.ts';
-import { mappedBytes, textOf } from '../ipcache/address.ts';
-import { addressOf, backendsEach, portOf, serviceCount, writerOn } from './interrupted-writer.ts';
+import { textOf } from '../ipcache/address.ts';
+import { backendsEach, portOf, serviceCount, writerOn } from './interrupted-writer.ts';
 import { serviceMaps, type ServiceMaps } from './maps.ts';
 
 const pinDir = `/sys/fs/bpf/weir/test-interrupted-${process.pid}`;
-const startMs = 30_000;
+const writerPath = fileURLToPath(new URL('interrupted-writer.ts', import.meta.url));
+const timeoutMs = 300_000;
+/** Whose backends stand. */
+let version = 0;
 let datapath: Datapath;
 let maps: ServiceMaps;
-let child: ChildProcess | undefined;
-beforeAll(() => {
+beforeAll(async () => {
   mkdirSync(pinDir, { recursive: true });
   datapath = loadDatapath(objectPath, { pinDir });
   maps = serviceMaps(datapath.object);
-});
+  await written(version);
+}, timeoutMs);
 afterAll(() => {
-  child?.kill('SIGKILL');
   datapath.object.close();
   rmSync(pinDir, { recursive: true });
 });
 
-interface Found { readonly services: number; readonly wrong: readonly string[]; readonly versions: ReadonlySet<number> }
+interface Found { readonly services: number; readonly wrong: readonly string[]; readonly ofPort: ReadonlyMap<number, number> }
 
 /** What a program finds: each frontend, its slots, the backends that they name. */
 function look(): Found {
   const backends = new Map(maps.backends.entries());
   const wrong: string[] = [];
-  const versions = new Set<number>();
+  const ofPort = new Map<number, number>();
   const frontends = maps.frontends.entries();
   for (const [{ addr }, { first, count }] of frontends) {
     const address = textOf(addr.word);
@@ -44,53 +44,35 @@ function look(): Found {
     const places = found.map((backend) => (backend === undefined ? 'gone' : textOf(backend.addr.word)));
     const whole = Array.from({ length: backendsEach }, (_, index) => `10.${100 + index}.${own}`);
     if (ports.size !== 1 || places.join() !== whole.join()) wrong.push(`${address} -> ${places.join()} ${[...ports].join()}`);
-    else versions.add([...ports][0]!);
+    else ofPort.set([...ports][0]!, (ofPort.get([...ports][0]!) ?? 0) + 1);
   }
-  return { services: frontends.length, wrong, versions };
+  return { services: frontends.length, wrong, ofPort };
 }
 
-const firstFrontend = { addr: { word: mappedBytes(addressOf(0)) }, port: 80, protocol: 6, scope: 0 };
-
-/** Spins until the first frontend is another one: the rest is written within milliseconds. */
-function untilFrontends(): void {
-  const before = maps.frontends.get(firstFrontend)!.first;
-  const endMs = performance.now() + startMs;
-  while (maps.frontends.get(firstFrontend)!.first === before) if (performance.now() > endMs) throw new Error('nothing is written');
-}
-
-/** Kills it as soon as it writes frontends, or so long after it began with its second version; returns the last that it began with. */
-async function killAt(moment: 'frontends' | number, first: number): Promise<number> {
-  let last = first - 1;
-  child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', fileURLToPath(new URL('interrupted-writer.ts', import.meta.url)), pinDir, String(first)], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const ended = once(child, 'exit');
-  child.stdout!.on('data', (data: Buffer) => { last = Number(data.toString().trim().split('\n').at(-1)); });
-  while (last <= first && child.exitCode === null) await sleep(1);
-  if (moment === 'frontends') untilFrontends();
-  else await sleep(moment);
-  child.kill('SIGKILL');
-  await ended;
-  return last;
-}
-
-test('no half of a service, whenever it is killed; the next agent goes on', async () => {
+/** By an agent that lives. */
+async function written(wanted: number): Promise<void> {
   const writer = writerOn(maps);
-  writer.write(0);
+  writer.write(wanted);
+  await writer.idle();
   await writer.stop();
-  expect(look()).toEqual({ services: serviceCount, wrong: [], versions: new Set([portOf(0)]) });
-  let mixed = 0;
-  let version = 0;
-  for (const moment of ['frontends', 10, 'frontends', 80, 'frontends'] as const) {
-    version = await killAt(moment, version + 1);
-    const { services, wrong, versions } = look();
-    expect([services, wrong.slice(0, 5)]).toEqual([serviceCount, []]);
-    if (versions.size > 1) mixed += 1;
-  }
-  // Some were killed between two services, or the test says nothing.
-  expect(mixed).toBeGreaterThan(0);
-  const next = writerOn(maps);
-  next.write(version);
-  await next.idle();
-  expect(look()).toEqual({ services: serviceCount, wrong: [], versions: new Set([portOf(version)]) });
+}
+
+interface Row { readonly name: string; readonly map: 'frontends' | 'backends'; readonly call: 'setAll' | 'delete'; readonly rows: number; readonly fresh: number }
+/** `fresh`: services that have their new backends then. */
+const moments: readonly Row[] = [
+  { name: 'half of the backends', map: 'backends', call: 'setAll', rows: serviceCount, fresh: 0 },
+  { name: 'at its first frontend', map: 'frontends', call: 'setAll', rows: 1, fresh: 1 },
+  { name: 'half of the frontends', map: 'frontends', call: 'setAll', rows: serviceCount / 2, fresh: serviceCount / 2 },
+  { name: 'while old backends go', map: 'backends', call: 'delete', rows: serviceCount / 2, fresh: serviceCount },
+];
+
+test.each(moments)('killed $name: no half of a service, and the next agent makes them whole', async ({ map, call, rows, fresh }) => {
+  version += 1;
+  const { signal, stderr } = spawnSync(process.execPath, ['--disable-warning=ExperimentalWarning', writerPath, pinDir, String(version), map, call, String(rows)], { encoding: 'utf8' });
+  expect([signal, stderr]).toEqual(['SIGKILL', '']);
+  const found = look();
+  expect([found.services, found.wrong.slice(0, 5), found.ofPort.get(portOf(version)) ?? 0]).toEqual([serviceCount, [], fresh]);
+  await written(version);
+  expect(look()).toEqual({ services: serviceCount, wrong: [], ofPort: new Map([[portOf(version), serviceCount]]) });
   expect(maps.backends.entries()).toHaveLength(serviceCount * backendsEach);
-  await next.stop();
-}, 300_000);
+}, timeoutMs);
