@@ -40,6 +40,7 @@ const standingOf = ({ workloads, endpoints }: Tables): Standing => ({
     const row = workloads.get(key);
     return row === undefined || row.phase === 'Terminating' || row.phase === 'Failed' || row.phase === 'Completed' ? undefined : row.pod;
   },
+  there: (key) => workloads.get(key)?.pod,
   isReady: (key) => localPod(endpoints.get(key), workloads.get(key), '')?.serving === true && workloads.get(key)?.phase !== 'Terminating',
   subscribe: (listener) => {
     const stops = [workloads.subscribe(listener), endpoints.subscribe(listener)];

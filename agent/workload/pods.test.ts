@@ -77,6 +77,7 @@ status: {phase: Running}
     const text = deployment(`{replicas: 2, strategy: {type: Recreate}, revisionHistoryLimit: 3, selector: {matchLabels: {app: web}}, template: ${template}}`);
     const { pods, problems } = derive(text);
     expect(problems).toEqual([]);
+    expect(pods.map(({ recreate }) => recreate)).toEqual([true, true]);
     expect(pods.map(({ key, labels, owner }) => ({ key, labels, owner }))).toEqual([0, 1].map((index) => ({
       key: `shop/web-vchvt-${index}`, labels: { app: 'web', v: '1' }, owner: { kind: 'Deployment', name: 'web' },
     })));

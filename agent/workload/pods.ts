@@ -125,7 +125,8 @@ function podsOf(manifest: ManifestRow, placement: Placement | undefined): PodRow
   if (manifest.kind === 'Pod') return isHere(0) ? [podRow(manifest, name)] : [];
   const prefix = `${name}-${stableSuffix(`${namespace}/${name}`)}`;
   const owner = { kind: 'Deployment', name };
-  return Array.from({ length: specOf(manifest).replicas ?? 1 }, (_, index) => ({ ...podRow(manifest, `${prefix}-${index}`), owner }))
+  const recreate = specOf(manifest).strategy?.type === 'Recreate' ? { recreate: true as const } : {};
+  return Array.from({ length: specOf(manifest).replicas ?? 1 }, (_, index) => ({ ...podRow(manifest, `${prefix}-${index}`), owner, ...recreate }))
     .filter((_, index) => isHere(index));
 }
 
