@@ -52,7 +52,7 @@ import type { PolicyReconciler } from './policy/reconciler.ts';
 import type { Resets } from './service/resets.ts';
 import { serviceRangesIn, startResets, startServices, type Services } from './service/start.ts';
 import type { ServiceRanges } from './service/ranges.ts';
-import { backendTable, frontendTable, serviceTable, sliceTable } from './service/tables.ts';
+import { backendTable, frontendTable, serviceTable, sliceTable, type ServiceDefaults } from './service/tables.ts';
 import { policyServices } from './policy/services.ts';
 import { PolicySet } from './policy/reflector.ts';
 import { policyTable } from './policy/tables.ts';
@@ -68,6 +68,8 @@ export interface AgentOptions {
   readonly ranges: Ranges;
   /** Of the addresses of Services; by the instance's name unless it is given. */
   readonly serviceRanges?: ServiceRanges;
+  /** Absent: any backend, SNAT. */
+  readonly serviceDefaults?: ServiceDefaults;
   /** The manifest directory; absent: workloads come by hand only. */
   readonly dir?: string;
   /** Whether a workload may run as uid 0. */

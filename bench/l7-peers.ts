@@ -82,7 +82,7 @@ export class ProxyWay implements HttpWay {
   }
 
   async #start(command: readonly string[]): Promise<void> {
-    const child = spawn('nsenter', [`--net=${this.#plain.router}`, ...command], { env: environment, stdio: 'ignore' });
+    const child = spawn('nsenter', [`--net=${this.#plain.router}`, ...command], { env: environment(), stdio: 'ignore' });
     this.#process = child;
     const listens = (): boolean => execFileSync('nsenter', [`--net=${this.#plain.router}`, 'cat', '/proc/net/tcp'], { encoding: 'utf8' }).includes(`:${proxyPort.toString(16).toUpperCase()} 00000000:0000 0A`);
     for (const end = Date.now() + readyMs; !listens(); await sleep(50)) {

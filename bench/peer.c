@@ -29,11 +29,13 @@ static void die(const char *what) {
   exit(1);
 }
 
-static uint64_t now_ns(void) {
+static uint64_t clock_ns(clockid_t clock) {
   struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(clock, &now);
   return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
+
+static uint64_t now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
 
 static void set(int fd, int level, int option, int value) {
   if (setsockopt(fd, level, option, &value, sizeof value) != 0) die("setsockopt");
@@ -141,10 +143,10 @@ static int by_size(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static void tell(const char *test, uint32_t *samples, size_t count, uint64_t took_ns) {
+static void tell(const char *test, uint32_t *samples, size_t count, uint64_t took_ns, uint64_t cpu_ns) {
   qsort(samples, count, sizeof *samples, by_size);
-  printf("{\"test\":\"%s\",\"p50Ns\":%u,\"p99Ns\":%u,\"perSecond\":%.0f}\n", test, samples[count / 2], samples[count * 99 / 100],
-         (double)count * 1e9 / (double)took_ns);
+  printf("{\"test\":\"%s\",\"p50Ns\":%u,\"p99Ns\":%u,\"perSecond\":%.0f,\"count\":%zu,\"cpuNs\":%llu}\n", test, samples[count / 2],
+         samples[count * 99 / 100], (double)count * 1e9 / (double)took_ns, count, (unsigned long long)cpu_ns);
 }
 
 /** Transactions one after the other: over one connection, or each over its own. */
@@ -152,7 +154,7 @@ static void transact(const char *test, const struct target *to, int type, bool a
   uint32_t *samples = malloc(most_samples * sizeof *samples);
   if (samples == NULL) die("malloc");
   int fd = anew ? -1 : connected(to, type);
-  uint64_t start = now_ns(), before = start, after = start;
+  uint64_t start = now_ns(), before = start, after = start, cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
   size_t count = 0;
   while (after - start < for_ns && count < most_samples) {
     char end;
@@ -164,7 +166,7 @@ static void transact(const char *test, const struct target *to, int type, bool a
     samples[count++] = (uint32_t)(after - before);
     before = after;
   }
-  tell(test, samples, count, after - start);
+  tell(test, samples, count, after - start, clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu);
 }
 
 /** Bytes count once the other side has read them all. */

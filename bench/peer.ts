@@ -2,6 +2,7 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { peerPath } from './build.ts';
+import { cpuNs } from './proc.ts';
 
 export const port = 5400;
 /** The server's ports, see peer.c. */
@@ -18,7 +19,7 @@ export interface Pair {
   readonly to: Readonly<Record<Family, string>>;
 }
 
-export interface Result { readonly p50Ns: number; readonly p99Ns: number; readonly perSecond: number; readonly bytesPerSecond: number }
+export interface Result { readonly p50Ns: number; readonly p99Ns: number; readonly perSecond: number; readonly bytesPerSecond: number; readonly count: number; readonly cpuNs: number }
 
 /** Where client and server run. `one`: both on the same core, so that no wake-up of another is in the figure; `any`: as the scheduler likes. */
 export type Cores = 'one' | 'any';
@@ -41,4 +42,11 @@ export async function stop(server: ChildProcess): Promise<void> {
 export function run({ client, to }: Pair, cores: Cores, test: Test, family: Family, forMs: number): Result {
   const out = execFileSync('nsenter', [...words(client, cores), test, to[family], String(port), String(forMs)], { encoding: 'utf8' });
   return JSON.parse(out) as Result;
+}
+
+/** What each transaction takes of the client's CPU time and of other processes': `pids` and their children. Others' work on the machine is not in it. */
+export function cpuNsOf(pids: readonly number[], work: () => Result): number {
+  const before = cpuNs(pids);
+  const { cpuNs: client, count } = work();
+  return (client + cpuNs(pids) - before) / count;
 }

@@ -12,3 +12,7 @@ export function cpuMs(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ');
   return (Number(fields[11]) + Number(fields[12])) * 1000 / ticksPerSecond;
 }
+
+/** CPU time of processes and their children, to the nanosecond: the first number of schedstat (Documentation/scheduler/sched-stats.rst). */
+export const cpuNs = (pids: readonly number[]): number => pids.flatMap((pid) => [pid, ...readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean)])
+  .reduce((sum: number, pid) => sum + Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[0]), 0);

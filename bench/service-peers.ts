@@ -17,7 +17,8 @@ export const serviceWays: readonly ServiceWay[] = ['nftables', 'iptables', 'HAPr
 const packages = ['haproxy', 'iptables', 'liblua5.3-0', 'libip4tc2', 'libip6tc2', 'libxtables12', 'libopentracing-c-wrapper0', 'libopentracing1'];
 const root = join(peerFolder, 'root');
 const libraries = ['usr/lib/x86_64-linux-gnu', 'usr/lib/aarch64-linux-gnu'].map((folder) => join(root, folder)).join(':');
-export const environment = { ...process.env, LD_LIBRARY_PATH: libraries, XTABLES_LIBDIR: ['x86_64', 'aarch64'].map((machine) => join(root, `usr/lib/${machine}-linux-gnu/xtables`)).find(existsSync) ?? '' };
+/** Asked for once they are unpacked. */
+export const environment = (): NodeJS.ProcessEnv => ({ ...process.env, LD_LIBRARY_PATH: libraries, XTABLES_LIBDIR: ['x86_64', 'aarch64'].map((machine) => join(root, `usr/lib/${machine}-linux-gnu/xtables`)).find(existsSync) ?? '' });
 export const program = (name: string): string => join(root, 'usr/sbin', name);
 const readyMs = 30_000;
 
@@ -61,7 +62,7 @@ export class ServicePair implements Pair {
   }
 
   #inRouter(command: readonly string[], input: string): void {
-    execFileSync('nsenter', [`--net=${this.#plain.router}`, ...command], { input, env: environment, stdio: ['pipe', 'ignore', 'pipe'] });
+    execFileSync('nsenter', [`--net=${this.#plain.router}`, ...command], { input, env: environment(), stdio: ['pipe', 'ignore', 'pipe'] });
   }
 
   /** All addresses are the router's own, so that the proxy can listen there. */
@@ -69,13 +70,16 @@ export class ServicePair implements Pair {
     this.#inRouter(['ip', 'route', 'add', 'local', '10.96.0.0/15', 'dev', 'lo'], '');
     const config = join(this.#folder, 'haproxy.cfg');
     writeFileSync(config, haproxy(services));
-    const child = spawn('nsenter', [`--net=${this.#plain.router}`, 'sh', '-c', 'ulimit -n 65536; exec "$0" -db -f "$1"', program('haproxy'), config], { env: environment, stdio: 'ignore' });
+    const child = spawn('nsenter', [`--net=${this.#plain.router}`, 'sh', '-c', 'ulimit -n 65536; exec "$0" -db -f "$1"', program('haproxy'), config], { env: environment(), stdio: 'ignore' });
     this.#proxy = child;
     const listens = (): boolean => execFileSync('nsenter', [`--net=${this.#plain.router}`, 'cat', '/proc/net/tcp'], { encoding: 'utf8', maxBuffer: 64 << 20 }).includes(`:${own.port.toString(16).toUpperCase().padStart(4, '0')} 00000000:0000 0A`);
     for (const end = Date.now() + readyMs; !listens(); await sleep(50)) {
       if (child.exitCode !== null || Date.now() > end) throw new Error(`haproxy does not listen at ${own.address}:${own.port}`);
     }
   }
+
+  /** Whose CPU time is part of the way. */
+  get between(): readonly number[] { return this.#proxy?.pid === undefined ? [] : [this.#proxy.pid]; }
 
   async close(): Promise<void> {
     if (this.#proxy !== undefined && this.#proxy.exitCode === null) {

@@ -1,5 +1,6 @@
 // A service's ClusterIP against its backend's own address, between the same workloads, with more and more other services; and against the
 // other ways of getting there.
+import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { mappedBytes } from '../agent/ipcache/address.ts';
@@ -9,7 +10,7 @@ import { codecOf } from '../agent/kernel/codec.ts';
 import { objectPath } from '../bpf/build.ts';
 import type { Backend, Frontend, FrontendKey } from '../bpf/types.gen.ts';
 import { latency, rate, type Measure } from './local.ts';
-import { lastPort, port, run, serve, stop, type Pair } from './peer.ts';
+import { cpuNsOf, lastPort, port, run, serve, stop, type Pair, type Result } from './peer.ts';
 import { fetchPeers, ServicePair, serviceWays } from './service-peers.ts';
 import type { BenchService } from './service-rules.ts';
 import { interleave, median, ratio } from './statistics.ts';
@@ -22,8 +23,13 @@ const roundMs = 200;
 const clusterIp = '10.96.255.1';
 const tcp = 6;
 
+/** CPU time of both ends, and of a proxy between them; without `of`. */
+type CpuMeasure = Omit<Measure, 'of'> & { readonly of?: Measure['of'] };
+
 /** `target`: against the direct way. */
-const measures: readonly Measure[] = [
+const measures: readonly CpuMeasure[] = [
+  { name: 'TCP_CRR CPU, one core', test: 'TCP_CRR', cores: 'one', unit: 'µs', target: (found) => atMost(1.05, found, 'x') },
+  { name: 'TCP_RR CPU, one core', test: 'TCP_RR', cores: 'one', unit: 'µs', target: (found) => atMost(1.05, found, 'x') },
   { name: 'TCP_CRR P50, one core', test: 'TCP_CRR', cores: 'one', unit: 'µs', of: latency, target: (found) => atMost(1.05, found, 'x') },
   { name: 'TCP_CRR, one core', test: 'TCP_CRR', cores: 'one', unit: '/s', of: rate, target: (found) => atLeast(0.95, found, 'x') },
   { name: 'TCP_CRR', test: 'TCP_CRR', cores: 'any', unit: '/s', of: rate, target: (found) => atLeast(0.95, found, 'x') },
@@ -53,14 +59,19 @@ export function writeServices(pinDir: string, services: readonly BenchService[],
   });
 }
 
-/** `direct` and `service`: of weir, the same two workloads. */
-async function compareAll(service: Pair, direct: Pair, peers: readonly Pair[], size: number, rounds: number): Promise<Figure[]> {
+/** `direct` and `service`: of weir, the same two workloads and server. */
+async function compareAll(service: Pair, direct: Pair, peers: readonly ServicePair[], size: number, rounds: number): Promise<Figure[]> {
   const figures: Figure[] = [];
   for (const { name, test, cores, unit, of, target } of measures) {
-    const servers = [];
-    for (const pair of [direct, ...peers]) servers.push(await serve(pair, cores));
+    const servers = new Map<Pair, ChildProcess>();
+    for (const pair of [direct, ...peers]) servers.set(pair, await serve(pair, cores));
+    servers.set(service, servers.get(direct)!);
     try {
-      const found = interleave([service, direct, ...peers], rounds, (pair) => of(run(pair, cores, test, 'ipv4', roundMs)));
+      const found = interleave([service, direct, ...peers], rounds, (pair) => {
+        const once = (): Result => run(pair, cores, test, 'ipv4', roundMs);
+        const between = pair instanceof ServicePair ? pair.between : [];
+        return of === undefined ? cpuNsOf([servers.get(pair)!.pid!, ...between], once) / 1000 : of(once());
+      });
       const mine = found.get(service)!;
       const against = (pair: Pair, wanted: (ratio: number) => Pick<Figure, 'target' | 'held'>): Figure => {
         const base = found.get(pair)!;
@@ -70,7 +81,7 @@ async function compareAll(service: Pair, direct: Pair, peers: readonly Pair[], s
       const ahead = (between: number): Pick<Figure, 'target' | 'held'> => (of === rate ? atLeast(1, between, 'x') : atMost(1, between, 'x'));
       figures.push(against(direct, target), ...peers.map((peer) => against(peer, ahead)));
     } finally {
-      for (const server of servers) await stop(server);
+      for (const server of new Set(servers.values())) await stop(server);
     }
   }
   return figures;

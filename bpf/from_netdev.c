@@ -47,6 +47,10 @@ static __always_inline int for_workload(struct work *w, __u32 *ifindex)
 	/* The node's own processes would answer past us. */
 	if (o->service & SERVICE_TO_BACKEND)
 		return to && !(to->flags & IPCACHE_HOST) ? TC_ACT_OK : drop_unjudged(w, DIRECTION_INGRESS, DROP_NO_WORKLOAD_HERE);
+	if (w->packet.icmp_error && to && to->flags & IPCACHE_REMOTE && is_about_answer(w)) {
+		o->service |= SERVICE_ERROR_BACK;
+		return TC_ACT_OK;
+	}
 	return is_for_client(w) ? TC_ACT_OK : drop_unjudged(w, DIRECTION_INGRESS, DROP_EP_NOT_READY);
 }
 
@@ -125,5 +129,7 @@ int from_netdev(struct __sk_buff *skb)
 		return hand_to_proxy(skb);
 	if (ifindex)
 		return hand_over(skb, w, ifindex);
+	if (w->observation.service & SERVICE_ERROR_BACK)
+		return forward_error(skb, w);
 	return w->observation.service & SERVICE_TO_BACKEND ? forward_for_client(skb, w) : hand_to_network(skb, w);
 }

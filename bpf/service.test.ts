@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { mappedBytes, textOf } from '../agent/ipcache/address.ts';
 import { sweepOnce } from '../agent/datapath/sweeper.ts';
+import { ticksNow, ticksOf } from '../agent/datapath/ticks.ts';
 import { counter, ct_service, drop_reason, flow_event, frontend_scope } from './types.gen.ts';
 import { Bench, here, ticksAgo, type Outcome } from './testing/bench.ts';
 import { cut, join } from './testing/fragments.ts';
@@ -257,6 +258,21 @@ describe('which backend', () => {
     services.put(at(f, k, { affinitySeconds: 60, backends: [b, c].map((one) => ({ address: one[f.key], port: k.port })) }));
     const to = new Set(Array.from({ length: 32 }, (_, index) => fieldsOf(send(a, k.open(from(a, f, f.vip), 40_000 + index, 80).bytes()).packet).destination));
     expect(to.size).toBe(1);
+  });
+
+  test.each(table)('$name: affinity lasts as long as its service says', ({ f, k }) => {
+    for (const [key] of services.affinities.entries()) services.affinities.delete(key);
+    const numbers = services.put(at(f, k, { affinitySeconds: 60, backends: [b, c].map((one) => ({ address: one[f.key], port: k.port })) }));
+    let sport = port;
+    const to = (): string => fieldsOf(send(a, k.open(from(a, f, f.vip), sport += 5_000, 80).bytes()).packet).destination;
+    const first = to();
+    const [key, row] = services.affinities.entries()[0]!;
+    const other = first === b[f.key] ? c[f.key] : b[f.key];
+    // As if it had had the other one, 59 seconds and 61 seconds ago.
+    services.affinities.set(key, { ...row, backend: numbers.find((number) => number !== row.backend)!, seen: ticksNow() - Math.floor(ticksOf(59)) });
+    expect(to()).toBe(other);
+    services.affinities.set(key, { ...row, backend: numbers.find((number) => number !== row.backend)!, seen: ticksNow() - Math.ceil(ticksOf(61)) });
+    expect(to()).toBe(first);
   });
 
   test.each(table)('$name: by its Maglev table', ({ f, k }) => {

@@ -13,8 +13,8 @@ const a = { ipv4: '10.0.0.1', ipv6: 'fd00::1', mac: '02:00:00:00:00:01' };
 const other = { ipv4: '198.51.100.3', ipv6: '2001:db8:51::3' };
 const router = '02:00:00:00:00:99';
 const families = [
-  { family: 'IPv4', key: 'ipv4', client: '203.0.113.9', remote: '10.0.1.1', lb: '192.0.2.50', bits: 32, unreachable: 3, range: '203.0.113.0/24', elsewhere: '192.0.2.0/24' },
-  { family: 'IPv6', key: 'ipv6', client: '2001:db8:9::9', remote: 'fd00:0:0:1::1', lb: '2001:db8:50::50', bits: 128, unreachable: 1, range: '2001:db8:9::/48', elsewhere: '2001:db8:77::/48' },
+  { family: 'IPv4', key: 'ipv4', client: '203.0.113.9', remote: '10.0.1.1', lb: '192.0.2.50', bits: 32, unreachable: 3, tooBig: 3, range: '203.0.113.0/24', elsewhere: '192.0.2.0/24' },
+  { family: 'IPv6', key: 'ipv6', client: '2001:db8:9::9', remote: 'fd00:0:0:1::1', lb: '2001:db8:50::50', bits: 128, unreachable: 1, tooBig: 2, range: '2001:db8:9::/48', elsewhere: '2001:db8:77::/48' },
 ] as const;
 type Family = (typeof families)[number];
 const table = families.flatMap((f) => kinds.map((k) => ({ name: `${f.family} ${k.kind}`, f, k })));
@@ -178,6 +178,25 @@ describe('the backend is on another node', () => {
     const error = come(frame().mac(router).ip(f.remote, node[f.key]).icmp(f.unreachable, { code: 3, about }).bytes());
     expect([error.verdict, fieldsOf(error.packet).source, fieldsOf(error.packet).destination, quoteOf(f, error.packet), checksumsHold(error.packet)])
       .toEqual(['redirect', node[f.key], f.client, [f.client, port, node[f.key], nodePort], true]);
+  });
+
+  test.each(table)('$name: an error about the answer goes to the backend from the node, and quotes what it sent', ({ f, k }) => {
+    services.put(atRemote(f, k));
+    const { sport } = fieldsOf(come(ask(f, k)).packet);
+    const about = come(k.talk(frame().mac(router).ip(f.remote, node[f.key]), k.port, sport).bytes()).packet.subarray(14);
+    for (const from of [f.client, f.lb]) {
+      const error = come(frame().mac(router).ip(from, node[f.key]).icmp(f.tooBig, { code: f.key === 'ipv4' ? 4 : 0, about }).bytes());
+      expect([error.verdict, fieldsOf(error.packet).source, fieldsOf(error.packet).destination, quoteOf(f, error.packet), checksumsHold(error.packet)])
+        .toEqual(['redirect', node[f.key], f.remote, [f.remote, k.port, node[f.key], sport], true]);
+    }
+  });
+
+  test.each(table)('$name: an error about an answer that nobody gave goes nowhere', ({ f, k }) => {
+    services.put(atRemote(f, k));
+    const about = k.talk(frame().mac(router).ip(node[f.key], f.client), nodePort, port).bytes().subarray(14);
+    const bytes = frame().mac(router).ip(f.client, node[f.key]).icmp(f.tooBig, { about }).bytes();
+    const { verdict, packet } = come(bytes);
+    expect([verdict, packet]).toEqual(['next', bytes]);
   });
 
   test.each(families)('$family: with every port towards it in use, new connections are refused, others are safe', (f) => {

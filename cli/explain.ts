@@ -19,7 +19,7 @@ interface ExplainOptions extends Common, Asked { readonly uuid?: string; readonl
 /** The flags that name a flow, on every verb that takes them. */
 export const questionOptions = (command: Command): Command => command
   .option('--from <party>', 'where it comes from: NAMESPACE/NAME, an IP address, or an entity such as host or world')
-  .option('--to <party>', 'where it goes')
+  .option('--to <party>', 'where it goes; from files also a Service, by its name (web.shop.svc) or an address of it')
   .option('--port <port>', 'its destination port, by number or by the receiver\'s name for it; the type of ICMP and ICMPv6')
   .option('--protocol <protocol>', 'TCP, UDP, SCTP, ICMP or ICMPv6', 'TCP')
   .option('--http-method <method>', 'of a request, for L7 rules; GET unless it is given')
@@ -49,7 +49,8 @@ export async function ask(paths: readonly string[], question: Question, options:
   if (paths.length === 0) return callAgent<Answer>(chosenInstance(options), 'explain', question);
   const files = readClusterFiles(paths);
   for (const finding of notEnforced(files)) process.stderr.write(`${printable(finding)}\n`);
-  return answerOf(askFiles(files, question));
+  const { sides, service } = askFiles(files, question);
+  return answerOf(sides, service);
 }
 
 const help = (verb: string): string => `

@@ -2,6 +2,8 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { XdpMode } from '../agent/kernel/attach.ts';
 import { defaultInstance, instanceOf, type Instance } from '../agent/instance.ts';
+import { isPrime, maxMaglevSize } from '../agent/service/maglev.ts';
+import type { ServiceDefaults } from '../agent/service/tables.ts';
 import { outputs, type Output } from './print.ts';
 
 export const instanceOption = (): Option => new Option('--instance <name>', 'the agent that is meant, when several run on this machine').default(defaultInstance).env('WEIR_INSTANCE');
@@ -18,6 +20,22 @@ export const chosenInstance = (options: { readonly instance: string }): Instance
 export const rangeFlags = (command: Command): Command => command
   .option('--service-ipv4-range <prefix>', 'ClusterIPs of Services').option('--service-ipv6-range <prefix>', 'ClusterIPs of Services')
   .option('--pool-ipv4-range <prefix>', 'addresses of Services of type LoadBalancer').option('--pool-ipv6-range <prefix>', 'addresses of Services of type LoadBalancer');
+
+/** What Services are that do not say it themselves; all nodes of a cluster alike. */
+export interface ServiceWords { readonly maglevSize?: number; readonly serviceAlgorithm: 'random' | 'maglev'; readonly serviceMode: 'snat' | 'dsr' }
+export const serviceFlags = (command: Command): Command => command
+  .option('--maglev-size <prime>', 'slots of each Maglev table (16381)', sizeOf)
+  .addOption(new Option('--service-algorithm <name>', 'which backend a client outside gets').choices(['random', 'maglev']).default('random'))
+  .addOption(new Option('--service-mode <mode>', 'who answers a client outside, where the backend is on another node: the one that it asked (snat), or the backend\'s own (dsr)').choices(['snat', 'dsr']).default('snat'));
+
+export const serviceDefaultsOf = ({ maglevSize, serviceAlgorithm, serviceMode }: ServiceWords): ServiceDefaults =>
+  ({ ...(maglevSize === undefined ? {} : { maglevSize }), maglev: serviceAlgorithm === 'maglev', dsr: serviceMode === 'dsr' });
+
+function sizeOf(text: string): number {
+  const size = Number(text);
+  if (!/^\d{1,9}$/.test(text) || !isPrime(size) || size > maxMaglevSize) throw new InvalidArgumentError(`It is a prime up to ${maxMaglevSize}, such as 251, 1021 or 16381.`);
+  return size;
+}
 
 /** How the node's devices run XDP. Not unless it is asked for: a driver that runs programs may lose offloads by it, and generic XDP costs every packet. */
 export type XdpWord = 'off' | 'auto' | 'generic';

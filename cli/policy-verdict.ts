@@ -52,7 +52,7 @@ function print(answer: Answer, { output }: VerdictOptions): void {
   const verdicts = verdictsOf(answer);
   const { direction, subject, peer, port, protocol } = answer.sides[0]!;
   const [from, to] = direction === 'ingress' ? [peer, subject] : [subject, peer];
-  if (output === 'json') printObject({ verdict: answer.verdict, from: from.name, to: to.name, protocol: protocolName(protocol), port, sides: verdicts }, 'json');
+  if (output === 'json') printObject({ verdict: answer.verdict, from: from.name, to: to.name, ...(answer.service === undefined ? {} : { service: answer.service }), protocol: protocolName(protocol), port, sides: verdicts }, 'json');
   else process.stdout.write(`${printable(verdictText(answer, verdicts))}\n`);
   if (answer.verdict === 'denied') process.exitCode = 1;
 }

@@ -1,4 +1,5 @@
 // Services as sockets see them: asked for by workloads and by processes of the node, under policy, without the agent, and when their backends go.
+import { spawnSync } from 'node:child_process';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Cluster, node, pod, policy } from './cluster.ts';
 import { server, type Answer, type Probe } from './programs.ts';
@@ -32,7 +33,8 @@ let addresses: { readonly [name: string]: readonly string[] };
 beforeAll(async () => {
   cluster = await Cluster.start('svc-sock', {
     'pods.yaml': [pod('client', server(9)), pod('stranger', server(9)), pod('web-a', server(8080), { app: 'web' }), pod('web-b', server(8080), { app: 'web' })],
-    'services.yaml': [service('web', 'web', 'NodePort'), service('empty', 'nobody', 'ClusterIP')],
+    'lone.yaml': pod('lone', server(8080)),
+    'services.yaml': [service('web', 'web', 'NodePort'), service('lone', 'lone', 'ClusterIP'), service('empty', 'nobody', 'ClusterIP')],
     // Of backends and their ports: of services policy knows nothing.
     'policy.yaml': policy('web', { endpointSelector: { matchLabels: { app: 'web' } },
       ingress: [{ fromEndpoints: [{ matchLabels: { app: 'client' } }, { matchLabels: { app: 'holder' } }], toPorts: [{ ports: ports.map(({ protocol }) => ({ port: '8080', protocol })) }] }] }),
@@ -43,7 +45,7 @@ beforeAll(async () => {
 });
 afterAll(async () => { await cluster.close(); });
 
-const backends = (): number => cluster.json<{ port: number }[]>('db', 'show', 'backends').filter(({ port }) => port === 8080).length;
+const backends = (): number => cluster.json<{ pod?: string }[]>('db', 'show', 'backends').filter(({ pod }) => pod?.startsWith('default/web-') === true).length;
 
 const asked = (to: readonly string[], port: number): Probe[] => to.flatMap((address) => (['tcp', 'udp'] as const).map((kind) => ({ kind, to: address, port })));
 interface Row { readonly name: string; readonly from: string; readonly to: () => Probe[]; readonly answer: Answer }
@@ -52,6 +54,7 @@ const rows: readonly Row[] = [
   { name: 'the node asks for a ClusterIP', from: 'node', to: () => asked(addresses['web']!, 80), answer: 'open' },
   { name: 'a workload asks for a NodePort', from: 'default/client', to: () => asked([node.ipv4, node.ipv6], nodePort), answer: 'open' },
   { name: 'the node asks for its own NodePort', from: 'node', to: () => asked([node.ipv4, node.ipv6], nodePort), answer: 'open' },
+  { name: 'a workload that is its own backend', from: 'default/lone', to: () => asked(addresses['lone']!, 80), answer: 'open' },
   { name: 'a workload whom the backends let not in', from: 'default/stranger', to: () => asked(addresses['web']!, 80), answer: 'silent' },
   { name: 'a service without backends', from: 'default/client', to: () => asked(addresses['empty']!, 80), answer: 'refused' },
   { name: 'a service without backends, from the node', from: 'node', to: () => asked(addresses['empty']!, 80), answer: 'refused' },
@@ -60,6 +63,25 @@ test.each(rows)('$name: $answer', ({ from, to, answer }) => {
   const probes = to();
   expect(probes).toHaveLength(4);
   expect(cluster.probe(from, probes)).toEqual(probes.map(() => answer));
+});
+
+/** What no hook of a socket sees: the datagram goes as a raw packet, its answer to the socket whose port it named. */
+const raw = `
+import socket, struct, sys
+to = sys.argv[1]
+six = ':' in to
+family = socket.AF_INET6 if six else socket.AF_INET
+own = socket.socket(family, socket.SOCK_DGRAM); own.bind(('::' if six else '0.0.0.0', 0)); own.settimeout(2)
+sender = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_UDP)
+if six: sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_CHECKSUM, 6)
+sender.sendto(struct.pack('!HHHH', own.getsockname()[1], 80, 13, 0) + b'hello', (to, 0))
+data, who = own.recvfrom(100)
+print(*who[:2])
+`;
+test('raw packets to a ClusterIP are translated on their way, and answered from there', () => {
+  const shim = cluster.json<{ key: string; shimPid: number }[]>('db', 'show', 'workloads').find(({ key }) => key === 'default/client')!.shimPid;
+  const said = addresses['web']!.map((to) => { const { stdout, stderr } = spawnSync('nsenter', [`--net=/proc/${shim}/ns/net`, 'python3', '-c', raw, to], { encoding: 'utf8' }); return stdout.trim() || stderr; });
+  expect(said).toEqual(addresses['web']!.map((address) => `${address} 80`));
 });
 
 test('no packet of a workload had a service as its destination', () => {

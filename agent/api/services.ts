@@ -65,8 +65,11 @@ export interface ServiceDetails {
   readonly backends: readonly BackendDetails[];
 }
 
-const howOf = ({ maglev, dsr, local, affinitySeconds, sourceRanges }: FrontendRow): string => [
-  ...(maglev ? ['Maglev'] : []), ...(dsr ? ['DSR'] : []), ...(local ? ['this node only'] : []), ...(affinitySeconds > 0 ? [`affinity ${affinitySeconds} s`] : []), ...(sourceRanges.length > 0 ? [`from ${sourceRanges.join(', ')}`] : []),
+/** Shown of one frontend. */
+const mostWeights = 10;
+
+const howOf = ({ maglev, weights, dsr, local, affinitySeconds, sourceRanges }: FrontendRow): string => [
+  ...(maglev ? ['Maglev'] : []), ...(weights === undefined ? [] : [`weights ${weights.slice(0, mostWeights).join(':')}${weights.length > mostWeights ? ' ...' : ''}`]), ...(dsr ? ['DSR'] : []), ...(local ? ['this node only'] : []), ...(affinitySeconds > 0 ? [`affinity ${affinitySeconds} s`] : []), ...(sourceRanges.length > 0 ? [`from ${sourceRanges.join(', ')}`] : []),
 ].join(', ');
 
 export function serviceDetails(agent: Agent, name: unknown): ServiceDetails {

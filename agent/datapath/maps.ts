@@ -73,6 +73,8 @@ export interface DatapathOptions {
   readonly pinDir?: string;
   /** How many the conntrack table holds; MAX_CONNECTIONS unless it is given. */
   readonly connections?: number;
+  /** Rows of other maps, where they are not those of lib/maps.h. */
+  readonly maxEntries?: Readonly<Record<string, number>>;
 }
 
 /** expected_attach_type of every program: also where it is loaded only to try, for programs of one PROG_ARRAY must agree. */
@@ -83,10 +85,10 @@ export const attachTypes: Readonly<Record<string, number>> = {
 };
 
 /** Loads build/weir.o. */
-export function loadDatapath(objectPath: string, { pinDir, connections = limit.MAX_CONNECTIONS }: DatapathOptions = {}): Datapath {
+export function loadDatapath(objectPath: string, { pinDir, connections = limit.MAX_CONNECTIONS, maxEntries = {} }: DatapathOptions = {}): Datapath {
   const object = loadObject(objectPath, {
     ...(pinDir === undefined ? {} : { pinDir }),
-    maxEntries: { conntrack: connections, nat: 2 * connections, translations: connections },
+    maxEntries: { conntrack: connections, nat: 2 * connections, translations: connections, ...maxEntries },
     attachTypes,
   });
   const map = (name: string): LoadedMap => object.maps.get(name)!;

@@ -1,6 +1,6 @@
-// Connections and masqueraded ports of an agent whose maps have another layout or size: read by the layout that the kernel keeps with
+// Connections, masqueraded ports and what clients of services were told, of an agent whose maps have another layout or size: read by the layout that the kernel keeps with
 // each map, copied field by field into maps of this agent. Nothing of the old ones is written to.
-import { closeSync } from 'node:fs';
+import { closeSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { mappedBytes } from '../ipcache/address.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
@@ -16,13 +16,26 @@ import { ticksNow } from './ticks.ts';
 import { charge } from './usage.ts';
 
 const batchRows = 4_096;
+
+/** `key` absent: __u32. `optional`: versions without Services have no such map. */
+interface CopiedMap { readonly map: string; readonly key?: keyof typeof keyFields; readonly row: string; readonly needed: readonly string[]; readonly optional?: true }
+
 /** Numbers in the rows that are copied. */
-const enums = ['ct_state', 'ct_flag', 'direction'];
-const copied = [
+const enums = ['ct_state', 'ct_flag', 'ct_service', 'direction', 'backend_state'];
+/** Backends under the numbers that the others name; what follows from Services (frontends, slots, tables) is derived anew. */
+const copied: readonly CopiedMap[] = [
   { map: 'conntrack', key: 'ct_key', row: 'ct_entry', needed: ['origin', 'state', 'policy_key', 'generation', 'reason'] },
   { map: 'nat', key: 'nat_key', row: 'nat_value', needed: ['addr', 'port'] },
-] as const;
-const keyFields = { ct_key: ['addr', 'port', 'protocol'], nat_key: ['remote', 'local', 'remote_port', 'local_port', 'protocol', 'direction'] } as const;
+  { map: 'backends', row: 'backend', needed: ['addr', 'port', 'protocol', 'state'], optional: true },
+  { map: 'translations', key: 'translation_key', row: 'translation', needed: ['addr', 'port', 'backend'], optional: true },
+  { map: 'sock_peers', key: 'sock_peer_key', row: 'sock_peer', needed: ['frontend', 'backend', 'frontend_port', 'backend_port', 'number'], optional: true },
+];
+const keyFields = {
+  ct_key: ['addr', 'port', 'protocol'], nat_key: ['remote', 'local', 'remote_port', 'local_port', 'protocol', 'direction'],
+  translation_key: ['client', 'frontend', 'client_port', 'frontend_port', 'protocol'], sock_peer_key: ['cookie', 'slot'],
+} as const;
+/** Key: a number. */
+const numberKey: Moves = { size: 4, moves: [{ from: 0, to: 0, bytes: 4 }], absent: [] };
 
 interface OldMap extends LoadedMap { readonly btf: Btf }
 
@@ -57,10 +70,10 @@ interface Plan { readonly map: string; readonly key: Moves; readonly row: Moves 
 /** Throws ConfigError with the reason when what is in `folder` cannot be copied. */
 export function planCopy(folder: string, datapath: Pick<Datapath, 'object'>): Plan[] {
   const now = datapath.object.btf;
-  return copied.map(({ map, key, row, needed }) => withOld(folder, map, ({ btf }) => {
+  return copied.filter(({ map, optional }) => optional !== true || existsSync(join(folder, map))).map(({ map, key, row, needed }) => withOld(folder, map, ({ btf }) => {
     const after = new Map(now.enums().map(({ name, values }) => [name, values]));
     for (const { name, values } of btf.enums()) if (enums.includes(name)) checkNumbers(`enum ${name}`, values, after.get(name) ?? new Map());
-    return { map, key: movesOf(btf.struct(key), now.struct(key), keyFields[key]), row: movesOf(btf.struct(row), now.struct(row), needed) };
+    return { map, key: key === undefined ? numberKey : movesOf(btf.struct(key), now.struct(key), keyFields[key]), row: movesOf(btf.struct(row), now.struct(row), needed) };
   }));
 }
 

@@ -6,7 +6,7 @@ import type { LoadedMap } from './object.ts';
 
 const command = {
   mapCreate: 0, mapLookup: 1, mapUpdate: 2, mapDelete: 3, mapNextKey: 4, objectPin: 6, objectGet: 7,
-  progTestRun: 10, objectInfo: 15, progQuery: 16, btfById: 19, mapLookupBatch: 24, mapUpdateBatch: 26, linkCreate: 28, linkUpdate: 29,
+  progTestRun: 10, objectInfo: 15, progQuery: 16, mapById: 14, btfById: 19, mapLookupBatch: 24, mapUpdateBatch: 26, mapDeleteBatch: 27, linkCreate: 28, linkUpdate: 29,
 } as const;
 
 export const attachType = {
@@ -93,6 +93,11 @@ export function mapUpdateBatch(fd: number, keys: Uint8Array, values: Uint8Array,
   if (count > 0) bpf(command.mapUpdateBatch, attributes([[16, 8, keys], [24, 8, values], [32, 4, count], [36, 4, fd]]), `map ${name}`, 'BPF_MAP_UPDATE_BATCH');
 }
 
+/** Ends with ENOENT at the first key that is not there. */
+export function mapDeleteBatch(fd: number, keys: Uint8Array, count: number, name: string): void {
+  bpf(command.mapDeleteBatch, attributes([[16, 8, keys], [32, 4, count], [36, 4, fd]]), `map ${name}`, 'BPF_MAP_DELETE_BATCH');
+}
+
 export interface MapInfo { readonly keySize: number; readonly valueSize: number; readonly maxEntries: number; readonly btfId: number }
 
 function objectInfo(fd: number, length: number, name: string, into = new Uint8Array(length)): DataView {
@@ -105,6 +110,9 @@ export function mapInfo(fd: number, name: string): MapInfo {
   const info = objectInfo(fd, 80, `map ${name}`);
   return { keySize: info.getUint32(8, true), valueSize: info.getUint32(12, true), maxEntries: info.getUint32(16, true), btfId: info.getUint32(64, true) };
 }
+
+/** What a map of maps says of a row: a file descriptor for that number. */
+export const mapById = (id: number, name: string): number => bpf(command.mapById, attributes([[0, 4, id]]), name, 'BPF_MAP_GET_FD_BY_ID');
 
 /** The BTF that the kernel keeps with a map: the layouts that it was made with. struct bpf_btf_info. */
 export function readBtf(id: number, name: string): Uint8Array {

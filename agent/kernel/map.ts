@@ -11,6 +11,7 @@ const batchRows = 4_096;
 export class BpfMap<Key, Row> {
   readonly name: string;
   readonly fd: number;
+  readonly maxEntries: number;
   readonly #key: Codec<Key>;
   readonly #row: Codec<Row>;
 
@@ -21,6 +22,7 @@ export class BpfMap<Key, Row> {
     }
     this.name = map.name;
     this.fd = map.fd;
+    this.maxEntries = map.maxEntries;
     this.#key = key;
     this.#row = row;
   }

@@ -17,7 +17,7 @@ function endpointOf(node: string, row: EndpointRow, workload: WorkloadRow | unde
   const pod = localPod(row, workload, node);
   return {
     key, node, namespace, name, labels, identity, ipv4, ipv6, ...(owner === undefined ? {} : { owner }),
-    ...(pod === undefined ? {} : { pod: { labels: pod.labels, namedPorts: pod.namedPorts, serving: pod.serving, terminating: pod.terminating } }),
+    ...(pod === undefined ? {} : { pod: { labels: pod.labels, namedPorts: pod.namedPorts, serving: pod.serving, terminating: pod.terminating, ...(pod.weight === undefined ? {} : { weight: pod.weight }) } }),
   };
 }
 

@@ -47,6 +47,7 @@ export interface RemotePod {
   readonly namedPorts: EndpointRow['namedPorts'];
   readonly serving: boolean;
   readonly terminating: boolean;
+  readonly weight?: number;
 }
 
 export const nodeAddressTable = (): Table<NodeAddressRow> => new Table({ name: 'node-addresses', key: (row) => row.address });

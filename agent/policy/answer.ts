@@ -10,17 +10,19 @@ export interface Answer {
   readonly verdict: 'allowed' | 'denied' | 'redirected';
   readonly text: string;
   readonly sides: readonly Explanation[];
+  /** In words, where a Service was asked for: its backends are judged. */
+  readonly service?: string;
   /** The policies that would allow it, one for each end that denies by default; empty when none would. */
   readonly yaml: string;
 }
 
-export function answerOf(sides: readonly Explanation[]): Answer {
+export function answerOf(sides: readonly Explanation[], service?: string): Answer {
   const denied = sides.filter(({ verdict, redirect }) => verdict === 'deny' || verdict === 'default-deny' || isRefused(redirect));
   const open = sides.some(({ redirect }) => redirect !== undefined && redirect.answer === undefined);
   const mendable = denied.every(({ suggestion }) => suggestion !== undefined);
   return {
-    verdict: denied.length > 0 ? 'denied' : open ? 'redirected' : 'allowed', sides,
-    text: sides.map(({ text }) => text).join('\n\n'),
+    verdict: denied.length > 0 ? 'denied' : open ? 'redirected' : 'allowed', sides, ...(service === undefined ? {} : { service }),
+    text: [...(service === undefined ? [] : [`${service}: judged at its backends`]), ...sides.map(({ text }) => text)].join('\n\n'),
     yaml: mendable ? denied.map(({ suggestion }) => suggestion!.yaml).join('---\n') : '',
   };
 }
@@ -28,6 +30,7 @@ export function answerOf(sides: readonly Explanation[]): Answer {
 export interface SideVerdict {
   readonly direction: string;
   readonly endpoint: string;
+  readonly peer: string;
   readonly verdict: Explanation['verdict'] | 'redirect';
   /** Of a redirect. */
   readonly words?: string;
@@ -36,11 +39,11 @@ export interface SideVerdict {
 }
 
 export function verdictsOf({ sides }: Answer): SideVerdict[] {
-  return sides.map(({ direction, subject, verdict, decidedBy, policies, rules, redirect }) => {
+  return sides.map(({ direction, subject, peer, verdict, decidedBy, policies, rules, redirect }) => {
     const by = verdict === 'default-deny'
       ? policies.filter(({ defaultDeny }) => defaultDeny).map(({ policy, path, source }) => ({ ...policy, path, ...source }))
       : (redirect === undefined ? decidedBy : rulesFor(redirect)).map((rule) => ({ ...rule.policy, path: rule.path, ...rules.find((reason) => reason.rule === rule)?.source }));
-    const end = { direction, endpoint: subject.name };
+    const end = { direction, endpoint: subject.name, peer: peer.name };
     return redirect === undefined ? { ...end, verdict, by } : { ...end, verdict: 'redirect' as const, words: redirectWords(redirect), by };
   });
 }
@@ -51,10 +54,12 @@ const WORDS = { none: 'allowed, no policy covers it', allow: 'allowed', deny: 'd
 export function verdictText(answer: Answer, verdicts: readonly SideVerdict[]): string {
   const { direction, subject, peer, port, protocol } = answer.sides[0]!;
   const [from, to] = direction === 'ingress' ? [peer, subject] : [subject, peer];
-  const lines = verdicts.flatMap((side) => [`  ${side.direction} of ${side.endpoint}: ${side.verdict === 'redirect' ? side.words! : WORDS[side.verdict]}`, ...side.by.map((one) => {
+  const far = (side: SideVerdict): string => (answer.service === undefined ? '' : ` ${side.direction === 'egress' ? 'to' : 'from'} ${side.peer}`);
+  const lines = verdicts.flatMap((side) => [`  ${side.direction} of ${side.endpoint}${far(side)}: ${side.verdict === 'redirect' ? side.words! : WORDS[side.verdict]}`, ...side.by.map((one) => {
     const ref = { policy: one, path: one.path, action: 'allow' as const };
     const name = side.verdict === 'default-deny' ? `${formatPolicy(one)} ${one.path}, which selects it` : formatRule(ref);
     return `    ${name}${one.file === undefined ? '' : ` (${one.file}:${one.line})`}`;
   })]);
-  return [`${from.name} -> ${to.name} ${port}/${protocolName(protocol)}: ${answer.verdict}`, ...lines].join('\n');
+  const asked = answer.service ?? `${to.name} ${port}/${protocolName(protocol)}`;
+  return [`${from.name} -> ${asked}: ${answer.verdict}`, ...lines].join('\n');
 }

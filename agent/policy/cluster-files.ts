@@ -1,4 +1,4 @@
-// A cluster as its manifests say it: workloads, namespaces, policies that would be in force; for the verbs that judge offline.
+// A cluster as its manifests say it: workloads, namespaces, Services, policies that would be in force; for the verbs that judge offline.
 import { policyRef } from './rules.ts';
 import { CIDR_GROUP, absentGroups, readCidrGroup } from './cidr-group.ts';
 import { formatPath, parsePath, type Path, type Place, type Problem } from './check.ts';
@@ -7,12 +7,14 @@ import { readManifestFiles, type Finding, type Manifest } from './manifests.ts';
 import { checkMode, modeOf } from './mode.ts';
 import type { PolicyCase } from './offline.ts';
 import type { PolicyRef, RuleRef } from './image.ts';
+import { readServices, type FileService } from './service-files.ts';
 import { check, isPolicyKind, isPolicyPart } from './validate.ts';
 import { isWorkloadKind, workloadOf, type Workload } from './workloads.ts';
 
 export interface ClusterFiles {
   readonly cluster: Omit<PolicyCase, 'id' | 'flows'>;
   readonly workloads: readonly Workload[];
+  readonly services: readonly FileService[];
   readonly findings: readonly Finding[];
   /** Objects of the policy kinds that were read, valid or not. */
   readonly policies: number;
@@ -44,10 +46,11 @@ export function readClusterFiles(paths: readonly string[]): ClusterFiles {
   const objectsOf = (part: boolean): Manifest[] => valid.filter(({ kind }) => isPolicyPart(kind) === part);
   const workloads = [...new Map(manifests.filter(({ kind }) => isWorkloadKind(kind)).map(workloadOf).map((one) => [`${one.namespace}/${one.name}`, one])).values()];
   const cidrGroups = objectsOf(true).map(({ object }) => object);
+  const services = readServices(manifests, (manifest, problems) => { report(manifest, problems, findings); });
   for (const policy of objectsOf(false)) report(policy, absentGroups(policy.object, cidrGroups.map(readCidrGroup)), findings);
   return {
-    cluster: { ipv6: true, namespaces: namespacesOf(manifests, workloads), endpoints: workloads, policies: objectsOf(false).map(({ object }) => object), cidrGroups },
-    workloads, findings, policies: [...objects.values()].filter(({ kind }) => kind !== CIDR_GROUP).length,
+    cluster: { ipv6: true, namespaces: namespacesOf(manifests, workloads), endpoints: workloads, policies: objectsOf(false).map(({ object }) => object), cidrGroups, services },
+    workloads, services, findings, policies: [...objects.values()].filter(({ kind }) => kind !== CIDR_GROUP).length,
     manifestOf: (ref) => objects.get(keyOf(ref)),
     locate: (ref, path) => {
       const [policy, at] = 'policy' in ref ? [ref.policy, parsePath(ref.path)] : [ref, []];

@@ -13,6 +13,7 @@ import { isConflict } from './rule-set.ts';
 import { policyRef, readRules } from './rules.ts';
 import type { RuleGroup } from './rule.ts';
 import type { Party } from './suggest.ts';
+import type { PolicyService } from './to-services.ts';
 import { isAllowed, verdict, type Verdict } from './verdict.ts';
 
 export type CaseParty = string | { readonly ip: string } | { readonly entity: string };
@@ -46,6 +47,8 @@ export interface PolicyCase {
   readonly policies: readonly Readonly<Record<string, unknown>>[];
   /** Objects of CiliumCIDRGroup. */
   readonly cidrGroups?: readonly Readonly<Record<string, unknown>>[];
+  /** For toServices. */
+  readonly services?: readonly PolicyService[];
   readonly flows: readonly CaseFlow[];
 }
 
@@ -81,7 +84,7 @@ export function makeWorld(input: Omit<PolicyCase, 'id' | 'flows'>): World {
   const identities = [...reservedIdentities(), ...byLabels.values()];
   const endpoints = [...pods.values()];
   const groups = (input.cidrGroups ?? []).map(readCidrGroup);
-  const rules = input.policies.flatMap((policy) => readRules(policy, groups, input.namespaces[policyRef(policy).namespace]?.mode));
+  const rules = input.policies.flatMap((policy) => readRules(policy, groups, input.namespaces[policyRef(policy).namespace]?.mode, input.services));
   const image = compile({ rules, identities, endpoints, cidrIdentity: prefixNumbers(), ipv6: input.ipv6 });
   const prefixes = [...image.prefixes.keys()].map((text) => parsePrefix(text)!);
   return { ipv6: input.ipv6, rules, identities, endpoints, pods, image, prefixes, identityOfAddress: new Map() };

@@ -77,6 +77,19 @@ describe('where it is reached', () => {
   });
 });
 
+describe('weights', () => {
+  const outside = { externalIps: ['198.51.100.1'] };
+  test.each([
+    ['all the same: none are kept, any backend', [pod(1, { weight: 30 }), pod(2, { weight: 30 })], [undefined, undefined, undefined], false],
+    ['some others: kept at every frontend, by a Maglev table', [pod(1), pod(2, { weight: 300 })], [[100, 300], [100, 300], [100, 300]], true],
+    ['only of those that get connections', [pod(1), pod(2, { weight: 300, serving: false })], [undefined, undefined, undefined], false],
+  ])('%s', (_, pods, weights, maglev) => {
+    const { frontends } = derive(service(outside), pods);
+    expect(frontends.map((row) => row.weights)).toEqual(weights);
+    expect(frontends.map((row) => row.maglev)).toEqual([maglev, maglev, maglev]);
+  });
+});
+
 test('a pod concerns only the services that select it, before or after', () => {
   const selection = new Selection();
   for (const [name, selector] of [['a', { app: 'web' }], ['b', { app: 'web', tier: 'x' }], ['c', { app: 'db' }]] as const) selection.setService(`shop/${name}`, service({ key: `shop/${name}`, name, selector }));

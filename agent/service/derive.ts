@@ -1,6 +1,7 @@
 // One service, its slices and the node's addresses -> its frontends and their backends. Pure; what is shared between services is put together
 // in follow.ts.
 import type { BackendRow, FrontendRow, Scope, ServicePort, ServiceProtocol, ServiceRow, SliceRow } from './tables.ts';
+import { defaultWeight } from './words.ts';
 
 export interface NodeView {
   readonly node: string;
@@ -20,7 +21,10 @@ const bracketed = (address: string): string => (address.includes(':') ? `[${addr
 export const backendKey = (address: string, port: number, protocol: ServiceProtocol): string => `${bracketed(address)}:${port}/${protocol}`;
 export const frontendKey = (address: string, port: number, protocol: ServiceProtocol, scope: Scope): string => `${backendKey(address, port, protocol)} ${scope}`;
 
-interface Candidate extends BackendRow { readonly ready: boolean; readonly serving: boolean; readonly terminating: boolean }
+interface Candidate extends BackendRow { readonly ready: boolean; readonly serving: boolean; readonly terminating: boolean; readonly weight: number }
+
+/** Those of one list, in its order; `weights` is absent where all are the same. */
+interface Spread { readonly backends: readonly string[]; readonly weights?: readonly number[] }
 
 /** Those of one port and family, by address: an address that stands twice counts once. */
 function candidatesOf({ name, protocol }: ServicePort, family: 4 | 6, slices: readonly SliceRow[]): Candidate[] {
@@ -29,11 +33,11 @@ function candidatesOf({ name, protocol }: ServicePort, family: 4 | 6, slices: re
     if (slice.family !== family) continue;
     const target = slice.ports.find((port) => port.name === name && port.protocol === protocol)?.port;
     if (target === undefined) continue;
-    for (const { addresses, ready, serving, terminating, node, pod } of slice.endpoints) {
+    for (const { addresses, ready, serving, terminating, node, pod, weight = defaultWeight } of slice.endpoints) {
       for (const address of addresses) {
         const key = backendKey(address, target, protocol);
         if (found.get(key)?.ready !== true) {
-          found.set(key, { key, address, port: target, protocol, state: 'active', ready: ready && !terminating, serving, terminating, ...(node === undefined ? {} : { node }), ...(pod === undefined ? {} : { pod }) });
+          found.set(key, { key, address, port: target, protocol, state: 'active', ready: ready && !terminating, serving, terminating, weight, ...(node === undefined ? {} : { node }), ...(pod === undefined ? {} : { pod }) });
         }
       }
     }
@@ -45,6 +49,11 @@ function candidatesOf({ name, protocol }: ServicePort, family: 4 | 6, slices: re
 function chosen(candidates: readonly Candidate[]): Candidate[] {
   const ready = candidates.filter((one) => one.ready);
   return ready.length > 0 ? ready : candidates.filter((one) => one.terminating && one.serving);
+}
+
+function spreadOf(list: readonly Candidate[]): Spread {
+  const backends = list.map(({ key }) => key);
+  return list.every(({ weight }) => weight === list[0]!.weight) ? { backends } : { backends, weights: list.map(({ weight }) => weight) };
 }
 
 export function deriveService(service: ServiceRow, slices: readonly SliceRow[], view: NodeView): Derived {
@@ -60,25 +69,26 @@ export function deriveService(service: ServiceRow, slices: readonly SliceRow[], 
       const [all, local] = [chosen(candidates), chosen(here)];
       const active = new Set([...all, ...local].map(({ key }) => key));
       // A pod that is not ready, or is going, keeps the connections that it has.
-      for (const { ready: _, serving, terminating, ...row } of candidates) backends.set(row.key, { ...row, state: active.has(row.key) ? 'active' : 'terminating' });
-      const lists = { all: all.map(({ key }) => key), local: local.map(({ key }) => key) };
+      for (const { ready: _, serving, terminating, weight, ...row } of candidates) backends.set(row.key, { ...row, state: active.has(row.key) ? 'active' : 'terminating' });
+      const lists = { all: spreadOf(all), local: spreadOf(local) };
       frontends.push(...frontendsOf(service, port, isFamily, lists, view));
     }
   }
   return { frontends, backends: [...backends.values()] };
 }
 
-function frontendsOf(service: ServiceRow, port: ServicePort, isFamily: (address: string) => boolean, lists: { readonly all: readonly string[]; readonly local: readonly string[] }, view: NodeView): FrontendRow[] {
+function frontendsOf(service: ServiceRow, port: ServicePort, isFamily: (address: string) => boolean, lists: { readonly all: Spread; readonly local: Spread }, view: NodeView): FrontendRow[] {
   const { key, clusterIps, externalIps, loadBalancerIps, affinitySeconds = 0, internalLocal, externalLocal, sourceRanges, forwarding } = service;
   const row = (kind: FrontendRow['kind'], address: string, number: number, scope: Scope): FrontendRow => {
     const local = kind === 'ClusterIP' ? internalLocal : scope === 'external' && externalLocal;
     const outside = scope === 'external';
+    const spread = local ? lists.local : lists.all;
     return {
       key: frontendKey(address, number, port.protocol, scope), address, port: number, protocol: port.protocol, scope, service: key, portName: port.name, kind, affinitySeconds, local,
       sourceRanges: outside && kind === 'LoadBalancer' ? sourceRanges : [],
-      maglev: outside && (forwarding.algorithm === undefined ? view.maglev : forwarding.algorithm === 'maglev'),
+      maglev: spread.weights !== undefined || (outside && (forwarding.algorithm === undefined ? view.maglev : forwarding.algorithm === 'maglev')),
       dsr: outside && (forwarding.mode === undefined ? view.dsr : forwarding.mode === 'dsr'),
-      backends: local ? lists.local : lists.all,
+      ...spread,
     };
   };
   const both = (kind: FrontendRow['kind'], addresses: readonly string[], number: number): FrontendRow[] =>

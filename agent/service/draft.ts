@@ -4,7 +4,7 @@ import { textOf, bytesOf } from '../ipcache/address.ts';
 import { isAbsent } from '../policy/check.ts';
 import { isHeadless } from './semantics.ts';
 import type { ServicePort, ServiceProtocol, ServiceRow, ServiceType, SliceEndpoint, SliceRow } from './tables.ts';
-import { forwardingOf, serviceLabel } from './words.ts';
+import { forwardingOf, serviceLabel, weightOf } from './words.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 export type Family = 'ipv4' | 'ipv6';
@@ -89,7 +89,9 @@ function portOf(port: Json): ServicePort {
 const condition = (value: unknown, otherwise: boolean): boolean => (typeof value === 'boolean' ? value : otherwise);
 
 export function sliceOf({ key, namespace, object, source }: ManifestRow): SliceRow {
-  const labels = ((object['metadata'] as Json)['labels'] ?? {}) as Record<string, string>;
+  const metadata = object['metadata'] as Json;
+  const labels = (metadata['labels'] ?? {}) as Record<string, string>;
+  const { weight } = weightOf((metadata['annotations'] ?? {}) as Record<string, string>);
   return {
     key: key.slice(key.indexOf('/') + 1), namespace, service: labels[serviceLabel]!, family: object['addressType'] === 'IPv6' ? 6 : 4,
     ports: listOf(object['ports']).map((port) => ({ name: String(port['name'] ?? ''), protocol: String(port['protocol'] ?? 'TCP') as ServiceProtocol, port: Number(port['port']) })),
@@ -100,7 +102,7 @@ export function sliceOf({ key, namespace, object, source }: ManifestRow): SliceR
       return {
         addresses: textsOf(endpoint['addresses']).map(canonical), ready, serving: condition(conditions['serving'], ready), terminating: condition(conditions['terminating'], false),
         ...(typeof endpoint['nodeName'] === 'string' ? { node: endpoint['nodeName'] } : {}), ...(typeof endpoint['hostname'] === 'string' ? { hostname: endpoint['hostname'] } : {}),
-        ...(target['kind'] === 'Pod' && typeof target['name'] === 'string' ? { pod: `${namespace}/${target['name']}` } : {}),
+        ...(target['kind'] === 'Pod' && typeof target['name'] === 'string' ? { pod: `${namespace}/${target['name']}` } : {}), ...(weight === undefined ? {} : { weight }),
       };
     }),
     source,

@@ -1,66 +1,10 @@
-// The way of frontends and backends into the kernel's maps, on real ones: order, sharing, grace, refusal, adoption.
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { objectPath } from '../../bpf/build.ts';
+// The way of frontends and backends into the kernel's maps, on real ones: order, sharing, grace, adoption. What does not fit: limits.test.ts.
+import { describe, expect, test } from '@jest/globals';
 import { limit } from '../../bpf/types.gen.ts';
-import { loadDatapath, type Datapath } from '../datapath/maps.ts';
-import { backendKey, frontendKey } from './derive.ts';
-import { keyOfBackend, keyOfFrontend, serviceMaps, sourceRangeKey, stateOfBackend, type ServiceMaps } from './maps.ts';
-import { ServiceReconciler } from './reconciler.ts';
-import { backendTable, frontendTable, type BackendRow, type FrontendRow, type Scope } from './tables.ts';
+import { maglevSize, serviceWorld } from './fixture.ts';
+import { keyOfBackend, sourceRangeKey, stateOfBackend } from './maps.ts';
 
-let datapath: Datapath;
-let maps: ServiceMaps;
-beforeAll(() => {
-  datapath = loadDatapath(objectPath);
-  maps = serviceMaps(datapath.object);
-});
-afterAll(() => { datapath.object.close(); });
-beforeEach(() => {
-  for (const [key] of maps.frontends.entries()) maps.frontends.delete(key);
-  for (const [key] of maps.backends.entries()) maps.backends.delete(key);
-  for (const [key] of maps.sourceRanges.entries()) maps.sourceRanges.delete(key);
-});
-
-const backend = (index: number, state: BackendRow['state'] = 'active'): BackendRow => ({ key: backendKey(`10.0.${index >> 8}.${index & 255}`, 80, 'TCP'), address: `10.0.${index >> 8}.${index & 255}`, port: 80, protocol: 'TCP', state });
-const keys = (...indexes: number[]): string[] => indexes.map((index) => backend(index).key);
-const frontend = (service: string, address: string, backends: readonly string[], more: Partial<FrontendRow> = {}): FrontendRow => {
-  const scope: Scope = more.scope ?? 'cluster';
-  return { key: frontendKey(address, 80, 'TCP', scope), address, port: 80, protocol: 'TCP', scope, service: `shop/${service}`, portName: '', kind: 'ClusterIP', affinitySeconds: 0, local: false, sourceRanges: [], maglev: false, dsr: false, backends, ...more };
-};
-
-interface Agent { readonly frontends: ReturnType<typeof frontendTable>; readonly backends: ReturnType<typeof backendTable>; readonly reconciler: ServiceReconciler; readonly log: string[]; readonly pass: () => Promise<void>; readonly end: () => Promise<void> }
-
-/** Its grace periods pass when they are told to. */
-function agent(on = maps): Agent {
-  const [frontends, backends] = [frontendTable(), backendTable()];
-  const log: string[] = [];
-  let waiting: (() => void)[] = [];
-  const reconciler = new ServiceReconciler({
-    maps: on, frontends, backends, maglevSize: 251, log: (line) => { log.push(line); }, grace: () => new Promise((resolve) => { waiting.push(resolve); }),
-  });
-  const pass = async (): Promise<void> => {
-    await new Promise(setImmediate);
-    await new Promise(setImmediate);
-    for (const go of waiting.splice(0)) go();
-    waiting = [];
-    await new Promise(setImmediate);
-  };
-  const end = async (): Promise<void> => {
-    const stopped = reconciler.stop();
-    await pass();
-    await stopped;
-  };
-  return { frontends, backends, reconciler, log, pass, end };
-}
-const set = ({ frontends, backends, reconciler }: Agent, rows: readonly FrontendRow[], ends: readonly BackendRow[]): void => {
-  backends.replace(ends);
-  frontends.replace(rows);
-  reconciler.apply();
-};
-/** As a program finds it. */
-const inKernel = (on = maps): Record<string, string[]> => Object.fromEntries(on.frontends.entries().map(([key, value]) => [keyOfFrontend(key)!,
-  on.slots.range(value.first, value.count).map((number) => { const row = on.backends.get(number); return row === undefined ? `${number}?` : keyOfBackend(row); })]).sort(([a], [b]) => (a! < b! ? -1 : 1)) as [string, string[]][]);
-const kernelRow = (row: FrontendRow) => maps.frontends.entries().find(([key]) => keyOfFrontend(key) === row.key)![1];
+const { maps, agent, backend, keys, frontend, set, inKernel, kernelRow, maglevSlots } = serviceWorld();
 
 test('what the tables say is what a program finds', async () => {
   const one = agent();
@@ -139,26 +83,30 @@ test('a Maglev table for those that ask for one, another for each change', async
   await one.end();
 });
 
-describe('what does not fit is refused whole, the rest untouched', () => {
-  test('slots', async () => {
-    const one = agent();
-    const ends = Array.from({ length: 10_000 }, (_, index) => backend(index));
-    const all = ends.map(({ key }) => key);
-    const large = (index: number): FrontendRow => frontend(`large${index}`, `10.218.1.${index}`, all);
-    one.backends.write(ends);
-    one.frontends.write([frontend('small', '10.218.0.1', keys(1)), ...Array.from({ length: 53 }, (_, index) => large(index))]);
-    one.reconciler.apply();
-    expect([one.reconciler.refusal('shop/large51'), one.reconciler.usage.frontends, one.log.length]).toEqual([undefined, 53, 1]);
-    expect(one.reconciler.refusal('shop/large52')).toMatch(/no room for its 1 frontends: \d+ places for backends/);
-    // What goes makes room, a grace period later.
-    one.frontends.write([], [large(7).key]);
-    one.reconciler.apply();
-    expect(one.reconciler.usage.refused).toBe(1);
-    await one.pass();
-    one.reconciler.apply();
-    expect([one.reconciler.usage.refused, one.reconciler.usage.frontends]).toEqual([0, 53]);
-    await one.end();
-  }, 60_000);
+test('by their weights backends share a Maglev table; another weight is another table', async () => {
+  const one = agent();
+  const row = frontend('a', '10.219.0.1', keys(1, 2), { maglev: true, weights: [100, 300] });
+  const share = (): number => {
+    const { maglev } = kernelRow(row);
+    return Math.round(100 * maglevSlots(maglev).filter((slot) => slot === 1).length / maglevSize);
+  };
+  set(one, [row], [backend(1), backend(2)]);
+  const before = kernelRow(row).maglev;
+  expect(share()).toBe(75);
+  set(one, [{ ...row, weights: [300, 100] }], [backend(1), backend(2)]);
+  expect([kernelRow(row).maglev === before, share()]).toEqual([false, 25]);
+  await one.end();
+});
+
+test('tables of another size are made anew by the next agent', async () => {
+  const one = agent();
+  const row = frontend('a', '10.219.0.1', keys(1, 2), { maglev: true });
+  set(one, [row], [backend(1), backend(2)]);
+  const before = kernelRow(row).maglev;
+  const two = agent(127);
+  set(two, [row], [backend(1), backend(2)]);
+  expect([kernelRow(row).maglev === before, maglevSlots(kernelRow(row).maglev).length, maps.control.get(0)?.maglev_size]).toEqual([false, 127, 127]);
+  for (const agentOf of [one, two]) await agentOf.end();
 });
 
 describe('an agent after one that died', () => {

@@ -1,6 +1,6 @@
 // The tables of frontends and backends -> the kernel's maps. A frontend's row is replaced as a whole, after everything that it points at is there; so no
 // half-written service can be met. What does not fit is refused whole, and what stood before stays.
-import { limit, type Frontend } from '../../bpf/types.gen.ts';
+import type { Frontend } from '../../bpf/types.gen.ts';
 import { messageOf } from '../errors.ts';
 import { gracePeriod } from '../kernel/bpf.ts';
 import { NumberAllocator } from '../store/allocator.ts';
@@ -11,6 +11,7 @@ import { flagsOf, frontendKeyOf, stateOfBackend, sourceRangeKey, type ServiceMap
 import type { GoneBackend } from './resets.ts';
 import { Spreads, type Spread } from './spreads.ts';
 import type { BackendRow, FrontendRow } from './tables.ts';
+import { defaultWeight } from './words.ts';
 import { Writes } from './writes.ts';
 
 export interface ReconcilerOptions {
@@ -32,13 +33,12 @@ interface Standing { readonly service: string; readonly spread: Spread; readonly
 const backendRestMs = 900_000;
 const serviceRestMs = 60_000;
 const retryMs = 1_000;
-const maglevWeight = 100;
 
 export class ServiceReconciler {
   readonly #options: ReconcilerOptions;
   readonly #spreads: Spreads;
   readonly #writes: Writes;
-  readonly #backendNumbers = new NumberAllocator(1, limit.MAX_BACKENDS - 1, backendRestMs);
+  readonly #backendNumbers: NumberAllocator;
   readonly #serviceNumbers = new NumberAllocator(1, 0xfffffff, serviceRestMs);
   readonly #backends = new Map<string, number>();
   readonly #services = new Map<string, number>();
@@ -63,9 +63,10 @@ export class ServiceReconciler {
     this.#options = options;
     this.#grace = options.grace ?? gracePeriod();
     this.#writes = new Writes(maps);
+    this.#backendNumbers = new NumberAllocator(1, maps.backends.maxEntries - 1, backendRestMs);
     this.#spreads = new Spreads({
       maps, numberOf: (backend) => this.#backends.get(backend)!, retire: (free) => { this.#retire(free); },
-      maglevTable: (keys) => maglevTable(keys.map((key) => ({ hashString: `[${key},State:active]`, weight: maglevWeight })), options.maglevSize, seed),
+      maglevTable: (keys, weights) => maglevTable(keys.map((key, index) => ({ hashString: `[${key},State:active]`, weight: weights?.[index] ?? defaultWeight })), options.maglevSize, seed),
     });
     this.#inherited = new Inherited(maps, this.#backendNumbers, this.#serviceNumbers);
     for (const [key, backend] of this.#inherited.backends) this.#backends.set(key, backend);
@@ -102,8 +103,9 @@ export class ServiceReconciler {
     const inherited = this.#inherited;
     this.#inherited = undefined;
     if (inherited !== undefined) {
+      const sameSize = maps.control.get(0)?.maglev_size === maglevSize;
       maps.control.set(0, { maglev_size: maglevSize });
-      this.#takeOver(inherited);
+      this.#takeOver(inherited, sameSize);
     }
     const gone = this.#numberBackends();
     const services = new Set([...this.#changedServices, ...this.#refused.keys()]);
@@ -111,6 +113,7 @@ export class ServiceReconciler {
     for (const service of services) this.#program(service, inherited);
     if (inherited !== undefined) this.#prune(inherited);
     try {
+      this.#spreads.flush();
       this.#writes.flush();
     } catch (error) {
       log(`services: ${messageOf(error)}; it is tried again`);
@@ -171,10 +174,10 @@ export class ServiceReconciler {
     }
     const number = this.#services.get(service) ?? inherited?.serviceNumber(rows) ?? this.#serviceNumbers.take()!;
     const spreads: Spread[] = [];
-    for (const { backends, maglev } of rows) {
-      const spread = this.#spreads.use(service, backends, maglev);
+    for (const row of rows) {
+      const spread = this.#spreads.use(service, row);
       if (spread === undefined) {
-        for (const one of spreads) this.#spreads.drop(service, one);
+        for (const one of spreads) this.#spreads.undo(service, one);
         if (!this.#services.has(service)) this.#serviceNumbers.untake(number);
         this.#refuse(service, `no room for its ${rows.length} frontends: ${this.#spreads.slotsFree} places for backends and ${this.#spreads.tablesFree} Maglev tables are left`);
         return;
@@ -230,11 +233,13 @@ export class ServiceReconciler {
   }
 
   #whyNot(rows: readonly FrontendRow[], before: ReadonlySet<string>): string | undefined {
-    const total = this.#standing.size - before.size + rows.length;
-    if (total > limit.MAX_FRONTENDS) return `${total} frontends, at most ${limit.MAX_FRONTENDS} fit`;
+    // What goes is taken away after what comes is there.
+    const total = this.#standing.size + this.#writes.goneFrontends.size + rows.filter(({ key }) => !before.has(key)).length;
+    const { maps } = this.#options;
+    if (total > maps.frontends.maxEntries) return `${total} frontends, at most ${maps.frontends.maxEntries} fit`;
     const ranges = this.#sourceRanges + new Set(rows.flatMap(({ sourceRanges }) => sourceRanges)).size;
-    if (ranges > limit.MAX_SOURCE_RANGES) return `${ranges} source ranges, at most ${limit.MAX_SOURCE_RANGES} fit`;
-    if (rows.some(({ backends }) => backends.some((key) => !this.#backends.has(key)))) return `more than ${limit.MAX_BACKENDS - 1} backends`;
+    if (ranges > maps.sourceRanges.maxEntries) return `${ranges} source ranges, at most ${maps.sourceRanges.maxEntries} fit`;
+    if (rows.some(({ backends }) => backends.some((key) => !this.#backends.has(key)))) return `more than ${maps.backends.maxEntries - 1} backends`;
     return undefined;
   }
 
@@ -244,14 +249,16 @@ export class ServiceReconciler {
   }
 
   /** What stands as it should keeps its place; nothing that the kernel reads is given to somebody else before it is replaced. */
-  #takeOver(inherited: Inherited): void {
+  #takeOver(inherited: Inherited, sameSize: boolean): void {
     for (const row of this.#options.frontends.rows()) {
       const standing = inherited.frontends.get(row.key);
       if (standing === undefined || standing.value.count !== row.backends.length || (standing.value.maglev !== 0) !== (row.maglev && row.backends.length > 0)) continue;
+      // Which weights, and of another size which slots, a table was made for is not known.
+      if (row.maglev && (!sameSize || row.weights !== undefined)) continue;
       const same = row.backends.every((key, index) => this.#backends.get(key) === standing.backends[index]);
       if (same && this.#spreads.adopt(row.service, row.backends, standing.value.first, standing.value.maglev) !== undefined) inherited.settled.add(standing.place);
     }
-    inherited.reserveRest((first, count, maglev) => this.#spreads.adopt('', Array.from({ length: count }, (_, index) => `${first + index}`), first, maglev));
+    inherited.reserveRest((first, count, maglev) => this.#spreads.adopt(nobodys(first), Array.from({ length: count }, (_, index) => `${first + index}`), first, maglev));
   }
 
   /** What an agent before left and nobody wants. */
@@ -264,7 +271,7 @@ export class ServiceReconciler {
     for (const number of inherited.serviceNumbers) if (!used.has(number)) this.#serviceNumbers.giveBack(number);
     for (const spread of inherited.rest) {
       spread.users += 1;
-      this.#spreads.drop('', spread);
+      this.#spreads.drop(nobodys(spread.first), spread);
     }
     this.#retire(() => { this.#spreads.prune(); });
     for (const one of this.#numberBackends()) this.#forgetBackend(one);
@@ -282,9 +289,14 @@ export class ServiceReconciler {
       await this.#grace();
       if (this.#stopped) return; // what is left is the next agent's
       for (const free of batch) free();
+      this.#spreads.flush();
+      if (this.#refused.size > 0) this.apply();
     }
   }
 }
+
+/** In place of a service, for slots that an agent before left and nobody wants. */
+const nobodys = (first: number): string => `slots from ${first}`;
 
 const sameValue = (a: Frontend | undefined, b: Frontend): boolean => a !== undefined && a.service === b.service && a.first === b.first && a.count === b.count && a.maglev === b.maglev
   && a.affinity_seconds === b.affinity_seconds && a.flags === b.flags;

@@ -152,6 +152,16 @@ test('one that turns bad keeps its last good version', () => {
   expect(one.said()).toHaveLength(1);
 });
 
+test.each([
+  ['share of its endpoints', '"300"', 300, []],
+  ['no share at all', '"0"', undefined, ['f:3 metadata.annotations.service.weir.io/weight: service.weir.io/weight must be a whole number from 1 to 1000, 100 being usual; found "0"']],
+  ['a share that is no number', 'much', undefined, ['f:3 metadata.annotations.service.weir.io/weight: service.weir.io/weight must be a whole number from 1 to 1000, 100 being usual; found "much"']],
+])('a slice with a weight: %s', (_, weight, expected, said) => {
+  const one = world();
+  one.apply(slice('addressType: IPv4\nports: [{port: 8080}]\nendpoints: [{addresses: [192.0.2.1]}]', `{kubernetes.io/service-name: web}, annotations: {service.weir.io/weight: ${weight}}`));
+  expect([one.slices.rows()[0]?.endpoints[0]?.weight, one.said()]).toEqual([expected, said]);
+});
+
 test('a slice as it is written', () => {
   const one = world();
   one.apply(slice('addressType: IPv4\nports: [{port: 8080}]\nendpoints: [{addresses: [192.0.2.1], nodeName: n1, conditions: {ready: false, terminating: true, serving: true}, targetRef: {kind: Pod, name: w-1}}, {addresses: [192.0.2.2]}]'));

@@ -2,7 +2,7 @@
 import { fail, isAbsent, type Path, type Report } from '../policy/check.ts';
 import { isIpv4 } from '../ipcache/address.ts';
 import { addressText } from './schema.ts';
-import { forwardingOf, serviceLabel } from './words.ts';
+import { forwardingOf, serviceLabel, weightOf } from './words.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -87,7 +87,10 @@ function checkTraffic(spec: Json, type: string, report: Report): void {
 }
 
 export function checkSlice(object: Json, report: Report): void {
-  const labels = ((object['metadata'] as Json)['labels'] ?? {}) as Readonly<Record<string, unknown>>;
+  const metadata = object['metadata'] as Json;
+  const labels = (metadata['labels'] ?? {}) as Readonly<Record<string, unknown>>;
+  const wrong = weightOf((metadata['annotations'] ?? {}) as Readonly<Record<string, string>>).problem;
+  if (wrong !== undefined) fail(report, ['metadata', 'annotations', wrong.key], wrong.message);
   if (typeof labels[serviceLabel] !== 'string') fail(report, ['metadata', 'labels'], `an EndpointSlice belongs to a Service by the label ${serviceLabel}`, `add it: labels: {${serviceLabel}: NAME}`);
   const type = String(object['addressType']);
   if (type === 'FQDN') fail(report, ['addressType'], 'names as addresses are not handled', 'use a Service of type ExternalName');

@@ -40,6 +40,7 @@ const standingOf = ({ workloads, endpoints }: Tables): Standing => ({
     const row = workloads.get(key);
     return row === undefined || row.phase === 'Terminating' || row.phase === 'Failed' || row.phase === 'Completed' ? undefined : row.pod;
   },
+  there: (key) => workloads.get(key)?.pod,
   isReady: (key) => localPod(endpoints.get(key), workloads.get(key), '')?.serving === true && workloads.get(key)?.phase !== 'Terminating',
   subscribe: (listener) => {
     const stops = [workloads.subscribe(listener), endpoints.subscribe(listener)];
@@ -62,13 +63,13 @@ export const startResets = ({ endpoints, workloads }: Tables, datapath: Datapath
 
 export function startServices(options: AgentOptions, tables: Tables, datapath: Datapath, resets: Resets): Services {
   const { services, 'endpoint-slices': slices, frontends, backends, endpoints, workloads, manifests, problems, 'remote-endpoints': remoteEndpoints, 'node-addresses': nodeAddresses } = tables;
-  const { instance, cluster, log } = options;
+  const { instance, cluster, serviceDefaults: { maglevSize = limit.MAGLEV_SIZE, maglev, dsr } = { maglev: false, dsr: false }, log } = options;
   const node = cluster?.node ?? hostname();
   const maps = serviceMaps(datapath.object);
-  const reconciler = new ServiceReconciler({ maps, frontends, backends, maglevSize: limit.MAGLEV_SIZE, log, gone: (list) => { resets.gone(list); } });
+  const reconciler = new ServiceReconciler({ maps, frontends, backends, maglevSize, log, gone: (list) => { resets.gone(list); } });
   const reflector = new ServiceReflector({ manifests, problems, services, slices }, new Allocations(join(cluster?.folder ?? instance.stateDir, fileName), serviceRangesIn(options)));
   const follower = new ServiceFollower({ services, slices, frontends, backends, endpoints, workloads, remoteEndpoints, nodeAddresses },
-    { node, maglev: false, dsr: false }, () => { reconciler.apply(); });
+    { node, maglev, dsr }, () => { reconciler.apply(); });
   const health = new HealthChecks(services, slices, node, log);
   return {
     maps, reconciler, users: follower, flush: () => { follower.flush(); },

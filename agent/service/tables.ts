@@ -61,6 +61,8 @@ export interface SliceEndpoint {
   readonly hostname?: string;
   /** `namespace/name` of the pod. */
   readonly pod?: string;
+  /** Its share of new connections; absent: as usual (words.ts). */
+  readonly weight?: number;
 }
 
 /** An EndpointSlice (discovery.k8s.io/v1), written or computed from a selector. One family each. */
@@ -75,6 +77,14 @@ export interface SliceRow {
   readonly ports: readonly { readonly name: string; readonly protocol: ServiceProtocol; readonly port: number }[];
   readonly endpoints: readonly SliceEndpoint[];
   readonly source?: Source;
+}
+
+/** What Services are that do not say it themselves. */
+export interface ServiceDefaults {
+  /** Slots of each Maglev table, a prime. */
+  readonly maglevSize?: number;
+  readonly maglev: boolean;
+  readonly dsr: boolean;
 }
 
 export type Scope = 'cluster' | 'external';
@@ -100,6 +110,8 @@ export interface FrontendRow {
   readonly dsr: boolean;
   /** Keys of backends that get new connections; frontends with the same ones share one list. */
   readonly backends: readonly string[];
+  /** One for each of them; absent: all the same. Then it has a Maglev table, which keeps them. */
+  readonly weights?: readonly number[];
 }
 
 export interface BackendRow {

@@ -18,12 +18,13 @@ export interface PodSpec {
 }
 
 export interface PodTemplate {
-  readonly metadata?: { readonly labels?: Readonly<Record<string, string>> | null } | null;
+  readonly metadata?: { readonly labels?: Readonly<Record<string, string>> | null; readonly annotations?: Readonly<Record<string, string>> | null } | null;
   readonly spec: PodSpec;
 }
 
 export interface DeploymentSpec {
   readonly replicas?: number | null;
+  readonly strategy?: { readonly type?: 'RollingUpdate' | 'Recreate' | null } | null;
   readonly selector: { readonly matchLabels: Readonly<Record<string, string>> };
   readonly template: PodTemplate;
 }
@@ -138,7 +139,7 @@ const deploymentSpec: Shape = (value, path, report) => {
     }, { required: ['matchLabels'], form: 'write {matchLabels: {app: NAME}}' }),
     template,
   }, {
-    strategy: anything, minReadySeconds: anything, revisionHistoryLimit: anything, progressDeadlineSeconds: anything,
+    strategy: fieldsOf('the strategy', { type: choice('type', ['RollingUpdate', 'Recreate']) }, { rollingUpdate: anything }, { form: 'write {type: Recreate}' }), minReadySeconds: anything, revisionHistoryLimit: anything, progressDeadlineSeconds: anything,
     paused: warned('paused is not handled yet'),
   }, { required: ['selector', 'template'], hints: { containers: 'it stands under template.spec' } })(value, path, report);
   if (isObject(value)) checkSelector(value, path, report);

@@ -77,10 +77,19 @@ status: {phase: Running}
     const text = deployment(`{replicas: 2, strategy: {type: Recreate}, revisionHistoryLimit: 3, selector: {matchLabels: {app: web}}, template: ${template}}`);
     const { pods, problems } = derive(text);
     expect(problems).toEqual([]);
+    expect(pods.map(({ recreate }) => recreate)).toEqual([true, true]);
     expect(pods.map(({ key, labels, owner }) => ({ key, labels, owner }))).toEqual([0, 1].map((index) => ({
       key: `shop/web-vchvt-${index}`, labels: { app: 'web', v: '1' }, owner: { kind: 'Deployment', name: 'web' },
     })));
     expect(derive(text.replace('namespace: shop', 'namespace: other')).pods[0]!.name).not.toBe('web-vchvt-0');
+  });
+
+  test('a weight for Services is that of the template', () => {
+    const text = deployment(`{selector: {matchLabels: {app: web}}, template: ${template.replace('metadata: {', 'metadata: {annotations: {service.weir.io/weight: "30"}, ')}}`);
+    expect(derive(text)).toMatchObject({ pods: [{ weight: 30 }], problems: [] });
+    const { pods, problems } = derive(text.replace('"30"', 'heavy'));
+    expect([pods, problems.map(({ field, message }) => [field, message])])
+      .toEqual([[], [['spec.template.metadata.annotations["service.weir.io/weight"]', 'Deployment web: service.weir.io/weight must be a whole number from 1 to 1000, 100 being usual; found "heavy"']]]);
   });
 
   test.each([['0', 0], ['null', 1], ['500', 500]])('%s replicas are %d pods', (replicas, count) => {

@@ -5,6 +5,7 @@ import { problemRow } from '../directory/problems.ts';
 import type { ManifestRow, ProblemRow } from '../directory/tables.ts';
 import { fail, type Path, type Problem, type Report } from '../policy/check.ts';
 import type { PodContainer, RunAs } from './pods-container.ts';
+import { weightOf } from '../service/words.ts';
 import { expand, expandEnv } from './pods-expand.ts';
 import { nodeOf, type Placement } from './placement.ts';
 import { probesOf } from './probe-spec.ts';
@@ -48,6 +49,7 @@ export function derivePods(manifests: readonly ManifestRow[], options: PodOption
       if (!hasError(found)) {
         checkUsers(manifest, options, report);
         checkNode(manifest, options, report);
+        checkWeight(manifest, report);
       }
       for (const row of hasError(found) ? [] : podsOf(manifest, options.placement)) {
         const other = pods.get(row.key);
@@ -103,6 +105,13 @@ function checkNode(manifest: ManifestRow, { placement }: PodOptions, report: Rep
   else if (!placement.nodes.includes(nodeName)) fail(report, path, `there is no node ${nodeName}`, `this cluster has ${placement.nodes.join(', ')}`);
 }
 
+const weightIn = (manifest: ManifestRow): ReturnType<typeof weightOf> => weightOf(templateOf(manifest).metadata?.annotations ?? {});
+
+function checkWeight(manifest: ManifestRow, report: Report): void {
+  const { problem } = weightIn(manifest);
+  if (problem !== undefined) fail(report, [...templatePath(manifest.kind), 'metadata', 'annotations', problem.key], problem.message);
+}
+
 /** A container's own words win over those of its pod. */
 const runAs = (spec: PodSpec, { securityContext: own }: PodContainer): RunAs => ({
   runAsUser: own?.runAsUser ?? spec.securityContext?.runAsUser,
@@ -116,7 +125,8 @@ function podsOf(manifest: ManifestRow, placement: Placement | undefined): PodRow
   if (manifest.kind === 'Pod') return isHere(0) ? [podRow(manifest, name)] : [];
   const prefix = `${name}-${stableSuffix(`${namespace}/${name}`)}`;
   const owner = { kind: 'Deployment', name };
-  return Array.from({ length: specOf(manifest).replicas ?? 1 }, (_, index) => ({ ...podRow(manifest, `${prefix}-${index}`), owner }))
+  const recreate = specOf(manifest).strategy?.type === 'Recreate' ? { recreate: true as const } : {};
+  return Array.from({ length: specOf(manifest).replicas ?? 1 }, (_, index) => ({ ...podRow(manifest, `${prefix}-${index}`), owner, ...recreate }))
     .filter((_, index) => isHere(index));
 }
 
@@ -129,6 +139,7 @@ function stableSuffix(text: string): string {
 function podRow(manifest: ManifestRow, name: string): PodRow {
   const { namespace, source } = manifest;
   const { metadata, spec } = templateOf(manifest);
+  const { weight } = weightIn(manifest);
   return {
     key: `${namespace}/${name}`, namespace, name,
     labels: { ...metadata?.labels },
@@ -137,6 +148,7 @@ function podRow(manifest: ManifestRow, name: string): PodRow {
     restartPolicy: spec.restartPolicy ?? 'Always',
     terminationGracePeriodMs: (spec.terminationGracePeriodSeconds ?? defaultGraceSeconds) * 1000,
     namedPorts: spec.containers.flatMap(namedPorts),
+    ...(weight === undefined ? {} : { weight }),
     source,
   };
 }

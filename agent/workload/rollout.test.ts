@@ -15,7 +15,7 @@ const [a0, b0, a1, b1, c0] = [replica(0, 'a'), replica(0, 'b'), replica(1, 'a'),
 function world(pods: readonly (readonly [PodRow, boolean])[]) {
   const rows = new Map(pods.map(([pod]) => [pod.key, pod]));
   const ready = new Set(pods.filter(([, answers]) => answers).map(([pod]) => pod.key));
-  return { pod: (key: string) => rows.get(key), isReady: (key: string) => ready.has(key), subscribe: () => () => {} };
+  return { pod: (key: string) => rows.get(key), there: (key: string) => rows.get(key), isReady: (key: string) => ready.has(key), subscribe: () => () => {} };
 }
 const text = (pods: readonly PodRow[]): string[] => pods.map(({ name, containers }) => `${name}=${containers[0]!.command[0]}`);
 
@@ -36,6 +36,20 @@ describe('what is asked for next', () => {
     ['fewer replicas', [a0], [[a0, true], [a1, true]], [a0]],
   ])('%s', (_, wanted, there, expected) => {
     expect(text(rollOut(wanted, () => undefined, world(there)))).toEqual(text(expected));
+  });
+
+  const recreate = (pod: PodRow): PodRow => ({ ...pod, recreate: true });
+  test.each<[string, PodRow[], (readonly [PodRow, boolean])[], PodRow[]]>([
+    ['nothing is there', [a0, a1], [], [a0, a1]],
+    ['all as it should be', [a0, a1], [[a0, true], [a1, false]], [a0, a1]],
+    ['a change: all go', [b0, b1], [[a0, true], [a1, true]], []],
+    ['one is there still', [b0, b1], [[a1, false]], []],
+    ['one has the new version already, the other old one is there still', [b0, b1], [[b0, true], [a1, true]], [b0]],
+    ['none is there any more', [b0, b1], [[b0, false]], [b0, b1]],
+    ['they had been replaced one by one before', [b0, b1], [[second(b0), true], [a1, true]], [second(b0)]],
+    ['that, and it is as it should be', [b0], [[second(b0), true]], [second(b0)]],
+  ])('with strategy Recreate: %s', (_, wanted, there, expected) => {
+    expect(text(rollOut(wanted.map(recreate), () => undefined, world(there)))).toEqual(text(expected));
   });
 
   test('what was asked for counts before it runs', () => {

@@ -42,8 +42,8 @@ export function encodeSpec(pod: PodRow, user: number, folders: ShimFolders): str
   return pairs.map(([key, value]) => `${key}\0${value}\0`).join('');
 }
 
-/** Labels, owner and source may change while a pod runs; as JSON, since an adopted pod comes from a file. */
-function runningPart({ labels: _labels, source: _source, owner: _owner, ...rest }: PodRow): unknown {
+/** Labels, weight, owner, strategy and source may change while a pod runs; as JSON, since an adopted pod comes from a file. */
+function runningPart({ labels: _labels, weight: _weight, source: _source, owner: _owner, recreate: _recreate, ...rest }: PodRow): unknown {
   return JSON.parse(JSON.stringify(rest));
 }
 

@@ -33,8 +33,12 @@ export interface PodRow {
   readonly restartPolicy: 'Always' | 'OnFailure' | 'Never';
   readonly terminationGracePeriodMs: number;
   readonly namedPorts: readonly NamedPort[];
+  /** Its share of the connections to Services; absent: as usual. */
+  readonly weight?: number;
   /** The Deployment it was made from, if any. */
   readonly owner?: { readonly kind: string; readonly name: string };
+  /** Its Deployment's replicas all end before any of the next version begins. */
+  readonly recreate?: true;
   /** Of weir's own pods only: no manifest can ask for it. */
   readonly binds?: readonly Binding[];
   /** Absent for `weir workload run` and for weir's own. */

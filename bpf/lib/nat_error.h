@@ -70,6 +70,32 @@ static __always_inline int unmasquerade_error(struct __sk_buff *skb, struct work
 	return 1;
 }
 
+/* The other way: an error about what a masqueraded connection was answered, for the end that answered: under the node's address, and the quote is
+ * what that end sent. Global, so that the verifier walks it once. */
+__noinline int masquerade_error(struct __sk_buff *skb)
+{
+	struct work *w = this_work();
+	struct packet *p, *inner;
+	struct nat_value *value;
+
+	if (!w)
+		return DROP_INVALID_PACKET;
+	p = &w->packet;
+	inner = &w->inner;
+	nat_key_of(inner, DIRECTION_INGRESS, &w->nat_key);
+	w->nat_key.direction = DIRECTION_EGRESS;
+	value = bpf_map_lookup_elem(&nat, &w->nat_key);
+	if (!value)
+		return DROP_NO_MAPPING_FOR_NAT_MASQUERADE;
+	w->nat_inside = *value;
+	if (rewrite_quote(skb, p, inner, 0, &w->nat_inside) || rewrite_address(skb, p, 1, &p->saddr, &w->nat_inside.addr))
+		return DROP_INVALID_PACKET;
+	p->saddr = w->nat_inside.addr;
+	inner->daddr = w->nat_inside.addr;
+	inner->dport = w->nat_inside.port;
+	return DROP_NONE;
+}
+
 /* What comes from outside for this node's address: an answer to what was masqueraded, or an error about it. As unmasquerade.
  * Global, so that the verifier walks it once. */
 __noinline int from_masqueraded(struct __sk_buff *skb)

@@ -44,13 +44,41 @@ static __noinline int forward_for_client(struct __sk_buff *skb, struct work *w)
 	return hand_to_node(skb, w);
 }
 
+/* A client's error, for a backend that is not here: as what that backend was sent, under this node's address. */
+static __noinline int forward_error(struct __sk_buff *skb, struct work *w)
+{
+	enum drop_reason reason = masquerade_error(skb);
+
+	if (reason)
+		return drop_unjudged(w, DIRECTION_EGRESS, reason);
+	w->from_identity = IDENTITY_REMOTE_NODE;
+	return hand_to_node(skb, w);
+}
+
+/* Of the connection that the packet, or the error's quote, belongs to, where that is one to a service; 0: it is not. `from`: which end sent it. */
+static __always_inline struct ct_entry *service_entry_of(struct work *w, __u8 *from)
+{
+	struct ct_entry *entry;
+
+	*from = ct_key_of(w->packet.icmp_error ? &w->inner : &w->packet, &w->ct_key);
+	entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
+	return entry && entry->service & CT_TRANSLATED ? entry : 0;
+}
+
+/* Whether an error is about what a service answered through this node. With DSR that went past it. */
+static __noinline int is_about_answer(struct work *w)
+{
+	__u8 from;
+	struct ct_entry *entry = service_entry_of(w, &from);
+
+	return entry && from != entry->origin && !(entry->service & CT_ONE_WAY);
+}
+
 /* Whether what was unmasqueraded is an answer to a client outside: its connection is one to a service. */
 static __noinline int is_for_client(struct work *w)
 {
-	const struct packet *p = w->packet.icmp_error ? &w->inner : &w->packet;
-	struct ct_entry *entry;
-	__u8 from = ct_key_of(p, &w->ct_key);
+	__u8 from;
+	struct ct_entry *entry = service_entry_of(w, &from);
 
-	entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
-	return entry && entry->service & CT_TRANSLATED && (from != entry->origin) == !w->packet.icmp_error;
+	return entry && (from != entry->origin) == !w->packet.icmp_error;
 }

@@ -43,6 +43,7 @@ enum service_step {
 	SERVICE_VANISHED = 512,	/* that its connection's backend is gone */
 	SERVICE_RESET = 1024,	/* its sender is told: no way through Envoy */
 	SERVICE_RESET_ON = 2048,	/* or, first, who opened its connection, to whom it goes */
+	SERVICE_ERROR_BACK = 4096,	/* an ICMP error of a client about what a backend on another node answered through this one */
 };
 
 /* What a record says beyond the packet itself; `event` 0: nothing to tell. */

@@ -4,7 +4,7 @@ import { innerMapFlag, mapCreate, mapDelete, mapType, mapUpdate } from '../../ag
 import { codecOf } from '../../agent/kernel/codec.ts';
 import { BpfMap } from '../../agent/kernel/map.ts';
 import type { LoadedMap } from '../../agent/kernel/object.ts';
-import { frontend_flag, type Backend, type Frontend, type FrontendKey, type SourceRangeKey, type Translation, type TranslationKey } from '../types.gen.ts';
+import { frontend_flag, type Affinity, type AffinityKey, type Backend, type Frontend, type FrontendKey, type SourceRangeKey, type Translation, type TranslationKey } from '../types.gen.ts';
 import type { Bench } from './bench.ts';
 import { protocol, type Frame } from './packet.ts';
 
@@ -31,6 +31,7 @@ const plain = { size: 4, encode: word, decode: (view: DataView, at: number) => v
 export class Services {
   readonly translations: BpfMap<TranslationKey, Translation>;
   readonly backends: BpfMap<number, Backend>;
+  readonly affinities: BpfMap<AffinityKey, Affinity>;
   readonly #frontends: BpfMap<FrontendKey, Frontend>;
   readonly #ranges: BpfMap<SourceRangeKey, number>;
   readonly #slots: BpfMap<number, number>;
@@ -47,6 +48,7 @@ export class Services {
     const layout = <Row>(name: string) => codecOf<Row>(btf.struct(name));
     this.translations = new BpfMap(map('translations'), layout<TranslationKey>('translation_key'), layout<Translation>('translation'));
     this.backends = new BpfMap(map('backends'), plain, layout<Backend>('backend'));
+    this.affinities = new BpfMap(map('affinities'), layout<AffinityKey>('affinity_key'), layout<Affinity>('affinity'));
     this.#frontends = new BpfMap(map('frontends'), layout<FrontendKey>('frontend_key'), layout<Frontend>('frontend'));
     this.#ranges = new BpfMap(map('source_ranges'), layout<SourceRangeKey>('source_range_key'), plain);
     this.#slots = new BpfMap(map('service_slots'), plain, plain);
