@@ -84,13 +84,15 @@ __noinline int dns_learn(__u32 number)
 {
 	struct dns_work *d = dns_row();
 	struct dns_address *known;
+	__u64 at = number;
 	int i, learned = 1;
 	__u32 expires;
 
-	if (!d || number >= DNS_ANSWERS || !d->selectors[0])
+	asm volatile("" : "+r"(at));	/* old verifiers follow the register that is compared and no copy of it */
+	if (at >= DNS_ANSWERS || !d || !d->selectors[0])
 		return 0;
-	expires = d->expires[number];
-	d->key.addr = d->record.address[number];
+	expires = d->expires[at];
+	d->key.addr = d->record.address[at];
 	d->key.endpoint = d->record.endpoint;
 	if (is_rebound(&d->key.addr)) {
 		dns_count(DNS_COUNT_REBOUND);
@@ -163,7 +165,7 @@ __noinline __u32 dns_skip_name(__u32 at)
 /* The address at `at` is kept for when all has been read. */
 static __always_inline int dns_keep(struct dns_work *d, __u32 at, __u32 ipv4, __u32 ttl)
 {
-	__u32 count = d->record.addresses;
+	__u64 count = d->record.addresses;
 
 	/* RFC 2181, 8: the highest bit set means 0. */
 	if (ttl >> 31 || ttl < DNS_TTL_FLOOR)
@@ -173,7 +175,7 @@ static __always_inline int dns_keep(struct dns_work *d, __u32 at, __u32 ipv4, __
 	if (!d->record.ttl || ttl < d->record.ttl)
 		d->record.ttl = ttl;
 	d->record.addresses = count + 1;
-	asm volatile("" : "+r"(count));	/* 6.1 follows the register that is compared and no copy of it */
+	asm volatile("" : "+r"(count));	/* as above */
 	if (count >= DNS_ANSWERS)
 		return -1;
 	d->expires[count] = ticks() + TICKS((__u64)ttl);
