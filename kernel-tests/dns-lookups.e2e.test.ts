@@ -14,6 +14,7 @@ const [door, names] = [8080, 5353];
 const clients = ['one', 'two'];
 
 let cluster: Cluster;
+let servers: readonly string[];
 beforeAll(async () => {
   cluster = await Cluster.start('lookups', {
     // A workload, for masquerading has not so many ports for one server outside.
@@ -29,14 +30,16 @@ beforeAll(async () => {
   expect(cluster.on('outside', 'ip', 'route', 'add', 'local', ranges.ipv4, 'dev', 'lo').code).toBe(0);
   expect(cluster.on('outside', 'ip', '-6', 'route', 'add', 'local', ranges.ipv6, 'dev', 'lo').code).toBe(0);
   cluster.background('outside', ...greeter(door));
+  await cluster.until('all have addresses', () => cluster.json<object[]>('endpoint', 'list').length === clients.length + 1);
+  const { ipv4, ipv6 } = cluster.address('default/names');
+  servers = [ipv4, ipv6];
 }, 60_000);
 afterAll(async () => { await cluster.close(); });
 
 /** Names `first`, `first` + 2 and so on. */
 function load(client: string, first: number, lookups: number): Promise<Counted> {
-  const { ipv4, ipv6 } = cluster.end('default/names');
   const launcher = new URL('../weir', import.meta.url).pathname;
-  const child = spawn(launcher, ['workload', 'exec', `default/${client}`, '--instance', cluster.instance.name, '--', ...paced([ipv4, ipv6], { names, door, first, step: clients.length, lookups, perSecond })], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(launcher, ['workload', 'exec', `default/${client}`, '--instance', cluster.instance.name, '--', ...paced(servers, { names, door, first, step: clients.length, lookups, perSecond })], { stdio: ['ignore', 'pipe', 'inherit'] });
   let out = '';
   child.stdout.on('data', (data: Buffer) => { out += data.toString(); });
   return new Promise((resolve, reject) => {
@@ -48,7 +51,7 @@ function load(client: string, first: number, lookups: number): Promise<Counted> 
 }
 
 test(`${count} lookups followed at once by connections, under kill -9: none fails`, async () => {
-  await cluster.until('all answers', () => JSON.parse(cluster.exec('default/one', ...paced([cluster.end('default/names').ipv4, cluster.end('default/names').ipv6], { names, door, first: 0, step: 1, lookups: 2, perSecond })).out).failedConnections === 0);
+  await cluster.until('all answers', () => JSON.parse(cluster.exec('default/one', ...paced(servers, { names, door, first: 0, step: 1, lookups: 2, perSecond })).out).failedConnections === 0);
   let ended = false;
   const begun = performance.now();
   const counted = Promise.all(clients.map((client, index) => load(client, 2 + index, count / clients.length))).finally(() => { ended = true; });

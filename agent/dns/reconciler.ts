@@ -63,6 +63,12 @@ export class DnsReconciler {
     for (const [use] of this.#maps.uses.entries()) this.#written.set(use.policy, [...this.#written.get(use.policy) ?? [], use]);
   }
 
+  /** As adopt, where the maps are new and have nothing but the addresses of those before. */
+  inherit(): void {
+    this.adopt();
+    for (const { selector, number } of this.#numbers.values()) if (selector.kind === 'name') this.#setName(selector, number);
+  }
+
   selectors(): readonly Numbered[] { return [...this.#numbers.values()]; }
 
   /** The numbers of the selectors that match a name in lower case with its final dot. */
