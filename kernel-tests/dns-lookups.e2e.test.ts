@@ -33,7 +33,7 @@ beforeAll(async () => {
   await cluster.until('all have addresses', () => cluster.json<object[]>('endpoint', 'list').length === clients.length + 1);
   const { ipv4, ipv6 } = cluster.address('default/names');
   servers = [ipv4, ipv6];
-}, 60_000);
+}, 240_000);
 afterAll(async () => { await cluster.close(); });
 
 /** Names `first`, `first` + 2 and so on. */
