@@ -32,12 +32,12 @@ export function askFiles(files: ClusterFiles, question: Question): FilesAnswer {
   const from = readParty(question.from, files.workloads);
   const asked = askedService(files, question);
   const sides = (asked?.backends ?? [{ party: readParty(question.to, files.workloads), port: question.port }])
-    .flatMap(({ party, port }) => sidesOf(files, world, from, party, { protocol: question.protocol, ...(port === undefined ? {} : { port }) }));
+    .flatMap(({ party, port }) => sidesOf(files, world, from, party, { protocol: question.protocol, ...(port === undefined ? {} : { port }), ...(question.request === undefined ? {} : { request: question.request }) }));
   if (sides.length === 0) throw new ConfigError('neither end is a workload, so no policy is asked', 'name a workload: --to NAMESPACE/NAME');
   return { sides, ...(asked === undefined ? {} : { service: asked.text }) };
 }
 
-function sidesOf(files: ClusterFiles, world: World, from: CaseParty, to: CaseParty, question: Pick<Question, 'port' | 'protocol'>): Explanation[] {
+function sidesOf(files: ClusterFiles, world: World, from: CaseParty, to: CaseParty, question: Pick<Question, 'port' | 'protocol' | 'request'>): Explanation[] {
   const { protocol, port } = readService(question, endpointOf(world, to));
   const sides = SIDES.filter((direction) => endpointOf(world, direction === 'egress' ? from : to) !== undefined);
   return sides.map((direction) => explain({
