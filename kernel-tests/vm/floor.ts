@@ -36,6 +36,7 @@ export const groups: readonly Group[] = [
   { name: 'SCTP sockets', files: e2e('sctp'), quick: e2e('sctp'), on: ['6.1', '6.18'] },
   { name: 'loss and reordering', files: e2e('loss'), on: ['6.12'] },
   { name: 'revocation, audit, CIDR groups', files: e2e('revocation', 'audit', 'cidr-group'), on: ['6.1'] },
+  { name: 'through a proxy', files: e2e('proxy'), on: ['6.1'] },
   { name: 'changes under load', files: e2e('hammer'), on: ['6.18'] },
   { name: 'neighbour', files: e2e('neighbour'), on: ['6.12'] },
   { name: 'lifecycle', files: e2e('lifecycle'), on: ['6.18'] },
