@@ -36,8 +36,9 @@ const failed = (flags: string): boolean => flags !== '' && flags.split(',').some
 
 interface End { readonly word: Uint8Array; readonly identity: number }
 
-/** What a request and its response have the other way round, with the bytes it takes. */
-const turned = [[field.saddr, field.daddr, 16], [field.sport, field.dport, 2], [field.sourceIdentity, field.destinationIdentity, 4]] as const;
+type Sent = Pick<ProxyAccess, 'source' | 'destination' | 'direction' | 'startUnixNs' | 'durationNs'>;
+/** A response goes back. */
+const turned = ({ source, destination, direction, startUnixNs, durationNs }: Sent): Sent => ({ source: destination, destination: source, direction, startUnixNs, durationNs });
 
 /** Ends that are remembered. */
 const mostEnds = 4_096;
@@ -64,53 +65,44 @@ export class AccessRows {
     const detail = { rules: rules ?? noRules, rule: access.rule ?? -1, denied: access.denied, ...this.#putTexts(access) };
     const { http, flags, denied } = access;
     const broken = failed(flags);
-    this.#writeFirst(access, http === undefined ? accessKind.tls : accessKind.request, denied ? verdict.dropped : http === undefined && broken ? verdict.error : verdict.forwarded, proxyPort, endNs);
+    const [source, destination] = [this.#end(access.source.address, endNs), this.#end(access.destination.address, endNs)];
+    this.#write(0, access, source, destination, proxyPort, endNs);
+    this.#tell(0, http === undefined ? accessKind.tls : accessKind.request, denied ? verdict.dropped : http === undefined && broken ? verdict.error : verdict.forwarded);
     if (http === undefined) {
       this.#ring.addAccess(this.#slots.subarray(0, slotBytes), detail);
       return 1;
     }
-    this.#writeResponse(http.code, http.code === 0 || broken ? verdict.error : verdict.forwarded);
+    this.#write(slotBytes, turned(access), destination, source, proxyPort, endNs);
+    this.#view.setUint32(slotBytes + headerBytes + accessField.code, http.code, true);
+    this.#slots[slotBytes + headerBytes + field.isReply] = 1;
+    this.#tell(slotBytes, accessKind.response, http.code === 0 || broken ? verdict.error : verdict.forwarded);
     this.#ring.addAccess(this.#slots, detail);
     return 2;
   }
 
-  #writeFirst(access: ProxyAccess, kind: number, what: number, proxyPort: number, endNs: bigint): void {
+  #write(slot: number, { source, destination, direction, startUnixNs, durationNs }: Sent, from: End, to: End, proxyPort: number, endNs: bigint): void {
     const view = this.#view;
     const slots = this.#slots;
-    const record = headerBytes;
-    const source = this.#end(access.source.address, endNs);
-    const destination = this.#end(access.destination.address, endNs);
+    const record = slot + headerBytes;
     view.setBigUint64(record + field.time, endNs, true);
-    slots.set(source.word, record + field.saddr);
-    slots.set(destination.word, record + field.daddr);
-    view.setBigUint64(record + accessField.startUnixNs, access.startUnixNs, true);
-    view.setBigUint64(record + accessField.durationNs, access.durationNs, true);
-    view.setUint16(record + field.sport, access.source.port, false);
-    view.setUint16(record + field.dport, access.destination.port, false);
-    view.setUint32(record + field.sourceIdentity, source.identity, true);
-    view.setUint32(record + field.destinationIdentity, destination.identity, true);
+    slots.set(from.word, record + field.saddr);
+    slots.set(to.word, record + field.daddr);
+    view.setBigUint64(record + accessField.startUnixNs, startUnixNs, true);
+    view.setBigUint64(record + accessField.durationNs, durationNs, true);
+    view.setUint16(record + field.sport, source.port, false);
+    view.setUint16(record + field.dport, destination.port, false);
+    view.setUint32(record + field.sourceIdentity, from.identity, true);
+    view.setUint32(record + field.destinationIdentity, to.identity, true);
     view.setUint32(record + accessField.proxyPort, proxyPort, true);
     slots[record + field.protocol] = protocolNumber.TCP;
-    slots[record + field.direction] = access.direction === 'ingress' ? 1 : 2;
-    slots[record + accessField.kind] = kind;
-    slots[record + accessField.verdict] = what;
-    slots[record + accessField.reason] = what === verdict.dropped ? deniedReason : 0;
+    slots[record + field.direction] = direction === 'ingress' ? 1 : 2;
   }
 
-  /** From the request's row, with its ends turned. */
-  #writeResponse(code: number, what: number): void {
-    const slots = this.#slots;
-    const record = slotBytes + headerBytes;
-    slots.copyWithin(slotBytes, 0, slotBytes);
-    for (const [first, second, bytes] of turned) {
-      slots.copyWithin(record + first, headerBytes + second, headerBytes + second + bytes);
-      slots.copyWithin(record + second, headerBytes + first, headerBytes + first + bytes);
-    }
-    this.#view.setUint32(record + accessField.code, code, true);
-    slots[record + field.isReply] = 1;
-    slots[record + accessField.kind] = accessKind.response;
-    slots[record + accessField.verdict] = what;
-    slots[record + accessField.reason] = 0;
+  #tell(slot: number, kind: number, what: number): void {
+    const record = slot + headerBytes;
+    this.#slots[record + accessField.kind] = kind;
+    this.#slots[record + accessField.verdict] = what;
+    this.#slots[record + accessField.reason] = what === verdict.dropped ? deniedReason : 0;
   }
 
   #end(address: string, endNs: bigint): End {
