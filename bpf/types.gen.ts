@@ -129,6 +129,8 @@ export interface CtEntry {
   readonly frontend_port: number;
   readonly service: number;
   readonly device: number;
+  readonly socket: readonly bigint[];
+  readonly unread: readonly number[];
 }
 
 export interface Usage {
@@ -423,7 +425,11 @@ export const counter = {
   COUNTER_RULES_UNCOUNTED: 3,
   COUNTER_SOCK_PEERS_FULL: 4,
   COUNTER_SERVICE_RESETS: 5,
-  COUNTERS: 6,
+  COUNTER_SOCKMAP_MESSAGES: 6,
+  COUNTER_SOCKMAP_BYTES: 7,
+  COUNTER_SOCKMAP_PACKETS: 8,
+  COUNTER_SOCKMAP_FULL: 9,
+  COUNTERS: 10,
 } as const;
 
 export const limit = {
@@ -465,6 +471,8 @@ export const limit = {
   SOCK_PEER_SLOTS: 8,
   MAX_AFFINITIES: 65536,
   MAX_SOURCE_RANGES: 65536,
+  MAX_SOCKETS: 65536,
+  SOCKET_UNREAD: 256,
   MAX_PROXY_PORTS: 65536,
 } as const;
 

@@ -15,14 +15,14 @@ import type { Tunnel } from '../agent/node/tables.ts';
 import { processOf } from '../agent/workload/process.ts';
 import type { RangeWords } from '../agent/service/ranges.ts';
 import { hubbleFlags, hubbleOf, sharedWords, type HubbleWords } from './hubble-flags.ts';
-import { chosenInstance, instanceFlag, instanceOption, rangeFlags, wholeNumber, xdpModes, xdpOption, type XdpWord } from './options.ts';
+import { chosenInstance, instanceFlag, instanceOption, rangeFlags, wholeNumber, sockmapOption, xdpModes, xdpOption, type SockmapWord, type XdpWord } from './options.ts';
 import { printError } from './print.ts';
 import { Screen } from './screen.ts';
 
 /** The agent with all its libraries: loaded by the verbs that need it, so that the others start fast. */
 const loadAgent = async () => import('../agent/agent.ts');
 
-interface UpOptions extends HubbleWords, RangeWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly names: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode; readonly xdp: XdpWord; readonly conntrackEntries?: number;
+interface UpOptions extends HubbleWords, RangeWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly names: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode; readonly xdp: XdpWord; readonly sockmap: SockmapWord; readonly conntrackEntries?: number;
   readonly nodes?: number; readonly tunnel: Tunnel; readonly underlay: 'ipv4' | 'ipv6' }
 
 const startTimeoutMs = 60_000;
@@ -35,7 +35,7 @@ export function register(program: Command): void {
     .option('--no-names', 'no name server: workloads see the resolv.conf of this machine')
     .option('--ipv4-range <prefix>', 'addresses of the workloads').option('--ipv6-range <prefix>', 'addresses of the workloads')
     .option('--conntrack-entries <n>', 'connections that are tracked at the same time (262144)', entriesOf)
-    .addOption(new Option('--attach <mode>', 'how programs are attached (as the kernel can)').choices(['tcx', 'clsact'])).addOption(xdpOption()).addOption(instanceOption())
+    .addOption(new Option('--attach <mode>', 'how programs are attached (as the kernel can)').choices(['tcx', 'clsact'])).addOption(xdpOption()).addOption(sockmapOption()).addOption(instanceOption())
     .option('--nodes <count>', 'so many nodes on this machine, node1 and on: a network namespace and an agent each', wholeNumber)
     .addOption(new Option('--tunnel <mode>', 'between the nodes: VXLAN, or plain routes').choices(['vxlan', 'disabled']).default('disabled'))
     .addOption(new Option('--underlay <family>', 'by which of their addresses nodes reach each other').choices(['ipv4', 'ipv6']).default('ipv4'))
@@ -92,7 +92,7 @@ async function up(dir: string, options: UpOptions): Promise<void> {
   const screen = new Screen(process.stdout, dir, () => explain);
   const agentOptions: AgentOptions = {
     instance: chosenInstance(options), ...await allRangesOf(options), dir, allowRoot: options.allowRoot === true, names: options.names, hubble: hubbleOf(options),
-    ...(options.attach === undefined ? {} : { attachMode: options.attach }), xdp: xdpModes[options.xdp], ...(options.conntrackEntries === undefined ? {} : { connections: options.conntrackEntries }),
+    ...(options.attach === undefined ? {} : { attachMode: options.attach }), xdp: xdpModes[options.xdp], sockmap: options.sockmap === 'on', ...(options.conntrackEntries === undefined ? {} : { connections: options.conntrackEntries }),
     log: (line) => { screen.log(line); },
   };
   const agent = await startAgent(agentOptions).catch((error: unknown) => {
@@ -114,11 +114,11 @@ async function upNodes(dir: string, options: UpOptions, count: number): Promise<
   checkTrusted(resolve(dir));
   const ended = endAsked();
   const screen = new Screen(process.stdout, dir, (node) => `./weir --node ${node} explain --last-drop${instanceFlag(options.instance)}`);
-  const { instance, tunnel, underlay, allowRoot, attach, names, xdp } = options;
+  const { instance, tunnel, underlay, allowRoot, attach, names, xdp, sockmap } = options;
   const { ranges } = await allRangesOf(options);
   const { serviceIpv4Range, serviceIpv6Range, poolIpv4Range, poolIpv6Range } = options;
   const nodes = new Nodes(chosenInstance(options), {
-    instance, dir: resolve(dir), nodes: count, tunnel, underlay, xdp, ipv4Range: ranges.ipv4, ipv6Range: ranges.ipv6, hubble, names, ...(allowRoot === true ? { allowRoot } : {}), ...(attach === undefined ? {} : { attach }),
+    instance, dir: resolve(dir), nodes: count, tunnel, underlay, xdp, sockmap, ipv4Range: ranges.ipv4, ipv6Range: ranges.ipv6, hubble, names, ...(allowRoot === true ? { allowRoot } : {}), ...(attach === undefined ? {} : { attach }),
     ...Object.fromEntries(Object.entries({ serviceIpv4Range, serviceIpv6Range, poolIpv4Range, poolIpv6Range }).filter(([, range]) => range !== undefined)),
   }, (line) => { screen.log(line); });
   const view = new NodesView(nodes.names.map((node) => nodeInstance(instance, node)));

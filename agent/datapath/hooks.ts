@@ -67,10 +67,17 @@ export class Hooks {
 
   /** `cgroup`: path of the root of the v2 tree. */
   attachSockets(cgroup: string): void {
-    for (const [program, type] of Object.entries(socketHooks)) {
-      const pinPath = join(this.#socketFolder, program);
-      this.#hold(pinPath, () => { attachCgroup({ cgroup, program, programFd: this.#programs.get(program)!, type, pinPath }); });
-    }
+    for (const [program, type] of Object.entries(socketHooks)) this.attachSocket(program, this.#programs.get(program)!, type, cgroup);
+  }
+
+  attachSocket(program: string, programFd: number, type: number, cgroup: string): void {
+    const pinPath = join(this.#socketFolder, program);
+    this.#hold(pinPath, () => { attachCgroup({ cgroup, program, programFd, type, pinPath }); });
+  }
+
+  detachSocket(program: string): void {
+    const pinPath = join(this.#socketFolder, program);
+    if (existsSync(pinPath)) unlinkSync(pinPath);
   }
 
   /** Pins of links whose interface went while no agent ran. */

@@ -3,6 +3,7 @@
  * when that has moved, the connection's original direction is judged again, so a policy change reaches what is established. */
 #pragma once
 #include <linux/errno.h>
+#include "ct_key.h"
 #include "maps.h"
 #include "packet.h"
 #include "service_ct.h"
@@ -10,7 +11,6 @@
 #include "verdict.h"
 #include "work.h"
 
-#define RECORD_INTERVAL TICKS(5)
 #define RST_DOUBT TICKS(1)
 #define SHORT_EXCHANGE 4	/* packets: a resolver asks for A and AAAA at once */
 #define CT_FINS (CT_FIN << 0 | CT_FIN << 1)
@@ -47,36 +47,6 @@ static __always_inline __u32 idle_timeout(__u8 protocol, const struct ct_entry *
 static __always_inline int ct_is_idle(const struct ct_entry *entry, __u8 protocol, __u32 now)
 {
 	return (__s32)(now - entry->seen) > (__s32)idle_timeout(protocol, entry);
-}
-
-/* Orders the two ends; returns which of them (0, 1) the first named is. */
-static __always_inline __u8 ct_key_between(const struct addr *saddr, __be16 sport, const struct addr *daddr, __be16 dport, __u8 protocol,
-					   struct ct_key *key)
-{
-	__u8 from = 0;
-
-#pragma unroll
-	for (int i = 3; i >= 0; i--)
-		if (saddr->word[i] != daddr->word[i]) {
-			from = saddr->word[i] > daddr->word[i];
-			goto ordered;
-		}
-	from = sport > dport;
-ordered:
-	__builtin_memset(key, 0, sizeof(*key));
-	key->protocol = protocol;
-	if (from) {
-		key->addr[0] = *daddr;
-		key->addr[1] = *saddr;
-		key->port[0] = dport;
-		key->port[1] = sport;
-	} else {
-		key->addr[0] = *saddr;
-		key->addr[1] = *daddr;
-		key->port[0] = sport;
-		key->port[1] = dport;
-	}
-	return from;
 }
 
 /* The key of the packet's connection; returns which end (0, 1) it comes from. */
