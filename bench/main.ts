@@ -4,6 +4,7 @@ import { buildAll } from './build.ts';
 import { dns } from './dns.ts';
 import { hubble } from './hubble.ts';
 import { change } from './change.ts';
+import { l7 } from './l7.ts';
 import { local, rules } from './local.ts';
 import { memory } from './memory.ts';
 import { nodes } from './nodes.ts';
@@ -23,6 +24,7 @@ const benches: Readonly<Record<string, readonly [title: string, run: () => Promi
   hubble: ['flows to clients, readers and a relay', hubble],
   verdict: ['the programs alone, by bpf_prog_test_run', verdict],
   dns: ['DNS rules: a query, an answer, 500 patterns', dns],
+  l7: ['HTTP through an L7 rule, against no rule, a bare hop through Envoy, and HAProxy', l7],
   xdp: ['a NodePort whose backend is on another node: XDP against tc, live frames', xdp],
   policy: ['the policy compiler, on one core', policy],
   change: ['a policy file changes among 1,000, for 5,000 endpoints', change],

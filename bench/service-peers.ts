@@ -17,8 +17,8 @@ export const serviceWays: readonly ServiceWay[] = ['nftables', 'iptables', 'HAPr
 const packages = ['haproxy', 'iptables', 'liblua5.3-0', 'libip4tc2', 'libip6tc2', 'libxtables12', 'libopentracing-c-wrapper0', 'libopentracing1'];
 const root = join(peerFolder, 'root');
 const libraries = ['usr/lib/x86_64-linux-gnu', 'usr/lib/aarch64-linux-gnu'].map((folder) => join(root, folder)).join(':');
-const environment = { ...process.env, LD_LIBRARY_PATH: libraries, XTABLES_LIBDIR: ['x86_64', 'aarch64'].map((machine) => join(root, `usr/lib/${machine}-linux-gnu/xtables`)).find(existsSync) ?? '' };
-const program = (name: string): string => join(root, 'usr/sbin', name);
+export const environment = { ...process.env, LD_LIBRARY_PATH: libraries, XTABLES_LIBDIR: ['x86_64', 'aarch64'].map((machine) => join(root, `usr/lib/${machine}-linux-gnu/xtables`)).find(existsSync) ?? '' };
+export const program = (name: string): string => join(root, 'usr/sbin', name);
 const readyMs = 30_000;
 
 export function fetchPeers(): void {

@@ -16,8 +16,8 @@ const pauseMs = 60;
 const pause = (): void => { Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pauseMs); };
 
 /** Runs every subject once a round, in turn the other way round, so that no subject always follows the same one. */
-export function interleave<Subject>(subjects: readonly Subject[], rounds: number, measure: (subject: Subject) => number, between = pause): Map<Subject, number[]> {
-  const found = new Map(subjects.map((subject): [Subject, number[]] => [subject, []]));
+export function interleave<Subject, Result = number>(subjects: readonly Subject[], rounds: number, measure: (subject: Subject) => Result, between = pause): Map<Subject, Result[]> {
+  const found = new Map(subjects.map((subject): [Subject, Result[]] => [subject, []]));
   for (let round = 0; round < rounds; round += 1) {
     for (const subject of round % 2 === 0 ? subjects : [...subjects].reverse()) {
       between();
