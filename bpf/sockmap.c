@@ -15,7 +15,7 @@ struct socket_key {
 };
 
 MAP(sockets, BPF_MAP_TYPE_SOCKHASH, struct socket_key, __u64, MAX_SOCKETS, 0);
-/* 0: everything goes as packets. */
+/* enum sockmap_mode. */
 MAP(sockmap_controls, BPF_MAP_TYPE_ARRAY, __u32, __u32, 1, 0);
 
 #define AF_INET 2
@@ -43,6 +43,13 @@ MAP(sockmap_controls, BPF_MAP_TYPE_ARRAY, __u32, __u32, 1, 0);
 		(key)->local_port = bpf_htons((ctx)->local_port);			\
 		(key)->remote_port = bpf_htons(bpf_ntohl((ctx)->remote_port));		\
 	} while (0)
+
+static __always_inline __u32 mode(void)
+{
+	__u32 zero = 0, *word = bpf_map_lookup_elem(&sockmap_controls, &zero);
+
+	return word ? *word : SOCKMAP_OFF;
+}
 
 /* The row of a socket's connection; `end`: which end (0, 1) the socket is. */
 static __always_inline struct ct_entry *row_of(const struct socket_key *ends, __u8 *end)
@@ -74,7 +81,7 @@ int sockmap_join(struct bpf_sock_ops *ctx)
 		return 1;
 	cookie = bpf_get_netns_cookie(ctx);
 	client = bpf_map_lookup_elem(&service_clients, &cookie);
-	if (!client || !client->ifindex)
+	if (!client || !client->ifindex || mode() < (client->marked ? SOCKMAP_MARKED : SOCKMAP_ALL))
 		return 1;
 	READ_ENDS(ctx, &ends);
 	entry = row_of(&ends, &end);
@@ -100,7 +107,7 @@ static __always_inline int may_pass(const struct ct_entry *entry, __u32 now)
 	       (__s32)(now - entry->recorded) <= (__s32)RECORD_INTERVAL;
 }
 
-/* Whether the other end takes `messages` more: neither bytes nor messages that nobody reads may pile up. */
+/* Whether the other end takes one more: neither bytes nor messages that nobody reads may pile up. */
 static __always_inline int has_room(struct sk_msg_md *msg, struct ct_entry *entry, __u8 to)
 {
 	const struct tcp_sock *peer = (const void *)(to ? entry->socket[1] : entry->socket[0]);
@@ -108,10 +115,10 @@ static __always_inline int has_room(struct sk_msg_md *msg, struct ct_entry *entr
 	__u16 *messages = to ? &entry->unread[1] : &entry->unread[0];
 	int unread;
 
-	if (!own || !peer)
+	if (!own || !peer || !in_step(own, peer))
 		return 0;
-	unread = unread_bytes(own, peer);
-	if (unread < 0)
+	unread = unread_bytes(peer);
+	if ((int)msg->size > spare_bytes(peer, unread))
 		return 0;
 	if (!unread)
 		*messages = 0;
@@ -132,16 +139,14 @@ static __always_inline void count_message(__u32 which, __u64 by)
 SEC("sk_msg")
 int sockmap_send(struct sk_msg_md *msg)
 {
-	__u32 zero = 0, now = ticks(), *on = bpf_map_lookup_elem(&sockmap_controls, &zero);
+	__u32 now = ticks();
 	struct socket_key ends = {}, peer = {};
 	struct ct_entry *entry;
 	__u8 end;
 
-	if (!on || !*on)
-		return SK_PASS;
 	READ_ENDS(msg, &ends);
 	entry = row_of(&ends, &end);
-	if (!entry || !may_pass(entry, now) || !has_room(msg, entry, !end))
+	if (mode() == SOCKMAP_OFF || !entry || !may_pass(entry, now) || !has_room(msg, entry, !end))
 		goto packets;
 	peer.local = ends.remote;
 	peer.remote = ends.local;

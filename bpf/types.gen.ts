@@ -244,6 +244,7 @@ export interface ServiceControl {
 
 export interface ServiceClient {
   readonly ifindex: number;
+  readonly marked: number;
 }
 
 export interface NetnsQuestion {
@@ -430,6 +431,12 @@ export const counter = {
   COUNTER_SOCKMAP_PACKETS: 8,
   COUNTER_SOCKMAP_FULL: 9,
   COUNTERS: 10,
+} as const;
+
+export const sockmap_mode = {
+  SOCKMAP_OFF: 0,
+  SOCKMAP_MARKED: 1,
+  SOCKMAP_ALL: 2,
 } as const;
 
 export const limit = {

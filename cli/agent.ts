@@ -1,17 +1,18 @@
 // agent: one node's agent of a cluster, as `up --nodes` starts it in that node's network namespace. It says what happens in plain lines.
 import { Option, type Command } from 'commander';
+import type { SockmapMode } from '../agent/datapath/sockmap.ts';
 import type { AttachMode } from '../agent/kernel/attach.ts';
 import { clusterFolder, nodeInstance, nodeNames, tunnelPort } from '../agent/node/cluster.ts';
 import type { Tunnel } from '../agent/node/tables.ts';
 import { rangesOfNode } from '../agent/node/underlay.ts';
 import { serviceRangesOf, type RangeWords } from '../agent/service/ranges.ts';
 import { hubbleArguments, hubbleFlags, hubbleOf, type HubbleWords } from './hubble-flags.ts';
-import { chosenInstance, instanceOption, rangeFlags, wholeNumber, sockmapOption, xdpModes, xdpOption, type SockmapWord, type XdpWord } from './options.ts';
+import { chosenInstance, instanceOption, rangeFlags, wholeNumber, sockmapOption, xdpModes, xdpOption, type XdpWord } from './options.ts';
 import { printError, printable } from './print.ts';
 
 export interface AgentWords extends RangeWords {
   readonly instance: string; readonly dir: string; readonly member: string; readonly nodes: number; readonly tunnel: Tunnel; readonly underlay: 'ipv4' | 'ipv6';
-  readonly ipv4Range: string; readonly ipv6Range: string; readonly allowRoot?: boolean; readonly attach?: AttachMode; readonly names: boolean; readonly xdp: XdpWord; readonly sockmap: SockmapWord;
+  readonly ipv4Range: string; readonly ipv6Range: string; readonly allowRoot?: boolean; readonly attach?: AttachMode; readonly names: boolean; readonly xdp: XdpWord; readonly sockmap: SockmapMode;
   readonly hubble: HubbleWords;
 }
 
@@ -37,7 +38,7 @@ async function runAgent({ instance, dir, member, nodes, tunnel, underlay, ipv4Ra
   const ended = new Promise<void>((resolve) => { for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => { resolve(); }); });
   const agent = await startAgent({
     instance: nodeInstance(cluster.name, member), dir, ranges: rangesOfNode({ ipv4: ipv4Range, ipv6: ipv6Range }, names.indexOf(member)),
-    serviceRanges: serviceRangesOf(cluster.name, words, { ipv4: ipv4Range, ipv6: ipv6Range }), allowRoot: allowRoot === true, hubble: hubbleOf(hubble), names: named, ...(attach === undefined ? {} : { attachMode: attach }), xdp: xdpModes[xdp], sockmap: sockmap === 'on',
+    serviceRanges: serviceRangesOf(cluster.name, words, { ipv4: ipv4Range, ipv6: ipv6Range }), allowRoot: allowRoot === true, hubble: hubbleOf(hubble), names: named, ...(attach === undefined ? {} : { attachMode: attach }), xdp: xdpModes[xdp], sockmap,
     cluster: { folder: clusterFolder(cluster), node: member, nodes: names, tunnel, underlay, port: tunnelPort(cluster.name) },
     log: (line) => { process.stdout.write(`${new Date().toISOString().slice(11, 19)} ${printable(line)}\n`); },
   }).catch((error: unknown) => {

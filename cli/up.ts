@@ -7,6 +7,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { AgentOptions } from '../agent/agent.ts';
 import { ConfigError } from '../agent/errors.ts';
 import type { Instance } from '../agent/instance.ts';
+import type { SockmapMode } from '../agent/datapath/sockmap.ts';
 import type { AttachMode } from '../agent/kernel/attach.ts';
 import type { Ranges } from '../agent/node/addresses.ts';
 import { maxNodes, readCluster } from '../agent/node/cluster.ts';
@@ -15,14 +16,14 @@ import type { Tunnel } from '../agent/node/tables.ts';
 import { processOf } from '../agent/workload/process.ts';
 import type { RangeWords } from '../agent/service/ranges.ts';
 import { hubbleFlags, hubbleOf, sharedWords, type HubbleWords } from './hubble-flags.ts';
-import { chosenInstance, instanceFlag, instanceOption, rangeFlags, wholeNumber, sockmapOption, xdpModes, xdpOption, type SockmapWord, type XdpWord } from './options.ts';
+import { chosenInstance, instanceFlag, instanceOption, rangeFlags, wholeNumber, sockmapOption, xdpModes, xdpOption, type XdpWord } from './options.ts';
 import { printError } from './print.ts';
 import { Screen } from './screen.ts';
 
 /** The agent with all its libraries: loaded by the verbs that need it, so that the others start fast. */
 const loadAgent = async () => import('../agent/agent.ts');
 
-interface UpOptions extends HubbleWords, RangeWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly names: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode; readonly xdp: XdpWord; readonly sockmap: SockmapWord; readonly conntrackEntries?: number;
+interface UpOptions extends HubbleWords, RangeWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly names: boolean; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode; readonly xdp: XdpWord; readonly sockmap: SockmapMode; readonly conntrackEntries?: number;
   readonly nodes?: number; readonly tunnel: Tunnel; readonly underlay: 'ipv4' | 'ipv6' }
 
 const startTimeoutMs = 60_000;
@@ -92,7 +93,7 @@ async function up(dir: string, options: UpOptions): Promise<void> {
   const screen = new Screen(process.stdout, dir, () => explain);
   const agentOptions: AgentOptions = {
     instance: chosenInstance(options), ...await allRangesOf(options), dir, allowRoot: options.allowRoot === true, names: options.names, hubble: hubbleOf(options),
-    ...(options.attach === undefined ? {} : { attachMode: options.attach }), xdp: xdpModes[options.xdp], sockmap: options.sockmap === 'on', ...(options.conntrackEntries === undefined ? {} : { connections: options.conntrackEntries }),
+    ...(options.attach === undefined ? {} : { attachMode: options.attach }), xdp: xdpModes[options.xdp], sockmap: options.sockmap, ...(options.conntrackEntries === undefined ? {} : { connections: options.conntrackEntries }),
     log: (line) => { screen.log(line); },
   };
   const agent = await startAgent(agentOptions).catch((error: unknown) => {

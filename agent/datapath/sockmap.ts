@@ -4,7 +4,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { sockmapPath } from '../../bpf/build.ts';
-import { counter } from '../../bpf/types.gen.ts';
+import { counter, sockmap_mode } from '../../bpf/types.gen.ts';
 import { ConfigError } from '../errors.ts';
 import type { Instance } from '../instance.ts';
 import { attachToMap, attachType, mapUpdate } from '../kernel/bpf.ts';
@@ -16,6 +16,13 @@ import type { Datapath } from './maps.ts';
 const floor: readonly [number, number] = [6, 13];
 const program = 'sockmap_join';
 
+/** `marked`: between workloads that say by a label that their programs bear it; `all`: between all. */
+export const sockmapModes = { off: sockmap_mode.SOCKMAP_OFF, marked: sockmap_mode.SOCKMAP_MARKED, all: sockmap_mode.SOCKMAP_ALL } as const;
+export type SockmapMode = keyof typeof sockmapModes;
+
+const label = 'sockmap.weir.io/join';
+export const isMarked = (labels: Readonly<Record<string, string>>): boolean => labels[label] === 'true';
+
 /** Undefined: this kernel can. */
 export function whyNoSockmap(kernel = release()): string | undefined {
   const [major = 0, minor = 0] = kernel.split('.').map(Number);
@@ -25,20 +32,17 @@ export function whyNoSockmap(kernel = release()): string | undefined {
 
 const folderOf = (instance: Instance): string => join(instance.pinDir, 'sockmap');
 
-function write(fd: number, on: boolean): void {
-  mapUpdate(fd, new Uint8Array(4), new Uint8Array(new Uint32Array([on ? 1 : 0]).buffer), 'sockmap_controls');
-}
-
-/** `on` false: sockets that an agent before put together take packets from now on. The result closes what this process holds. */
-export function startSockmap(instance: Instance, datapath: Datapath, hooks: Hooks, cgroup: string, on: boolean): () => void {
+/** `off`: sockets that an agent before joined take packets from now on. The result closes what this process holds. */
+export function startSockmap(instance: Instance, datapath: Datapath, hooks: Hooks, cgroup: string, mode: SockmapMode): () => void {
+  const on = mode !== 'off';
   const why = on ? whyNoSockmap() : undefined;
-  if (why !== undefined) throw new ConfigError(`--sockmap on: ${why}`, 'leave --sockmap away');
+  if (why !== undefined) throw new ConfigError(`--sockmap ${mode}: ${why}`, 'leave --sockmap away');
   const folder = folderOf(instance);
   if (!on) hooks.detachSocket(program);
   if (!on && !existsSync(folder)) return () => {};
   mkdirSync(folder, { recursive: true });
   const object = loadObject(sockmapPath, { pinDir: folder, share: datapath.object.maps });
-  write(object.maps.get('sockmap_controls')!.fd, on);
+  mapUpdate(object.maps.get('sockmap_controls')!.fd, new Uint8Array(4), new Uint8Array(new Uint32Array([sockmapModes[mode]]).buffer), 'sockmap_controls');
   if (on) {
     attachToMap(object.programs.get('sockmap_send')!, object.maps.get('sockets')!.fd, attachType.skMsgVerdict, 'sockmap_send on sockets');
     hooks.attachSocket(program, object.programs.get(program)!, attachType.sockOps, cgroup);

@@ -96,6 +96,7 @@ struct anchor {
 	enum action action;
 	enum observation_point observation_point;
 	enum counter counter;
+	enum sockmap_mode sockmap_mode;
 	enum ct_state ct_state;
 	enum ct_timeout ct_timeout;
 	enum ct_flag ct_flag;

@@ -38,6 +38,9 @@ struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u32 write_seq;
 	__u32 copied_seq;
+	__u32 rcv_nxt;
+	__u32 rcv_wup;
+	__u32 rcv_wnd;
 };
 
 #pragma clang attribute pop
@@ -45,23 +48,30 @@ struct tcp_sock {
 enum { TCP_STATE_ESTABLISHED = 1, TCP_STATE_FIN_WAIT1 = 4, TCP_STATE_FIN_WAIT2 = 5 };	/* linux/tcp.h of the kernel */
 enum { SHUTDOWN_RECEIVE = 1 };
 
-/* Bytes that wait to be read; -1: the end takes no message now. `own` and `peer` are the two sockets of a connection.
- * What went as packets must be read to its end before anything is put into the other queue, which is read first: our next sequence number
- * is then the one that the reader will read next. No other socket's numbers agree, should `peer` be an address where another stands by now. */
-static __always_inline int unread_bytes(const struct tcp_sock *own, const struct tcp_sock *peer)
+/* Whether bytes that `own` sends may go straight to `peer`, the other end. What went as packets must be read to its end before anything
+ * is put into the other queue, which is read first: our next sequence number is then the one that the reader will read next. No other
+ * socket's numbers agree, should `peer` be an address where another stands by now. Packets honour a low-water mark and encryption in the kernel. */
+static __always_inline int in_step(const struct tcp_sock *own, const struct tcp_sock *peer)
 {
 	const struct sock *sk = (const struct sock *)peer;
 	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	int unread = BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
 
-	if (own->write_seq != BPF_CORE_READ(peer, copied_seq))
-		return -1;
-	if (state != TCP_STATE_ESTABLISHED && state != TCP_STATE_FIN_WAIT1 && state != TCP_STATE_FIN_WAIT2)
-		return -1;
-	if (unread >= BPF_CORE_READ(sk, sk_rcvbuf))
-		return -1;
-	/* Packets honour a low-water mark and encryption in the kernel, messages do not. */
-	if (BPF_CORE_READ(sk, sk_rcvlowat) > 1 || BPF_CORE_READ(peer, inet_conn.icsk_ulp_ops) || own->inet_conn.icsk_ulp_ops)
-		return -1;
-	return BPF_CORE_READ(sk, sk_shutdown) & SHUTDOWN_RECEIVE ? -1 : unread;
+	return own->write_seq == BPF_CORE_READ(peer, copied_seq) &&
+	       (state == TCP_STATE_ESTABLISHED || state == TCP_STATE_FIN_WAIT1 || state == TCP_STATE_FIN_WAIT2) &&
+	       !(BPF_CORE_READ(sk, sk_shutdown) & SHUTDOWN_RECEIVE) && BPF_CORE_READ(sk, sk_rcvlowat) <= 1 &&
+	       !own->inet_conn.icsk_ulp_ops && !BPF_CORE_READ(peer, inet_conn.icsk_ulp_ops);
+}
+
+static __always_inline int unread_bytes(const struct tcp_sock *peer)
+{
+	return BPF_CORE_READ((const struct sock *)peer, sk_backlog.rmem_alloc.counter);
+}
+
+/* Bytes that the receive buffer has for neither what is unread nor the window that packets were promised, with an eighth for their skbs:
+ * else they would be dropped when they come, and sent again by timeout; reading the other queue opens no window. */
+static __always_inline int spare_bytes(const struct tcp_sock *peer, int unread)
+{
+	int window = BPF_CORE_READ(peer, rcv_wup) + BPF_CORE_READ(peer, rcv_wnd) - BPF_CORE_READ(peer, rcv_nxt);
+
+	return BPF_CORE_READ((const struct sock *)peer, sk_rcvbuf) - unread - window - (window >> 3);
 }
