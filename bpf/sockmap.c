@@ -51,6 +51,15 @@ static __always_inline __u32 mode(void)
 	return word ? *word : SOCKMAP_OFF;
 }
 
+/* In a process, which may be moved or interrupted: others count on the same CPU meanwhile. */
+static __always_inline void count_by(__u32 which, __u64 by)
+{
+	__u64 *value = bpf_map_lookup_elem(&sockmap_counters, &which);
+
+	if (value)
+		__sync_fetch_and_add(value, by);
+}
+
 /* The row of a socket's connection; `end`: which end (0, 1) the socket is. */
 static __always_inline struct ct_entry *row_of(const struct socket_key *ends, __u8 *end)
 {
@@ -90,7 +99,7 @@ int sockmap_join(struct bpf_sock_ops *ctx)
 	if (!entry || !sk || !is_direct(entry) || (end ? entry->ifindex[1] : entry->ifindex[0]) != client->ifindex)
 		return 1;
 	if (bpf_sock_hash_update(ctx, &sockets, &ends, BPF_ANY)) {
-		count(COUNTER_SOCKMAP_FULL);
+		count_by(SOCKMAP_FULL, 1);
 		return 1;
 	}
 	if (end)
@@ -128,14 +137,6 @@ static __always_inline int has_room(struct sk_msg_md *msg, struct ct_entry *entr
 	return 1;
 }
 
-static __always_inline void count_message(__u32 which, __u64 by)
-{
-	__u64 *value = bpf_map_lookup_elem(&counters, &which);
-
-	if (value)
-		__sync_fetch_and_add(value, by);
-}
-
 SEC("sk_msg")
 int sockmap_send(struct sk_msg_md *msg)
 {
@@ -157,11 +158,11 @@ int sockmap_send(struct sk_msg_md *msg)
 	entry->seen = now;
 	__sync_fetch_and_add(&entry->packets, 1);
 	__sync_fetch_and_add(&entry->bytes, msg->size);
-	count_message(COUNTER_SOCKMAP_MESSAGES, 1);
-	count_message(COUNTER_SOCKMAP_BYTES, msg->size);
+	count_by(SOCKMAP_MESSAGES, 1);
+	count_by(SOCKMAP_BYTES, msg->size);
 	return SK_PASS;
 packets:
-	count_message(COUNTER_SOCKMAP_PACKETS, 1);
+	count_by(SOCKMAP_PACKETS, 1);
 	return SK_PASS;
 }
 

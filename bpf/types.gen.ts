@@ -426,17 +426,21 @@ export const counter = {
   COUNTER_RULES_UNCOUNTED: 3,
   COUNTER_SOCK_PEERS_FULL: 4,
   COUNTER_SERVICE_RESETS: 5,
-  COUNTER_SOCKMAP_MESSAGES: 6,
-  COUNTER_SOCKMAP_BYTES: 7,
-  COUNTER_SOCKMAP_PACKETS: 8,
-  COUNTER_SOCKMAP_FULL: 9,
-  COUNTERS: 10,
+  COUNTERS: 6,
 } as const;
 
 export const sockmap_mode = {
   SOCKMAP_OFF: 0,
   SOCKMAP_MARKED: 1,
   SOCKMAP_ALL: 2,
+} as const;
+
+export const sockmap_counter = {
+  SOCKMAP_MESSAGES: 0,
+  SOCKMAP_BYTES: 1,
+  SOCKMAP_PACKETS: 2,
+  SOCKMAP_FULL: 3,
+  SOCKMAP_COUNTERS: 4,
 } as const;
 
 export const limit = {
@@ -478,8 +482,6 @@ export const limit = {
   SOCK_PEER_SLOTS: 8,
   MAX_AFFINITIES: 65536,
   MAX_SOURCE_RANGES: 65536,
-  MAX_SOCKETS: 65536,
-  SOCKET_UNREAD: 256,
   MAX_PROXY_PORTS: 65536,
 } as const;
 

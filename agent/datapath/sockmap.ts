@@ -4,10 +4,11 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { sockmapPath } from '../../bpf/build.ts';
-import { counter, sockmap_mode } from '../../bpf/types.gen.ts';
+import { sockmap_counter, sockmap_mode } from '../../bpf/types.gen.ts';
 import { ConfigError } from '../errors.ts';
 import type { Instance } from '../instance.ts';
 import { attachToMap, attachType, mapUpdate } from '../kernel/bpf.ts';
+import { perCpuSums, possibleCpus } from '../kernel/map.ts';
 import { loadObject } from '../kernel/object.ts';
 import type { Hooks } from './hooks.ts';
 import type { Datapath } from './maps.ts';
@@ -53,6 +54,9 @@ export function startSockmap(instance: Instance, datapath: Datapath, hooks: Hook
 export interface SockmapCounts { readonly messages: bigint; readonly bytes: bigint; readonly packets: bigint; readonly full: bigint }
 
 /** `packets`: messages that went as packets all the same. */
-export const sockmapCounts = ({ counter: read }: Pick<Datapath, 'counter'>): SockmapCounts => ({
-  messages: read(counter.COUNTER_SOCKMAP_MESSAGES), bytes: read(counter.COUNTER_SOCKMAP_BYTES), packets: read(counter.COUNTER_SOCKMAP_PACKETS), full: read(counter.COUNTER_SOCKMAP_FULL),
-});
+export function sockmapCounts({ object }: Pick<Datapath, 'object'>): SockmapCounts {
+  const cpus = possibleCpus();
+  const read = (which: number): bigint => perCpuSums(object.maps.get('sockmap_counters')!, which, cpus)[0]!;
+  const { SOCKMAP_MESSAGES: messages, SOCKMAP_BYTES: bytes, SOCKMAP_PACKETS: packets, SOCKMAP_FULL: full } = sockmap_counter;
+  return { messages: read(messages), bytes: read(bytes), packets: read(packets), full: read(full) };
+}

@@ -7,6 +7,7 @@ import type { Observer } from '../../hubble/observer.ts';
 import { counter, limit } from '../../bpf/types.gen.ts';
 import type { Tables } from '../agent.ts';
 import { droppedIn, type Datapath } from '../datapath/maps.ts';
+import { sockmapCounts } from '../datapath/sockmap.ts';
 import { RowCounts } from '../datapath/rows.ts';
 import { heldOf } from '../datapath/usage.ts';
 import type { Progress } from '../progress.ts';
@@ -45,6 +46,7 @@ export function agentMetrics({ observer, events, exporter, audits, datapath, tab
   const gauge = (name: string, help: string, samples: readonly Sample[]): Collected => ({ name: `weir_${name}`, help, type: 'gauge', samples });
   const total = (name: string, help: string, samples: readonly Sample[]): Collected => ({ name: `weir_${name}_total`, help, type: 'counter', samples });
   const collect = (): Collected[] => {
+    const sockets = sockmapCounts(datapath);
     const { capacity, kept, seen, overwritten, untold, lost } = observer.stats;
     const logs = exporter?.stats ?? [];
     const ofLogs = (key: 'written' | 'lost' | 'errors' | 'rotations'): Sample[] => logs.map(({ name, stats }) => ({ labels: { log: name }, value: stats[key] }));
@@ -65,9 +67,9 @@ export function agentMetrics({ observer, events, exporter, audits, datapath, tab
       total('flow_records_lost', 'Flow records that found no place in the ring of the kernel', one(datapath.counter(counter.COUNTER_RECORDS_LOST))),
       total('service_connections_reset', 'Connections to a backend of a service that were reset as it went: by their socket, or in answer to a packet (each that was under way has its own)', resetSamples(resets, datapath.counter(counter.COUNTER_SERVICE_RESETS))),
       total('service_sockets_unkept', 'Requests of sockets for a service that found no place in the table, and were left to packets', one(datapath.counter(counter.COUNTER_SOCK_PEERS_FULL))),
-      total('sockmap_messages', 'Messages of sockets that are joined, by the way they went', by('way', { socket: Number(datapath.counter(counter.COUNTER_SOCKMAP_MESSAGES)), packets: Number(datapath.counter(counter.COUNTER_SOCKMAP_PACKETS)) })),
-      total('sockmap_bytes', 'Bytes that went from socket to socket', one(datapath.counter(counter.COUNTER_SOCKMAP_BYTES))),
-      total('sockmap_sockets_refused', 'Sockets that found no place in the table', one(datapath.counter(counter.COUNTER_SOCKMAP_FULL))),
+      total('sockmap_messages', 'Messages of sockets that are joined, by the way they went', by('way', { socket: Number(sockets.messages), packets: Number(sockets.packets) })),
+      total('sockmap_bytes', 'Bytes that went from socket to socket', one(sockets.bytes)),
+      total('sockmap_sockets_refused', 'Sockets that found no place in the table', one(sockets.full)),
       total('rules_uncounted', 'Judgements that found no place among the counts by rule', one(datapath.counter(counter.COUNTER_RULES_UNCOUNTED))),
       total('audits_uncounted', 'Audit records that found no place in their report', one(audits.uncounted)),
       total('flows_seen', 'Flows that the observer took', one(seen)),

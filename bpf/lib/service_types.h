@@ -54,13 +54,6 @@ struct service_control {
 	__u32 pad;
 };
 
-/* Which workloads' sockets sockmap.c joins. */
-enum sockmap_mode {
-	SOCKMAP_OFF = 0,
-	SOCKMAP_MARKED = 1,
-	SOCKMAP_ALL = 2,
-};
-
 /* Key: cookie of a network namespace whose sockets are translated. All others on this machine are left alone. */
 struct service_client {
 	__u32 ifindex;		/* host side of the workload's veth; 0: the node's own namespace */

@@ -125,11 +125,7 @@ enum counter {
 	COUNTER_RULES_UNCOUNTED = 3,	/* judgements that rule_counts had no room for */
 	COUNTER_SOCK_PEERS_FULL = 4,	/* sockets that sock_peers had no room for: their packets are translated instead */
 	COUNTER_SERVICE_RESETS = 5,	/* of TCP connections whose backend is gone */
-	COUNTER_SOCKMAP_MESSAGES = 6,	/* that went from socket to socket */
-	COUNTER_SOCKMAP_BYTES = 7,
-	COUNTER_SOCKMAP_PACKETS = 8,	/* messages of such sockets that went as packets */
-	COUNTER_SOCKMAP_FULL = 9,	/* sockets that the table had no room for */
-	COUNTERS = 10,
+	COUNTERS = 6,
 };
 
 /* Key: reason << 2 | direction, of enum drop_reason and enum direction. */
@@ -194,8 +190,6 @@ enum limit {
 	SOCK_PEER_SLOTS = 8,	/* services that one UDP socket is told of at a time */
 	MAX_AFFINITIES = 65536,
 	MAX_SOURCE_RANGES = 65536,
-	MAX_SOCKETS = 65536,	/* of connections that may go from socket to socket: two for each */
-	SOCKET_UNREAD = 256,	/* messages, since the receiver's queue was seen empty */
 	MAX_PROXY_PORTS = 65536,	/* rows: peers of different classes have the same port where the same rules hold for them */
 };
 
@@ -356,8 +350,7 @@ struct ct_entry {
 	__u8 service;		/* enum ct_service */
 	__u8 pad;
 	__u32 device;		/* CT_TRANSLATED, of a client outside: where it came in */
-	/* sockmap.c alone */
-	__u64 socket[2];	/* of key.addr[i], where the kernel has it; 0: it takes packets */
+	__u64 socket[2];	/* of key.addr[i], where the kernel has it (sockmap.c); 0: it takes packets */
 	__u16 unread[2];	/* messages to that end since its queue was seen empty */
 	__u8 pad1[4];
 };
@@ -402,3 +395,4 @@ struct overlay {
 #include "dns_types.h"
 #include "fragment_types.h"
 #include "service_types.h"
+#include "sockmap_types.h"
