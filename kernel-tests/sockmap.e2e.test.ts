@@ -144,6 +144,36 @@ for c in cs: c.close()`)).toBe(1000);
     expect([messages > 1000, messages + packets]).toEqual([true, 2000]);
   }, 60_000);
 
+  const endings = [
+    { name: 'after a FIN that was read, sending is refused', end: 's.shutdown(socket.SHUT_WR)', last: '', then: `
+try: result = s.send(b'x')
+except OSError as e: result = type(e).__name__`, finds: 'BrokenPipeError' },
+    { name: 'a FIN is read after what went before it', end: "s.sendall(b'end'); s.close()", last: 'end', then: 'result = 0', finds: 0 },
+    { name: 'an RST is read after what went before it', end: "s.sendall(b'end'); s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)); s.close()", last: 'end', then: 'result = 0', finds: 0, reset: true },
+  ];
+  test.each(endings)('$name', async ({ end, last, then, finds, reset }) => {
+    await pair(family);
+    await talk(client, 2);
+    await client.run(end);
+    await sleep(100);
+    if (last !== '') expect(await server.run('result = s.recv(100).decode()')).toBe(last);
+    expect(await server.run('result = s.recv(100).decode()')).toBe(reset === true ? 'errno 104' : '');
+    const before = counts();
+    expect(await client.run(then)).toBe(finds);
+    expect(since(before).messages).toBe(0);
+    await close();
+  });
+
+  test('a low-water mark is left to packets', async () => {
+    await pair(family);
+    await server.run('s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 20); poll = select.poll(); poll.register(s, select.POLLIN)');
+    await client.run("s.sendall(b'x' * 10)");
+    expect(await server.run('result = len(poll.poll(200))')).toBe(0);
+    await client.run("s.sendall(b'y' * 10)");
+    expect(await server.run('result = [len(poll.poll(2000)), s.recv(100).decode()]')).toEqual([1, 'x'.repeat(10) + 'y'.repeat(10)]);
+    await close();
+  });
+
   const bulk = 'b"".join(struct.pack(">Q", n) for n in range(1 << 20))';
   test.each([
     { name: 'large writes', send: `data = ${bulk}; s.sendall(data)` },

@@ -46,11 +46,12 @@ struct tcp_sock {
 #pragma clang attribute pop
 
 enum { TCP_STATE_ESTABLISHED = 1, TCP_STATE_FIN_WAIT1 = 4, TCP_STATE_FIN_WAIT2 = 5 };	/* linux/tcp.h of the kernel */
-enum { SHUTDOWN_RECEIVE = 1 };
+enum { SHUTDOWN_RECEIVE = 1, SHUTDOWN_SEND = 2 };
 
 /* Whether bytes that `own` sends may go straight to `peer`, the other end. What went as packets must be read to its end before anything
  * is put into the other queue, which is read first: our next sequence number is then the one that the reader will read next. No other
- * socket's numbers agree, should `peer` be an address where another stands by now. Packets honour a low-water mark and encryption in the kernel. */
+ * socket's numbers agree, should `peer` be an address where another stands by now. Packets honour a low-water mark and encryption in the kernel,
+ * and are refused after a FIN. */
 static __always_inline int in_step(const struct tcp_sock *own, const struct tcp_sock *peer)
 {
 	const struct sock *sk = (const struct sock *)peer;
@@ -58,7 +59,7 @@ static __always_inline int in_step(const struct tcp_sock *own, const struct tcp_
 
 	return own->write_seq == BPF_CORE_READ(peer, copied_seq) &&
 	       (state == TCP_STATE_ESTABLISHED || state == TCP_STATE_FIN_WAIT1 || state == TCP_STATE_FIN_WAIT2) &&
-	       !(BPF_CORE_READ(sk, sk_shutdown) & SHUTDOWN_RECEIVE) && BPF_CORE_READ(sk, sk_rcvlowat) <= 1 &&
+	       !(own->inet_conn.icsk_inet.sk.sk_shutdown & SHUTDOWN_SEND) && !(BPF_CORE_READ(sk, sk_shutdown) & SHUTDOWN_RECEIVE) && BPF_CORE_READ(sk, sk_rcvlowat) <= 1 &&
 	       !own->inet_conn.icsk_ulp_ops && !BPF_CORE_READ(peer, inet_conn.icsk_ulp_ops);
 }
 
