@@ -25,10 +25,10 @@ const label = 'sockmap.weir.io/join';
 export const isMarked = (labels: Readonly<Record<string, string>>): boolean => labels[label] === 'true';
 
 /** Undefined: this kernel can. */
-export function whyNoSockmap(kernel = release()): string | undefined {
+export function whyNoSockmap(kernel = release(), hasBtf = existsSync('/sys/kernel/btf/vmlinux')): string | undefined {
   const [major = 0, minor = 0] = kernel.split('.').map(Number);
   if (major < floor[0] || (major === floor[0] && minor < floor[1])) return `Linux ${floor.join('.')} or newer is needed, this is ${kernel}`;
-  return existsSync('/sys/kernel/btf/vmlinux') ? undefined : 'the kernel has no BTF';
+  return hasBtf ? undefined : 'the kernel has no BTF';
 }
 
 const folderOf = (instance: Instance): string => join(instance.pinDir, 'sockmap');
