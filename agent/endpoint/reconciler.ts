@@ -141,6 +141,7 @@ export class EndpointReconciler {
     if (labels.join() === row.labels.join()) return;
     const identity = this.#options.identities.use(workload.key, 'workload', labels);
     if (identity === undefined) throw new Error('no identity number is free');
+    if (row.state === 'ready') this.#options.clients.add(this.#plan(row, workload).netns, row.ifindex, isMarked(workload.pod.labels));
     this.#options.endpoints.write([{ ...row, labels, identity }]);
   }
 
