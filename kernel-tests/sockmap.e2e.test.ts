@@ -196,6 +196,7 @@ except OSError as e: result = type(e).__name__`, finds: 'BrokenPipeError' },
 
   test('who is not read has to wait, and nothing is lost', async () => {
     await pair(family);
+    const before = counts();
     const sent = await client.run(`
 s.setblocking(False); digest, size = hashlib.sha256(), 0
 try:
@@ -206,6 +207,8 @@ result = [size, digest.hexdigest()]; s.shutdown(socket.SHUT_WR)`) as [number, st
     // Plain TCP takes tcp_wmem and tcp_rmem; without a bound of our own it would be all 256 MiB.
     expect(sent[0]).toBeLessThan(48 << 20);
     await sleep(500);
+    const { messages, packets } = since(before);
+    expect([messages > 0, packets > 0]).toEqual([true, true]);
     expect(await server.run('result = swallowed(s)')).toEqual(sent);
     await close();
   }, 60_000);

@@ -110,4 +110,13 @@ export const mutations: readonly Mutation[] = [
   { name: 'moves: a field is taken from where it is now', file: 'agent/datapath/moves.ts', tests: 'agent/datapath/moves',
     find: 'from + was.offset, to + member.offset',
     plant: 'from + member.offset, to + member.offset' },
+  { name: 'sockmap: a message overtakes what went as packets', file: 'bpf/lib/tcp_sock.h', tests: 'kernel-tests/sockmap',
+    find: 'own->write_seq == BPF_CORE_READ(peer, copied_seq)',
+    plant: '1' },
+  { name: 'sockmap: sockets of other network namespaces are joined', file: 'bpf/sockmap.c', tests: 'bpf/sockmap',
+    find: ' || (end ? entry->ifindex[1] : entry->ifindex[0]) != client->ifindex)',
+    plant: ')' },
+  { name: 'sockmap: a judgement of another generation holds', file: 'bpf/sockmap.c', tests: 'bpf/sockmap',
+    find: 'entry->generation == current_generation() && ',
+    plant: '' },
 ];
