@@ -11,6 +11,7 @@ import { verbsOf } from './api/verbs.ts';
 import { ServiceClients } from './datapath/clients.ts';
 import { Enforcement } from './datapath/enforcement.ts';
 import { removePins } from './datapath/hooks.ts';
+import { startSockmap, type SockmapMode } from './datapath/sockmap.ts';
 import { sweepConnections, type Sweeper } from './datapath/sweeper.ts';
 import type { Datapath } from './datapath/maps.ts';
 import { followDns, type Dns } from './dns/follow.ts';
@@ -78,6 +79,8 @@ export interface AgentOptions {
   readonly attachMode?: AttachMode;
   /** How the node's devices may run XDP, the better first; absent: they do not. */
   readonly xdp?: readonly XdpMode[];
+  /** Between which workloads of this node TCP goes from socket to socket; absent: none. */
+  readonly sockmap?: SockmapMode;
   readonly hubble?: HubbleOptions;
   /** Rows of the conntrack table; MAX_CONNECTIONS unless it is given. */
   readonly connections?: number;
@@ -163,6 +166,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const { datapath, hooks, attachMode, policy, adopted, applied } = await open(options, netlink, owns);
   undo.push(() => { datapath.object.close(); });
   hooks.attachSockets(cgroupRoot()!);
+  undo.push(startSockmap(instance, datapath, hooks, cgroupRoot()!, options.sockmap ?? 'off'));
   const clients = new ServiceClients(datapath, cgroupRoot()!);
   undo.push(() => { clients.close(); });
   clients.addNode();

@@ -9,7 +9,7 @@ import { endpointsFolder, numbersPath, sweepLinks, type Opened } from './adoptio
 import type { AgentOptions } from './agent.ts';
 import { Hooks, removePins } from './datapath/hooks.ts';
 import { loadDatapath, type Datapath } from './datapath/maps.ts';
-import { copyRows, oldRows, type Copied } from './datapath/migration.ts';
+import { copyRows, endGeneration, oldRows, type Copied } from './datapath/migration.ts';
 import { copyAddresses } from './dns/migration.ts';
 import { readEndpoints, standing } from './endpoint/saved.ts';
 import type { EndpointRow } from './endpoint/tables.ts';
@@ -105,6 +105,7 @@ function changeOver({ pinDir, draft, hooks, copy, keep, log }: Change): () => Pr
     // Those that were opened while programs of both kinds ran.
     const { lost } = await copy();
     if (lost > 0) log(`conntrack: ${lost} connections did not fit into the new table`);
+    if (existsSync(join(draft, 'control_words'))) endGeneration(pinDir);
     const old = readdirSync(pinDir, { withFileTypes: true }).filter((entry) => !entry.isDirectory()).map(({ name }) => name);
     const names = existsSync(draft) ? readdirSync(draft) : [];
     for (const name of names) renameSync(join(draft, name), join(pinDir, name));

@@ -13,6 +13,7 @@ import { records } from './records.ts';
 import { services } from './services.ts';
 import { servicesControl } from './services-control.ts';
 import { print, type Figure } from './table.ts';
+import { sockmap } from './sockmap.ts';
 import { verdict } from './verdict.ts';
 import { xdp } from './xdp.ts';
 
@@ -25,6 +26,7 @@ const benches: Readonly<Record<string, readonly [title: string, run: () => Promi
   verdict: ['the programs alone, by bpf_prog_test_run', verdict],
   dns: ['DNS rules: a query, an answer, 500 patterns', dns],
   l7: ['HTTP through an L7 rule, against no rule, a bare hop through Envoy, and HAProxy', l7],
+  sockmap: ['two local workloads from socket to socket, against packets', sockmap],
   xdp: ['a NodePort whose backend is on another node: XDP against tc, live frames', xdp],
   policy: ['the policy compiler, on one core', policy],
   change: ['a policy file changes among 1,000, for 5,000 endpoints', change],

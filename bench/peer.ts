@@ -29,7 +29,8 @@ const words = (netns: string, cores: Cores): string[] => [`--net=${netns}`, ...(
 /** A server at its place, until `kill`. */
 export async function serve({ server }: Pair, cores: Cores): Promise<ChildProcess> {
   const child = spawn('nsenter', [...words(server, cores), 'server', String(port)], { stdio: ['ignore', 'pipe', 'inherit'] });
-  await once(child.stdout, 'data');
+  const failed = once(child, 'exit').then(([code]) => { throw new Error(`the server in ${server} ended with ${String(code)}`); });
+  await Promise.race([once(child.stdout, 'data'), failed]);
   return child;
 }
 

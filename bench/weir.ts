@@ -27,8 +27,8 @@ function manifests(rules: number): Record<string, object> {
 export interface WeirPair extends Pair { readonly cluster: Cluster; readonly close: () => Promise<void> }
 
 /** `rules`: all of both policies. */
-export async function weirPair(name: string, rules: number): Promise<WeirPair> {
-  const cluster = await Cluster.start(name, manifests(rules));
+export async function weirPair(name: string, rules: number, args: readonly string[] = []): Promise<WeirPair> {
+  const cluster = await Cluster.start(name, manifests(rules), args);
   const rows = cluster.json<{ name: string; shimPid: number }[]>('db', 'show', 'workloads');
   const netns = (workload: string): string => `/proc/${rows.find((row) => row.name === workload)!.shimPid}/ns/net`;
   return { label: 'weir', client: netns('client'), server: netns('server'), to: cluster.address('default/server'), cluster, close: async () => cluster.close() };

@@ -52,7 +52,7 @@ const unjudged = {
   counted_packets: 0n, counted_bytes: 0n,
   seen: 0, recorded: 0, packets: 1n, bytes: 1n, egress: unasked, ingress: unasked, generation: 0, source_identity: 0, destination_identity: 0,
   policy_key: 0, owner: 0, ifindex: [0, 0], origin: 0, state: ct_state.CT_ESTABLISHED, reason: 0, flags: 0,
-  frontend: { word: new Uint8Array(16) }, frontend_port: 0, service: 0, device: 0, proxy_port: 0,
+  frontend: { word: new Uint8Array(16) }, frontend_port: 0, service: 0, device: 0, socket: [0n, 0n], unread: [0, 0], proxy_port: 0,
 };
 
 const inRange = (value: number): boolean => value >= limit.NAT_PORT_FIRST && value < limit.NAT_PORT_FIRST + limit.NAT_PORT_COUNT;

@@ -130,6 +130,8 @@ export interface CtEntry {
   readonly frontend_port: number;
   readonly service: number;
   readonly device: number;
+  readonly socket: readonly bigint[];
+  readonly unread: readonly number[];
   readonly proxy_port: number;
 }
 
@@ -269,6 +271,7 @@ export interface ServiceControl {
 
 export interface ServiceClient {
   readonly ifindex: number;
+  readonly marked: number;
 }
 
 export interface NetnsQuestion {
@@ -463,6 +466,20 @@ export const counter = {
   COUNTER_PROXY_CONNECTIONS: 6,
   COUNTER_PROXY_RESETS: 7,
   COUNTERS: 8,
+} as const;
+
+export const sockmap_mode = {
+  SOCKMAP_OFF: 0,
+  SOCKMAP_MARKED: 1,
+  SOCKMAP_ALL: 2,
+} as const;
+
+export const sockmap_counter = {
+  SOCKMAP_MESSAGES: 0,
+  SOCKMAP_BYTES: 1,
+  SOCKMAP_PACKETS: 2,
+  SOCKMAP_FULL: 3,
+  SOCKMAP_COUNTERS: 4,
 } as const;
 
 export const limit = {

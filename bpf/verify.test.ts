@@ -4,7 +4,8 @@ import { execFileSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { buildBpf, findClang, objectPath } from './build.ts';
+import { buildBpf, findClang, objectPath, sockmapPath } from './build.ts';
+import { whyNoSockmap } from '../agent/datapath/sockmap.ts';
 import { callsOf, deepestChain } from './stack.ts';
 import { budget, countsOf, sourceOf, verify } from './verify.ts';
 
@@ -34,11 +35,14 @@ describe('the log', () => {
   test('without one', () => { expect(sourceOf('0: R1=ctx\n')).toBeUndefined(); });
 });
 
-test('every program is within the budget', () => {
+test.each([
+  { name: 'weir.o', path: objectPath, programs: ['from_workload', 'to_workload', 'from_netdev'] },
+  ...(whyNoSockmap() === undefined ? [{ name: 'sockmap.o', path: sockmapPath, programs: ['sockmap_join', 'sockmap_send'] }] : []),
+])('every program of $name is within the budget', ({ path, programs }) => {
   buildBpf();
-  const rows = verify(objectPath);
+  const rows = verify(path);
   if ('refused' in rows) throw new Error(rows.refused);
-  expect(rows.map((row) => row.program)).toEqual(expect.arrayContaining(['from_workload', 'to_workload', 'from_netdev']));
+  expect(rows.map((row) => row.program)).toEqual(expect.arrayContaining(programs));
   for (const { processed, largestFrame, deepestChain: chain } of rows) {
     expect(processed).toBeLessThanOrEqual(budget);
     expect(chain).toBeGreaterThanOrEqual(largestFrame);

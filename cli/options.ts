@@ -40,6 +40,7 @@ function sizeOf(text: string): number {
 /** How the node's devices run XDP. Not unless it is asked for: a driver that runs programs may lose offloads by it, and generic XDP costs every packet. */
 export type XdpWord = 'off' | 'auto' | 'generic';
 export const xdpOption = (): Option => new Option('--xdp <mode>', 'on the node\'s devices, for clients of services: auto is native on hardware whose driver can, else generic').choices(['off', 'auto', 'generic']).default('off');
+export const sockmapOption = (): Option => new Option('--sockmap <mode>', 'TCP between workloads of this node from socket to socket, between those with the label sockmap.weir.io/join=true or all: not every program bears it (bpf/README.md)').choices(['off', 'marked', 'all']).default('off');
 export const xdpModes = { off: [], auto: ['native', 'generic'], generic: ['generic'] } as const satisfies Record<XdpWord, readonly XdpMode[]>;
 
 /** A verb that lists or shows something of a running agent. */

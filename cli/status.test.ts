@@ -3,13 +3,18 @@ import { describe, expect, test } from '@jest/globals';
 import { told, type Status } from './status.ts';
 
 const status: Status = {
-  instance: 'default', pid: 7, startedAt: '2026-11-21T18:00:00.000Z', directory: null, attach: 'tcx', xdp: {}, generation: 3, ranges: { ipv4: '10.217.0.0/16', ipv6: 'fd77::/64' },
+  instance: 'default', pid: 7, startedAt: '2026-11-21T18:00:00.000Z', directory: null, attach: 'tcx', xdp: {}, sockmap: { mode: 'off', messages: 0, bytes: 0, packets: 0, full: 0 }, generation: 3, ranges: { ipv4: '10.217.0.0/16', ipv6: 'fd77::/64' },
   workloads: {}, ready: 0, endpoints: { ready: 0, all: 0 }, policies: { enforced: 0, audited: 0, off: 0, refused: 0 }, identities: 0,
   envoy: null,
   services: { all: 0, frontends: 0, backends: 0, refused: 0, reset: { TCP: 0, UDP: 0 }, resetByPacket: 0 }, nodes: [], problems: [], packets: { forwarded: 0, dropped: 0 }, drops: [],
   connections: { held: 0, most: 100, refused: 0, endpoints: [] }, flows: { capacity: 15, kept: 0, seen: 0, perSecond: 0, lost: {} }, memoryBytes: 0,
 };
 const some = { all: 2, frontends: 5, backends: 3, refused: 0, reset: { TCP: 0, UDP: 0 }, resetByPacket: 0 };
+
+test('sockets are told of where they are joined', () => {
+  const sockmap = { mode: 'marked', messages: 12, bytes: 345, packets: 2, full: 1 };
+  expect([told(status)['sockets'], told({ ...status, sockmap })['sockets']]).toEqual([undefined, 'marked: 12 messages from socket to socket, 2 as packets, 1 sockets found no place']);
+});
 
 describe('services', () => {
   test.each<{ name: string; services: Status['services']; line: string }>([

@@ -6,6 +6,7 @@ import { printObject, printRows, type Row } from './print.ts';
 
 export interface Status {
   readonly instance: string; readonly pid: number; readonly startedAt: string; readonly directory: string | null; readonly attach: string; readonly xdp: Readonly<Record<string, string>>; readonly generation: number;
+  readonly sockmap: { readonly mode: string; readonly messages: number; readonly bytes: number; readonly packets: number; readonly full: number };
   readonly ranges: Readonly<Record<'ipv4' | 'ipv6', string>>; readonly workloads: Readonly<Record<string, number>>; readonly ready: number;
   readonly endpoints: Readonly<Record<'ready' | 'all', number>>; readonly policies: Readonly<Record<'enforced' | 'audited' | 'off' | 'refused', number>>; readonly identities: number;
   readonly services: { readonly all: number; readonly frontends: number; readonly backends: number; readonly refused: number; readonly reset: Readonly<Record<'TCP' | 'UDP', number>>; readonly resetByPacket: number };
@@ -37,7 +38,7 @@ const envoyText = ({ running, connected, pid, version, listeners, restarts, refu
   + (Object.keys(refused).length === 0 ? '' : `, ${Object.keys(refused).length} rule sets not served: ${Object.values(refused)[0]!}`);
 
 /** For people: a line each, with words for the numbers. */
-export function told({ instance, pid, startedAt, directory, attach, xdp, generation, ranges, workloads, ready, endpoints, policies, identities, services, envoy, nodes, problems, packets, drops, connections, flows, memoryBytes }: Status): Row {
+export function told({ instance, pid, startedAt, directory, attach, xdp, sockmap, generation, ranges, workloads, ready, endpoints, policies, identities, services, envoy, nodes, problems, packets, drops, connections, flows, memoryBytes }: Status): Row {
   return {
     agent: `${instance}, process ${pid}, since ${startedAt}`,
     directory: directory ?? 'none',
@@ -51,6 +52,7 @@ export function told({ instance, pid, startedAt, directory, attach, xdp, generat
     services: services.all === 0 ? 'none' : `${services.all}, at ${services.frontends} addresses and ports, with ${services.backends} backends${services.refused === 0 ? '' : `, ${services.refused} not programmed`}; ${services.reset.TCP + services.reset.UDP + services.resetByPacket} connections reset as theirs went`,
     ...(envoy === null ? {} : { envoy: envoyText(envoy) }),
     packets: `${packets.forwarded} forwarded, ${packets.dropped} dropped${topDrops(drops)}`,
+    ...(sockmap.mode !== 'off' ? { sockets: `${sockmap.mode}: ${sockmap.messages} messages from socket to socket, ${sockmap.packets} as packets${sockmap.full === 0 ? '' : `, ${sockmap.full} sockets found no place`}` } : {}),
     connections: `${connections.held} of at most ${connections.most}, ${connections.refused} refused${pressing(connections)}`,
     flows: `${flows.seen} seen, ${flows.perSecond.toFixed(1)} a second, the last ${flows.kept} of at most ${flows.capacity} kept, ${Object.values(flows.lost).reduce((sum, count) => sum + count, 0)} lost`,
     memory: `${Math.round(memoryBytes / 1e6)} MB`,

@@ -7,6 +7,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { AgentOptions } from '../agent/agent.ts';
 import { ConfigError } from '../agent/errors.ts';
 import type { Instance } from '../agent/instance.ts';
+import type { SockmapMode } from '../agent/datapath/sockmap.ts';
 import type { AttachMode } from '../agent/kernel/attach.ts';
 import type { Ranges } from '../agent/node/addresses.ts';
 import { maxNodes, readCluster } from '../agent/node/cluster.ts';
@@ -15,14 +16,14 @@ import type { Tunnel } from '../agent/node/tables.ts';
 import { processOf } from '../agent/workload/process.ts';
 import type { RangeWords } from '../agent/service/ranges.ts';
 import { hubbleFlags, hubbleOf, sharedWords, type HubbleWords } from './hubble-flags.ts';
-import { chosenInstance, instanceFlag, instanceOption, rangeFlags, serviceDefaultsOf, serviceFlags, wholeNumber, xdpModes, xdpOption, type ServiceWords, type XdpWord } from './options.ts';
+import { chosenInstance, instanceFlag, instanceOption, rangeFlags, serviceDefaultsOf, serviceFlags, sockmapOption, wholeNumber, xdpModes, xdpOption, type ServiceWords, type XdpWord } from './options.ts';
 import { printError } from './print.ts';
 import { Screen } from './screen.ts';
 
 /** The agent with all its libraries: loaded by the verbs that need it, so that the others start fast. */
 const loadAgent = async () => import('../agent/agent.ts');
 
-interface UpOptions extends HubbleWords, RangeWords, ServiceWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly names: boolean; readonly envoy?: string; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode; readonly xdp: XdpWord; readonly conntrackEntries?: number;
+interface UpOptions extends HubbleWords, RangeWords, ServiceWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly names: boolean; readonly envoy?: string; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode; readonly xdp: XdpWord; readonly sockmap: SockmapMode; readonly conntrackEntries?: number;
   readonly nodes?: number; readonly tunnel: Tunnel; readonly underlay: 'ipv4' | 'ipv6' }
 
 const startTimeoutMs = 60_000;
@@ -36,7 +37,7 @@ export function register(program: Command): void {
     .option('--envoy <path>', 'an Envoy binary for L7 rules, instead of the one that the set-up fetched')
     .option('--ipv4-range <prefix>', 'addresses of the workloads').option('--ipv6-range <prefix>', 'addresses of the workloads')
     .option('--conntrack-entries <n>', 'connections that are tracked at the same time (262144)', entriesOf)
-    .addOption(new Option('--attach <mode>', 'how programs are attached (as the kernel can)').choices(['tcx', 'clsact'])).addOption(xdpOption()).addOption(instanceOption())
+    .addOption(new Option('--attach <mode>', 'how programs are attached (as the kernel can)').choices(['tcx', 'clsact'])).addOption(xdpOption()).addOption(sockmapOption()).addOption(instanceOption())
     .option('--nodes <count>', 'so many nodes on this machine, node1 and on: a network namespace and an agent each', wholeNumber)
     .addOption(new Option('--tunnel <mode>', 'between the nodes: VXLAN, or plain routes').choices(['vxlan', 'disabled']).default('disabled'))
     .addOption(new Option('--underlay <family>', 'by which of their addresses nodes reach each other').choices(['ipv4', 'ipv6']).default('ipv4'))
@@ -93,7 +94,7 @@ async function up(dir: string, options: UpOptions): Promise<void> {
   const screen = new Screen(process.stdout, dir, () => explain);
   const agentOptions: AgentOptions = {
     instance: chosenInstance(options), ...await allRangesOf(options), dir, allowRoot: options.allowRoot === true, names: options.names, ...(options.envoy === undefined ? {} : { envoy: resolve(options.envoy) }), hubble: hubbleOf(options),
-    ...(options.attach === undefined ? {} : { attachMode: options.attach }), xdp: xdpModes[options.xdp], serviceDefaults: serviceDefaultsOf(options), ...(options.conntrackEntries === undefined ? {} : { connections: options.conntrackEntries }),
+    ...(options.attach === undefined ? {} : { attachMode: options.attach }), xdp: xdpModes[options.xdp], sockmap: options.sockmap, serviceDefaults: serviceDefaultsOf(options), ...(options.conntrackEntries === undefined ? {} : { connections: options.conntrackEntries }),
     log: (line) => { screen.log(line); },
   };
   const agent = await startAgent(agentOptions).catch((error: unknown) => {
@@ -115,11 +116,11 @@ async function upNodes(dir: string, options: UpOptions, count: number): Promise<
   checkTrusted(resolve(dir));
   const ended = endAsked();
   const screen = new Screen(process.stdout, dir, (node) => `./weir --node ${node} explain --last-drop${instanceFlag(options.instance)}`);
-  const { instance, tunnel, underlay, allowRoot, attach, names, envoy, xdp, maglevSize, serviceAlgorithm, serviceMode } = options;
+  const { instance, tunnel, underlay, allowRoot, attach, names, envoy, xdp, sockmap, maglevSize, serviceAlgorithm, serviceMode } = options;
   const { ranges } = await allRangesOf(options);
   const { serviceIpv4Range, serviceIpv6Range, poolIpv4Range, poolIpv6Range } = options;
   const nodes = new Nodes(chosenInstance(options), {
-    instance, dir: resolve(dir), nodes: count, tunnel, underlay, xdp, ipv4Range: ranges.ipv4, ipv6Range: ranges.ipv6, hubble, names, serviceAlgorithm, serviceMode, ...(maglevSize === undefined ? {} : { maglevSize }), ...(allowRoot === true ? { allowRoot } : {}), ...(attach === undefined ? {} : { attach }), ...(envoy === undefined ? {} : { envoy: resolve(envoy) }),
+    instance, dir: resolve(dir), nodes: count, tunnel, underlay, xdp, sockmap, ipv4Range: ranges.ipv4, ipv6Range: ranges.ipv6, hubble, names, serviceAlgorithm, serviceMode, ...(maglevSize === undefined ? {} : { maglevSize }), ...(allowRoot === true ? { allowRoot } : {}), ...(attach === undefined ? {} : { attach }), ...(envoy === undefined ? {} : { envoy: resolve(envoy) }),
     ...Object.fromEntries(Object.entries({ serviceIpv4Range, serviceIpv6Range, poolIpv4Range, poolIpv6Range }).filter(([, range]) => range !== undefined)),
   }, (line) => { screen.log(line); });
   const view = new NodesView(nodes.names.map((node) => nodeInstance(instance, node)));

@@ -1,5 +1,5 @@
 // End to end: an agent whose maps have another layout or size than those that run takes their connections over, or refuses and leaves
-// everything as it was. The version before is the checkout's own with a changed types.h.
+// everything as it was. The version before is the checkout's own with changed layouts.
 import { readdirSync } from 'node:fs';
 import { afterEach, expect, test } from '@jest/globals';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -60,7 +60,7 @@ const ended = async (cluster: Cluster): Promise<void> => {
 
 const upgrades: readonly { name: string; instance: string; changes: Changes | undefined; args: readonly string[]; most: number }[] = [
   { name: 'fields that came, went and moved', instance: 'upmoved', args: [], most: 262_144, changes: [
-    ['	__be16 port[2];\n	__u8 protocol;\n	__u8 pad[3];\n};\n\nenum ct_state', '	__u8 protocol;\n	__u8 pad[3];\n	__be16 port[2];\n};\n\nenum ct_state'],
+    ['	__be16 port[2];\n	__u8 protocol;\n	__u8 leg;		/* 1: from Envoy on; 0: all others */\n	__u8 pad[2];\n};\n\nenum ct_state', '	__u8 protocol;\n	__u8 leg;\n	__u8 pad[2];\n	__be16 port[2];\n};\n\nenum ct_state'],
     ['struct ct_entry {\n', 'struct ct_entry {\n	__u64 colour;\n'],
     ['	__u32 seen;		/* last packet, ticks */\n	__u32 recorded;		/* last record, ticks */\n	__u64 packets;\n', '	__u64 packets;\n	__u32 recorded;\n	__u32 seen;\n'],
     ['struct nat_value {\n', 'struct nat_value {\n	__u32 colour;\n'],
@@ -100,7 +100,7 @@ test.each(upgrades)('$name: connections go on, what is denied stays denied', asy
 
 const refusals: readonly { name: string; instance: string; changes: Changes; says: RegExp }[] = [
   { name: 'a state that meant another', instance: 'upmeans', changes: [['	CT_CLOSING = 2,', '	CT_CLOSING = 7,']], says: /cannot be taken over: CT_CLOSING of enum ct_state was 7 and is 2/ },
-  { name: 'a port of another size', instance: 'upwide', changes: [['struct nat_value {\n	struct addr addr;	/* what the local side becomes */\n	__be16 port;\n	__u8 pad[2];', 'struct nat_value {\n	struct addr addr;\n	__be32 port;']], says: /cannot be taken over: nat_value\.port had 4 bytes/ },
+  { name: 'a port of another size', instance: 'upwide', changes: [['struct nat_value {\n	struct addr addr;	/* what the local side becomes */\n	__be16 port;\n	__u8 leg;		/* of its connection */\n	__u8 pad;', 'struct nat_value {\n	struct addr addr;\n	__be32 port;\n	__u8 leg;\n	__u8 pad[3];']], says: /cannot be taken over: nat_value\.port had 4 bytes/ },
 ];
 
 test.each(refusals)('$name: refused with words, and what runs goes on untouched', async ({ instance, changes, says }) => {

@@ -1,7 +1,7 @@
-// Another version of the programs for a test: the sources with a changed types.h, compiled, in the place of the object for as long as an
+// Another version of the programs for a test: the sources with changed layouts, compiled, in the place of the object for as long as an
 // agent starts with it.
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { release, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,17 +9,16 @@ import { buildBpf, cpuVersion, findClang, objectPath } from '../bpf/build.ts';
 
 export type Changes = readonly (readonly [from: string, to: string])[];
 
-/** Compiles the sources with these changes to types.h; throws where one of them changes nothing. */
+/** Compiles the sources with these changes to types.h and its parts; throws where one of them changes nothing. */
 export function compileOther(changes: Changes): { readonly path: string; readonly remove: () => void } {
   const folder = mkdtempSync(join(tmpdir(), 'weir-version-'));
   cpSync(dirname(fileURLToPath(new URL('../bpf/build.ts', import.meta.url))), folder, { recursive: true });
-  const header = join(folder, 'lib/types.h');
-  let text = readFileSync(header, 'utf8');
+  const headers = readdirSync(join(folder, 'lib')).filter((name) => name.endsWith('types.h')).map((name) => join(folder, 'lib', name));
   for (const [from, to] of changes) {
-    if (!text.includes(from)) throw new Error(`types.h has no ${from}`);
-    text = text.replace(from, to);
+    const header = headers.find((path) => readFileSync(path, 'utf8').includes(from));
+    if (header === undefined) throw new Error(`no layout has ${from}`);
+    writeFileSync(header, readFileSync(header, 'utf8').replace(from, to));
   }
-  writeFileSync(header, text);
   const path = join(folder, 'other.o');
   const include = `/usr/include/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`;
   execFileSync(findClang()!, ['-O2', '-g', '-target', 'bpf', `-mcpu=${cpuVersion(release())}`, '-I', include, '-c', join(folder, 'weir.c'), '-o', path]);

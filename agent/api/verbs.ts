@@ -2,6 +2,7 @@
 import type { Agent } from '../agent.ts';
 import { dropText } from '../../hubble/print/words.ts';
 import { cacheRows, dnsStatus, explainName } from '../dns/listing.ts';
+import { sockmapCounts } from '../datapath/sockmap.ts';
 import { ConfigError } from '../errors.ts';
 import { prefixOfKey, textOf } from '../ipcache/address.ts';
 import { counter, ct_state, direction as directions, ipcache_flag } from '../../bpf/types.gen.ts';
@@ -109,7 +110,7 @@ function statusOf(agent: Agent): Record<string, unknown> {
   const drops = dropRows(agent);
   return {
     instance: options.instance.name, pid: process.pid, startedAt: agent.startedAt.toISOString(), directory: options.dir ?? null,
-    attach: agent.attachMode, xdp: Object.fromEntries(agent.xdpDevices), generation: policy.generation, ranges: options.ranges,
+    attach: agent.attachMode, xdp: Object.fromEntries(agent.xdpDevices), sockmap: { mode: options.sockmap ?? 'off', ...sockmapCounts(datapath) }, generation: policy.generation, ranges: options.ranges,
     workloads: countBy(tables.workloads.rows(), ({ phase }) => phase, {}), ready: tables.workloads.rows().filter((row) => row.ready).length, endpoints: { ready: tables.endpoints.rows().filter((row) => row.state === 'ready').length, all: tables.endpoints.size },
     policies: countBy(tables.policies.rows(), ({ state }) => state, { enforced: 0, audited: 0, off: 0, refused: 0 }),
     identities: tables.identities.size,

@@ -35,9 +35,9 @@ export class ServiceClients {
     this.#cookies = new Map(datapath.serviceClients.entries().map(([cookie, { ifindex }]) => [ifindex, cookie]));
   }
 
-  addNode(): void { this.#add(ownNetns, ofNode); }
-  /** `netns`: path of the workload's namespace; `ifindex`: of the host side of its veth. */
-  add(netns: string, ifindex: number): void { this.#add(netns, ifindex); }
+  addNode(): void { this.#add(ownNetns, ofNode, false); }
+  /** `netns`: path of the workload's namespace; `ifindex`: of the host side of its veth; `marked`: its sockets may be joined (sockmap.ts). */
+  add(netns: string, ifindex: number, marked = false): void { this.#add(netns, ifindex, marked); }
 
   remove(ifindex: number): void {
     const cookie = this.#cookies.get(ifindex);
@@ -52,10 +52,10 @@ export class ServiceClients {
 
   close(): void { closeSync(this.#link); }
 
-  #add(netns: string, ifindex: number): void {
+  #add(netns: string, ifindex: number, marked: boolean): void {
     const cookie = this.cookieOf(netns);
     if (this.#cookies.get(ifindex) !== cookie) this.remove(ifindex);
-    this.#datapath.serviceClients.set(cookie, { ifindex });
+    this.#datapath.serviceClients.set(cookie, { ifindex, marked: marked ? 1 : 0 });
     this.#cookies.set(ifindex, cookie);
   }
 

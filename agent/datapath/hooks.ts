@@ -69,10 +69,17 @@ export class Hooks {
 
   /** `cgroup`: path of the root of the v2 tree. */
   attachSockets(cgroup: string): void {
-    for (const [program, type] of Object.entries(socketHooks)) {
-      const pinPath = join(this.#socketFolder, program);
-      this.#hold(pinPath, () => { attachCgroup({ cgroup, program, programFd: this.#programs.get(program)!, type, pinPath }); });
-    }
+    for (const [program, type] of Object.entries(socketHooks)) this.attachSocket(program, this.#programs.get(program)!, type, cgroup);
+  }
+
+  attachSocket(program: string, programFd: number, type: number, cgroup: string): void {
+    const pinPath = join(this.#socketFolder, program);
+    this.#hold(pinPath, () => { attachCgroup({ cgroup, program, programFd, type, pinPath }); });
+  }
+
+  detachSocket(program: string): void {
+    const pinPath = join(this.#socketFolder, program);
+    if (existsSync(pinPath)) unlinkSync(pinPath);
   }
 
   /** `cgroup`: path of Envoy's: what listens there from now on is known. */

@@ -1,15 +1,16 @@
 // Connections, masqueraded ports and what clients of services were told, of an agent whose maps have another layout or size: read by the layout that the kernel keeps with
-// each map, copied field by field into maps of this agent. Nothing of the old ones is written to.
+// each map, copied field by field into maps of this agent. Nothing of the old ones is written to while they are read.
 import { closeSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { mappedBytes } from '../ipcache/address.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
 import { mapBatch, mapInfo, mapUpdate, openPin, readBtf, updateFlags, type Batch } from '../kernel/bpf.ts';
 import { Btf } from '../kernel/btf.ts';
-import { codecOf } from '../kernel/codec.ts';
+import { codecOf, type Codec } from '../kernel/codec.ts';
 import { errno, KernelError } from '../kernel/errors.ts';
 import { BpfMap } from '../kernel/map.ts';
 import type { LoadedMap } from '../kernel/object.ts';
+import type { Control } from '../../bpf/types.gen.ts';
 import type { Datapath } from './maps.ts';
 import { checkNumbers, moved, movesOf, type Moves } from './moves.ts';
 import { ticksNow } from './ticks.ts';
@@ -59,10 +60,21 @@ function withOld<Result>(folder: string, name: string, work: (map: OldMap) => Re
   }
 }
 
+const numberCodec: Codec<number> = { size: 4, encode: (value) => new Uint8Array(new Uint32Array([value]).buffer), decode: (view, at) => view.getUint32(at, true) };
+
 /** All rows of one map, as the layouts of that time name their fields. `key` absent: __u32. */
 export function oldRows<Key, Row>(folder: string, name: string, key: string | undefined, row: string): [Key, Row][] {
-  const number = { size: 4, encode: (value: Key) => new Uint8Array(new Uint32Array([Number(value)]).buffer), decode: (view: DataView, at: number) => view.getUint32(at, true) as Key };
-  return withOld(folder, name, (map) => new BpfMap<Key, Row>(map, key === undefined ? number : codecOf<Key>(map.btf.struct(key)), codecOf<Row>(map.btf.struct(row))).entries());
+  return withOld(folder, name, (map) => new BpfMap<Key, Row>(map, key === undefined ? numberCodec as Codec<unknown> as Codec<Key> : codecOf<Key>(map.btf.struct(key)), codecOf<Row>(map.btf.struct(row))).entries());
+}
+
+/** For sockets that were joined (bpf/sockmap.c): they keep the program of that time, and the maps it reads. No row there is of the generation
+ * after, so their messages go as packets. The one thing that is written to an old map, once nothing else reads it. */
+export function endGeneration(folder: string): void {
+  withOld(folder, 'control_words', (map) => {
+    const rows = new BpfMap<number, Control>(map, numberCodec, codecOf<Control>(map.btf.struct('control')));
+    const control = rows.get(0)!;
+    rows.set(0, { ...control, generation: (control.generation + 1) >>> 0 });
+  });
 }
 
 interface Plan { readonly map: string; readonly key: Moves; readonly row: Moves }

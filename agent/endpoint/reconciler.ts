@@ -7,6 +7,7 @@ import type { IdentityAllocator } from '../identity/allocator.ts';
 import type { ManifestRow } from '../directory/tables.ts';
 import type { ServiceClients } from '../datapath/clients.ts';
 import type { Hooks } from '../datapath/hooks.ts';
+import { isMarked } from '../datapath/sockmap.ts';
 import { deleteLink } from '../kernel/link.ts';
 import type { Netlink } from '../kernel/netlink.ts';
 import { addressAt, type Ranges } from '../node/addresses.ts';
@@ -67,7 +68,7 @@ export class EndpointReconciler {
       hooks.attachWorkload({ ifindex: row.ifindex, name: row.interfaceName });
       const plan = this.#plan(row, workload);
       openVeth(netlink, plan, row, gateway);
-      clients.add(plan.netns, row.ifindex);
+      clients.add(plan.netns, row.ifindex, isMarked(workload.pod.labels));
     } catch (error) {
       failed(row.key, messageOf(error));
       return;
@@ -85,7 +86,7 @@ export class EndpointReconciler {
     const workload = workloads.get(row.key);
     try {
       hooks.attachWorkload({ ifindex: row.ifindex, name: row.interfaceName });
-      if (workload?.uid === row.uid) clients.add(this.#plan(row, workload).netns, row.ifindex);
+      if (workload?.uid === row.uid) clients.add(this.#plan(row, workload).netns, row.ifindex, isMarked(workload.pod.labels));
     } catch (error) {
       // The programs of the agent before are still there.
       failed(row.key, messageOf(error));
@@ -140,6 +141,7 @@ export class EndpointReconciler {
     if (labels.join() === row.labels.join()) return;
     const identity = this.#options.identities.use(workload.key, 'workload', labels);
     if (identity === undefined) throw new Error('no identity number is free');
+    if (row.state === 'ready') this.#options.clients.add(this.#plan(row, workload).netns, row.ifindex, isMarked(workload.pod.labels));
     this.#options.endpoints.write([{ ...row, labels, identity }]);
   }
 

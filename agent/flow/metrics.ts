@@ -7,6 +7,7 @@ import type { Observer } from '../../hubble/observer.ts';
 import { counter, limit } from '../../bpf/types.gen.ts';
 import type { Tables } from '../agent.ts';
 import { droppedIn, type Datapath } from '../datapath/maps.ts';
+import { sockmapCounts } from '../datapath/sockmap.ts';
 import { RowCounts } from '../datapath/rows.ts';
 import { heldOf } from '../datapath/usage.ts';
 import type { Progress } from '../progress.ts';
@@ -45,6 +46,7 @@ export function agentMetrics({ observer, events, exporter, audits, datapath, tab
   const gauge = (name: string, help: string, samples: readonly Sample[]): Collected => ({ name: `weir_${name}`, help, type: 'gauge', samples });
   const total = (name: string, help: string, samples: readonly Sample[]): Collected => ({ name: `weir_${name}_total`, help, type: 'counter', samples });
   const collect = (): Collected[] => {
+    const sockets = sockmapCounts(datapath);
     const { capacity, kept, seen, overwritten, untold, lost } = observer.stats;
     const logs = exporter?.stats ?? [];
     const ofLogs = (key: 'written' | 'lost' | 'errors' | 'rotations'): Sample[] => logs.map(({ name, stats }) => ({ labels: { log: name }, value: stats[key] }));
@@ -67,6 +69,9 @@ export function agentMetrics({ observer, events, exporter, audits, datapath, tab
       total('service_sockets_unkept', 'Requests of sockets for a service that found no place in the table, and were left to packets', one(datapath.counter(counter.COUNTER_SOCK_PEERS_FULL))),
       total('proxy_connections', 'Connections that went to Envoy', one(datapath.counter(counter.COUNTER_PROXY_CONNECTIONS))),
       total('proxy_connections_reset', 'Packets of connections through Envoy that were answered by a reset: nobody listens, or the way is another now', one(datapath.counter(counter.COUNTER_PROXY_RESETS))),
+      total('sockmap_messages', 'Messages of sockets that are joined, by the way they went', by('way', { socket: Number(sockets.messages), packets: Number(sockets.packets) })),
+      total('sockmap_bytes', 'Bytes that went from socket to socket', one(sockets.bytes)),
+      total('sockmap_sockets_refused', 'Sockets that found no place in the table', one(sockets.full)),
       total('rules_uncounted', 'Judgements that found no place among the counts by rule', one(datapath.counter(counter.COUNTER_RULES_UNCOUNTED))),
       total('audits_uncounted', 'Audit records that found no place in their report', one(audits.uncounted)),
       total('flows_seen', 'Flows that the observer took', one(seen)),

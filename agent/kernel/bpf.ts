@@ -5,12 +5,12 @@ import { errno, KernelError } from './errors.ts';
 import type { LoadedMap } from './object.ts';
 
 const command = {
-  mapCreate: 0, mapLookup: 1, mapUpdate: 2, mapDelete: 3, mapNextKey: 4, objectPin: 6, objectGet: 7,
+  mapCreate: 0, mapLookup: 1, mapUpdate: 2, mapDelete: 3, mapNextKey: 4, objectPin: 6, objectGet: 7, progAttach: 8,
   progTestRun: 10, objectInfo: 15, progQuery: 16, mapById: 14, btfById: 19, mapLookupBatch: 24, mapUpdateBatch: 26, mapDeleteBatch: 27, linkCreate: 28, linkUpdate: 29,
 } as const;
 
 export const attachType = {
-  sockOps: 3, bind4: 8, connect4: 10, connect6: 11, postBind4: 12, postBind6: 13, sendmsg4: 14, sendmsg6: 15, recvmsg4: 19, recvmsg6: 20,
+  sockOps: 3, skMsgVerdict: 7, bind4: 8, connect4: 10, connect6: 11, postBind4: 12, postBind6: 13, sendmsg4: 14, sendmsg6: 15, recvmsg4: 19, recvmsg6: 20,
   getpeername4: 29, getpeername6: 30, sockRelease: 34, skLookup: 36, xdp: 37, tcxIngress: 46, tcxEgress: 47,
 } as const;
 export const mapType = { hash: 1, array: 2, arrayOfMaps: 12 } as const;
@@ -168,6 +168,11 @@ export function linkCreate(programFd: number, target: number, type: number, obje
 /** Replaces the program behind a link at one instant. */
 export function linkUpdate(linkFd: number, programFd: number, object: string): void {
   bpf(command.linkUpdate, attributes([[0, 4, linkFd], [4, 4, programFd]]), object, 'BPF_LINK_UPDATE');
+}
+
+/** To a map of sockets: for those that come into it from now on. What was attached there is replaced. */
+export function attachToMap(programFd: number, mapFd: number, type: number, object: string): void {
+  bpf(command.progAttach, attributes([[0, 4, mapFd], [4, 4, programFd], [8, 4, type]]), object, 'BPF_PROG_ATTACH');
 }
 
 export interface ProgramSize { readonly instructions: number; readonly machineBytes: number }

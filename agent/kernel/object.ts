@@ -23,6 +23,7 @@ function bind() {
     valueSize: libbpf.func('unsigned int bpf_map__value_size(void *map)'),
     maxEntries: libbpf.func('unsigned int bpf_map__max_entries(void *map)'),
     setMaxEntries: libbpf.func('int bpf_map__set_max_entries(void *map, unsigned int entries)'),
+    reuse: libbpf.func('int bpf_map__reuse_fd(void *map, int fd)'),
     setPin: libbpf.func('int bpf_map__set_pin_path(void *map, const char *path)'),
     nextProgram: libbpf.func('void *bpf_object__next_program(void *object, void *program)'),
     programName: libbpf.func('const char *bpf_program__name(void *program)'),
@@ -47,6 +48,8 @@ export interface LoadOptions {
   readonly pinDir?: string;
   /** expected_attach_type by program name. */
   readonly attachTypes?: Readonly<Record<string, number>>;
+  /** Maps of another object: those of the same name are not made anew. */
+  readonly share?: LoadedObject['maps'];
   /** Rows of a map, where they are not those of the source. */
   readonly maxEntries?: Readonly<Record<string, number>>;
   /** Told what the verifier says of each program that it took: instructions, time, stack. */
@@ -97,11 +100,12 @@ function loadOnce(path: string, options: LoadOptions): LoadedObject {
     const entries = options.maxEntries?.[b.mapName(map) as string];
     if (entries !== undefined) b.setMaxEntries(map, entries);
   }
-  if (options.pinDir !== undefined) {
-    for (const map of maps) {
-      const name: string = b.mapName(map);
-      if (!name.includes('.')) b.setPin(map, join(options.pinDir, name));
-    }
+  for (const map of maps) {
+    const name: string = b.mapName(map);
+    if (name.includes('.')) continue;
+    const shared = options.share?.get(name);
+    if (shared !== undefined) b.reuse(map, shared.fd);
+    else if (options.pinDir !== undefined) b.setPin(map, join(options.pinDir, name));
   }
   const result: number = b.load(object);
   if (result < 0) {

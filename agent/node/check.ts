@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { attachTypes } from '../datapath/maps.ts';
+import { whyNoSockmap } from '../datapath/sockmap.ts';
 import { ConfigError, messageOf } from '../errors.ts';
 import { mount } from '../kernel/libc.ts';
 import { loadObject } from '../kernel/object.ts';
@@ -55,6 +56,7 @@ export function checkMachine(objectPath: string): CheckRow[] {
       name, ok: hasCapability(bit), required: true, found: hasCapability(bit) ? 'effective' : 'missing', mend: root ? `give the container or service ${name}` : 'run it with sudo',
     })),
     checkKernel(),
+    checkSockmap(),
     fileCheck('BTF of the kernel', '/sys/kernel/btf/vmlinux', 'use a kernel built with CONFIG_DEBUG_INFO_BTF', false),
     fileCheck('compiled programs', objectPath, 'build them: npm start, or node bpf/build.ts', true),
     { name: 'bpffs', ok: mountsOf('bpf').includes(bpffsPath), required: false, found: mountsOf('bpf').join(' ') || 'not mounted', mend: 'weir mounts it' },
@@ -83,6 +85,11 @@ function checkKernel(): CheckRow {
   const [major = 0, minor = 0] = release().split('.').map(Number);
   const ok = major > floor[0] || (major === floor[0] && minor >= floor[1]);
   return { name: 'kernel', ok, required: true, found: release(), mend: `weir needs Linux ${floor.join('.')} or newer` };
+}
+
+function checkSockmap(): CheckRow {
+  const why = whyNoSockmap();
+  return { name: 'sockets to sockets', ok: why === undefined, required: false, found: why ?? 'yes, where --sockmap asks for it', mend: 'all goes as packets' };
 }
 
 const fileCheck = (name: string, path: string, mend: string, required: boolean): CheckRow =>

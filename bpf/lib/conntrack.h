@@ -12,7 +12,6 @@
 #include "verdict.h"
 #include "work.h"
 
-#define RECORD_INTERVAL TICKS(5)
 #define RST_DOUBT TICKS(1)
 #define CT_FINS (CT_FIN << 0 | CT_FIN << 1)
 

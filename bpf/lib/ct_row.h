@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* A connection's row: its key, and until when it stands. */
+/* A connection's row: its key, of a packet, and until when it stands. */
 #pragma once
+#include "ct_key.h"
 #include "maps.h"
 #include "packet.h"
 #include "ticks.h"
@@ -44,36 +45,6 @@ static __always_inline __u32 idle_timeout(__u8 protocol, const struct ct_entry *
 static __always_inline int ct_is_idle(const struct ct_entry *entry, __u8 protocol, __u32 now)
 {
 	return (__s32)(now - entry->seen) > (__s32)idle_timeout(protocol, entry);
-}
-
-/* Orders the two ends; returns which of them (0, 1) the first named is. */
-static __always_inline __u8 ct_key_between(const struct addr *saddr, __be16 sport, const struct addr *daddr, __be16 dport, __u8 protocol,
-					   struct ct_key *key)
-{
-	__u8 from = 0;
-
-#pragma unroll
-	for (int i = 3; i >= 0; i--)
-		if (saddr->word[i] != daddr->word[i]) {
-			from = saddr->word[i] > daddr->word[i];
-			goto ordered;
-		}
-	from = sport > dport;
-ordered:
-	__builtin_memset(key, 0, sizeof(*key));
-	key->protocol = protocol;
-	if (from) {
-		key->addr[0] = *daddr;
-		key->addr[1] = *saddr;
-		key->port[0] = dport;
-		key->port[1] = sport;
-	} else {
-		key->addr[0] = *saddr;
-		key->addr[1] = *daddr;
-		key->port[0] = sport;
-		key->port[1] = dport;
-	}
-	return from;
 }
 
 /* The key of the packet's connection; returns which end (0, 1) it comes from. */

@@ -58,6 +58,7 @@ MAP(dns_waitings, BPF_MAP_TYPE_ARRAY, __u32, struct dns_waiting, DNS_WAIT_ROWS, 
 MAP(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct drop_count, MAX_DROP_COUNTS, 0);
 MAP(rule_counts, BPF_MAP_TYPE_HASH, struct rule_key, struct rule_count, MAX_RULE_COUNTS, BPF_F_NO_PREALLOC);
 MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, COUNTERS, 0);
+MAP(sockmap_counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, SOCKMAP_COUNTERS, 0);
 
 /* Of each service whose clients should meet the same backend at every node: slot -> index among its backends. */
 struct maglev_table {
@@ -101,6 +102,8 @@ struct anchor {
 	enum action action;
 	enum observation_point observation_point;
 	enum counter counter;
+	enum sockmap_mode sockmap_mode;
+	enum sockmap_counter sockmap_counter;
 	enum ct_state ct_state;
 	enum ct_timeout ct_timeout;
 	enum ct_flag ct_flag;

@@ -9,6 +9,7 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include "addr.h"
 #include "types.h"
 
 #define IPPROTO_ICMPV6_ 58
@@ -50,14 +51,6 @@ struct fragment_head { __u8 next, reserved; __be16 offset; __be32 id; };
 
 /* Where the transport header begins and where the IP packet ends, from the start of the frame: a short frame is padded behind that. */
 struct span { __u32 l4, end; };
-
-static __always_inline void addr_from_ipv4(struct addr *to, __be32 from)
-{
-	to->word[0] = 0;
-	to->word[1] = 0;
-	to->word[2] = bpf_htonl(0xffff);
-	to->word[3] = from;
-}
 
 static __always_inline void addr_from_ipv6(struct addr *to, const struct in6_addr *from)
 {

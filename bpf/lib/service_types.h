@@ -57,6 +57,7 @@ struct service_control {
 /* Key: cookie of a network namespace whose sockets are translated. All others on this machine are left alone. */
 struct service_client {
 	__u32 ifindex;		/* host side of the workload's veth; 0: the node's own namespace */
+	__u32 marked;		/* 1: its programs bear sockmap.c */
 };
 
 /* One row: user space writes the cookie of a socket and binds it; netns_cookie.c answers. */

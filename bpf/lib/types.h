@@ -2,6 +2,7 @@
 /* Every layout that user space shares: map keys and values, flow records, and the numbers in them.
  * This is the only definition: agent/kernel reads it from BTF, bpf/types.gen.ts is generated from it. */
 #pragma once
+#include <linux/bpf.h>
 #include <linux/types.h>
 
 /* An address of either family; IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2), so that no table needs a family. */
@@ -348,8 +349,10 @@ struct ct_entry {
 	__u8 service;		/* enum ct_service */
 	__u8 pad;
 	__u32 device;		/* CT_TRANSLATED, of a client outside: where it came in */
+	__u64 socket[2];	/* of key.addr[i], where the kernel has it (sockmap.c); 0: it takes packets */
+	__u16 unread[2];	/* messages to that end since its queue was seen empty */
 	__u16 proxy_port;	/* CT_PROXIED */
-	__u8 pad2[6];
+	__u8 pad2[2];
 };
 
 /* Key: an endpoint's id. The connections that count against its quota: those it opens, and those that come to it from no endpoint here. */
@@ -357,31 +360,6 @@ struct usage {
 	__u32 connections;
 	__u32 quota;
 	__u64 refused;		/* new connections */
-};
-
-/* Masquerading. Two rows per connection: towards the outside (local = the workload's) and back (local = this node's). */
-struct nat_key {
-	struct addr remote;
-	struct addr local;
-	__be16 remote_port;
-	__be16 local_port;
-	__u8 protocol;
-	__u8 direction;		/* enum direction */
-	__u8 leg;		/* of its connection; DIRECTION_INGRESS: 0 */
-	__u8 pad;
-};
-
-struct nat_value {
-	struct addr addr;	/* what the local side becomes */
-	__be16 port;
-	__u8 leg;		/* of its connection */
-	__u8 pad;
-};
-
-/* Key: ifindex of a device that leads out of this node. All zero: no address of that family, nothing is masqueraded. */
-struct netdev {
-	struct addr ipv4;
-	struct addr ipv6;
 };
 
 /* How packets go to other nodes. */
@@ -393,5 +371,7 @@ struct overlay {
 
 #include "dns_types.h"
 #include "fragment_types.h"
+#include "nat_types.h"
 #include "proxy_types.h"
 #include "service_types.h"
+#include "sockmap_types.h"

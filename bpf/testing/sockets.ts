@@ -71,9 +71,10 @@ export class Python {
   readonly #lines: AsyncIterator<string>;
   readonly #reader: Interface;
 
+  /** `netns`: path of the network namespace. */
   constructor(netns: string, cgroup: string, prelude: string) {
     const loop = 'import json,sys\nscope={}\nfor line in sys.stdin:\n  scope["result"]=None\n  try: exec(json.loads(line),scope)\n  except OSError as e: scope["result"]="errno %d" % e.errno\n  print(json.dumps(scope["result"]),flush=True)\n';
-    this.#child = spawn('sh', ['-c', 'echo $$ > "$1/cgroup.procs" && exec nsenter --net="$2" python3 -c "$3"', 'sh', cgroup, netnsPath(netns), loop], { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#child = spawn('sh', ['-c', 'echo $$ > "$1/cgroup.procs" && exec nsenter --net="$2" python3 -c "$3"', 'sh', cgroup, netns, loop], { stdio: ['pipe', 'pipe', 'inherit'] });
     this.#reader = createInterface({ input: this.#child.stdout! });
     this.#lines = this.#reader[Symbol.asyncIterator]();
     this.#child.stdin!.write(`${JSON.stringify(prelude)}\n`);
@@ -130,7 +131,7 @@ export class SocketWorld {
   client(netns: string, ifindex: number): void { this.clients.add(netnsPath(netns), ifindex); }
 
   async python(netns: string, prelude: string): Promise<Python> {
-    const python = new Python(netns, this.cgroup, prelude);
+    const python = new Python(netnsPath(netns), this.cgroup, prelude);
     this.#pythons.push(python);
     await python.ready();
     return python;

@@ -31,9 +31,10 @@ export function stageCheckout(kernel: Kernel, command: Command, folder: string):
   buildShim();
   copyFileSync(shimPath, join(tree, 'build/weir-shim'));
   compileBpf(join(tree, 'build/weir.o'), kernel.release);
+  compileBpf(join(tree, 'build/sockmap.o'), kernel.release, 'sockmap.c');
   // Whole seconds only survive in the image: built files must not look older than their sources.
   const soon = Date.now() / 1000 + 2;
-  for (const built of ['weir-shim', 'weir.o']) utimesSync(join(tree, 'build', built), soon, soon);
+  for (const built of ['weir-shim', 'weir.o', 'sockmap.o']) utimesSync(join(tree, 'build', built), soon, soon);
   copyFileSync(fileURLToPath(new URL('stage.sh', import.meta.url)), join(stage, 'vm/stage.sh'));
   writeFileSync(join(stage, 'vm/command'), command.script);
   chmodSync(join(stage, 'vm/command'), 0o755);
