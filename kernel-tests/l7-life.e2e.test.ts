@@ -1,4 +1,7 @@
 // L7 rules while things change: rules under connections that are kept, an agent that is killed, Envoy that is killed, frozen, replaced.
+import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Cluster, pod, policy, traces } from './cluster.ts';
@@ -13,7 +16,8 @@ const web = (path: string): object => policy('web', { endpointSelector: { matchL
 let cluster: Cluster;
 let shimPid: number;
 let address: string;
-const envoy = (): { pid: number; restarts: number } => cluster.json<{ envoy: { pid: number; restarts: number } }>('status').envoy;
+interface Envoy { readonly pid: number; readonly restarts: number; readonly path: string }
+const envoy = (): Envoy => cluster.json<{ envoy: Envoy }>('status').envoy;
 
 beforeAll(async () => {
   cluster = await Cluster.start('l7-life', { 'policy.yaml': web('/.*'), 'pods.yaml': [pod('client', ['sleep', '100000']), pod('web', httpServer(l7, l4))] });
@@ -52,6 +56,30 @@ test('the agent is killed and comes back: no request fails', async () => {
   await sleep(1_000);
   for (const load of loads) expect(await load.stop()).toMatchObject({ failed: 0, errors: [] });
   expect(envoy()).toMatchObject({ pid: before.pid });
+}, 120_000 * slowness);
+
+test('another Envoy takes over: no request fails', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'weir-other-envoy-'));
+  try {
+    const before = envoy();
+    const path = join(folder, 'envoy');
+    copyFileSync(before.path, path);
+    const loads = [new Load(shimPid, address, l7, '/kept'), new Load(shimPid, address, l7, '/fresh', { fresh: true })];
+    await sleep(500);
+    await cluster.stop('SIGKILL');
+    await cluster.up(['--envoy', path]);
+    const begunMs = performance.now();
+    await cluster.until('the one before has ended', () => !existsSync(`/proc/${before.pid}`));
+    const tookMs = performance.now() - begunMs;
+    await sleep(500);
+    const ends = await Promise.all(loads.map(async (load) => load.stop()));
+    process.stdout.write(`another Envoy: ${Math.round(tookMs)} ms after the agent is up, ${ends.map(({ codes, failed, longestMs }) => `${codes['200']} requests, ${failed} failed, longest pause ${Math.round(longestMs)} ms`).join('; ')}\n`);
+    for (const end of ends) expect(end).toMatchObject({ failed: 0, errors: [] });
+    expect(envoy()).toMatchObject({ path, restarts: 0 });
+    expect(envoy().pid).not.toBe(before.pid);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }, 120_000 * slowness);
 
 test('Envoy is killed: what needs none goes on, and the rest is back at once', async () => {
