@@ -1,6 +1,7 @@
 // The real Envoy behind the real sockets: what it serves and refuses, and who lives on when others die.
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
+import net from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { http1, mapOf, setOf } from './testing-sets.ts';
 import { get, haveEnvoy, startBench, until, type Bench } from './testing.ts';
@@ -71,6 +72,30 @@ only('rule sets', () => {
     const l7 = { ...http1({}), terminatingTls: { namespace: 'test', name: 'absent', certificate: 'tls.crt', privateKey: 'tls.key' } };
     expect(await bench.proxy.serve(mapOf(setOf('no secret', l7)))).toEqual(new Map([['no secret', 'Secret test/absent does not exist']]));
   });
+
+  test('out of memory: it takes no more, and goes on when there is some again', async () => {
+    const small = await startBench('memory', { changes: { heapBytes: 48 * 2 ** 20 } });
+    const sockets: net.Socket[] = [];
+    try {
+      await small.proxy.serve(mapOf(setOf('one', http1({}))));
+      const at = small.proxy.portOf('one');
+      const code = async (): Promise<number> => get(at, '/', { signal: AbortSignal.timeout(500) }).then((answer) => answer.code, () => 0);
+      expect(await code()).toBe(200);
+      // Headers that do not come to an end, of 75 MB together.
+      for (let index = 0; index < 1_500; index += 1) {
+        const socket = net.connect(at, '127.0.0.1').on('error', () => undefined);
+        socket.write(`GET / HTTP/1.1\r\nHost: a\r\nX: ${'a'.repeat(50_000)}`);
+        sockets.push(socket);
+      }
+      expect([503, 0]).toContain(await until(async () => [await code()].find((one) => one !== 200), 8_000));
+      for (const socket of sockets) socket.destroy();
+      await until(async () => (await code() === 200 ? true : undefined), 15_000);
+      expect(small.proxy.status()).toMatchObject({ restarts: 0, frozen: 0 });
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      await small.stop();
+    }
+  }, 40_000);
 
   test('what nobody needs any more goes', async () => {
     const short = await startBench('linger', { lingerMs: 50 });
