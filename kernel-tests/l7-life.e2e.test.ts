@@ -95,6 +95,26 @@ test('Envoy is killed: what needs none goes on, and the rest is back at once', a
   expect(end.codes['200']).toBeGreaterThan(0);
 }, 60_000 * slowness);
 
+test('the agent and Envoy are killed at once under load: what needs no Envoy goes on, and the rest is back with the agent', async () => {
+  const [judged, plain] = [new Load(shimPid, address, l7, '/judged'), new Load(shimPid, address, l4, '/plain')];
+  await sleep(500);
+  const { pid } = envoy();
+  process.kill(pid, 'SIGKILL');
+  await cluster.stop('SIGKILL');
+  await cluster.up();
+  const upMs = Date.now();
+  await cluster.until('Envoy is there', () => envoy().pid !== 0 && envoy().pid !== pid);
+  await sleep(1_500);
+  expect(await plain.stop()).toMatchObject({ failed: 0 });
+  const end = await judged.stop();
+  process.stdout.write(`agent and Envoy killed: ${end.failed} requests failed, the longest pause ${Math.round(end.longestMs)} ms\n`);
+  expect(end.codes['200']).toBeGreaterThan(0);
+  const after = new Load(shimPid, address, l7, '/after');
+  await sleep(500);
+  expect(await after.stop()).toMatchObject({ failed: 0 });
+  expect(Date.now() - upMs).toBeLessThan(20_000 * slowness);
+}, 120_000 * slowness);
+
 test('Envoy is frozen: it is replaced', async () => {
   const before = envoy();
   process.kill(before.pid, 'SIGSTOP');
