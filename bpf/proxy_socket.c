@@ -74,7 +74,8 @@ int find_listener(struct bpf_sk_lookup *ctx)
 	socket = bpf_map_lookup_elem(&proxy_listeners, &listener);
 	if (!socket)
 		return SK_DROP;
-	failed = bpf_sk_assign(ctx, socket, 0);
+	/* This one, whoever else listens on its port: of two Envoys the later one. */
+	failed = bpf_sk_assign(ctx, socket, BPF_SK_LOOKUP_F_NO_REUSEPORT);
 	bpf_sk_release(socket);
 	return failed ? SK_DROP : SK_PASS;
 }

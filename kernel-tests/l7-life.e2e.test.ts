@@ -1,4 +1,7 @@
 // L7 rules while things change: rules under connections that are kept, an agent that is killed, Envoy that is killed, frozen, replaced.
+import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Cluster, pod, policy, traces } from './cluster.ts';
@@ -13,7 +16,8 @@ const web = (path: string): object => policy('web', { endpointSelector: { matchL
 let cluster: Cluster;
 let shimPid: number;
 let address: string;
-const envoy = (): { pid: number; restarts: number } => cluster.json<{ envoy: { pid: number; restarts: number } }>('status').envoy;
+interface Envoy { readonly pid: number; readonly restarts: number; readonly path: string }
+const envoy = (): Envoy => cluster.json<{ envoy: Envoy }>('status').envoy;
 
 beforeAll(async () => {
   cluster = await Cluster.start('l7-life', { 'policy.yaml': web('/.*'), 'pods.yaml': [pod('client', ['sleep', '100000']), pod('web', httpServer(l7, l4))] });
@@ -54,6 +58,30 @@ test('the agent is killed and comes back: no request fails', async () => {
   expect(envoy()).toMatchObject({ pid: before.pid });
 }, 120_000 * slowness);
 
+test('another Envoy takes over: no request fails', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'weir-other-envoy-'));
+  try {
+    const before = envoy();
+    const path = join(folder, 'envoy');
+    copyFileSync(before.path, path);
+    const loads = [new Load(shimPid, address, l7, '/kept'), new Load(shimPid, address, l7, '/fresh', { fresh: true })];
+    await sleep(500);
+    await cluster.stop('SIGKILL');
+    await cluster.up(['--envoy', path]);
+    const begunMs = performance.now();
+    await cluster.until('the one before has ended', () => !existsSync(`/proc/${before.pid}`));
+    const tookMs = performance.now() - begunMs;
+    await sleep(500);
+    const ends = await Promise.all(loads.map(async (load) => load.stop()));
+    process.stdout.write(`another Envoy: ${Math.round(tookMs)} ms after the agent is up, ${ends.map(({ codes, failed, longestMs }) => `${codes['200']} requests, ${failed} failed, longest pause ${Math.round(longestMs)} ms`).join('; ')}\n`);
+    for (const end of ends) expect(end).toMatchObject({ failed: 0, errors: [] });
+    expect(envoy()).toMatchObject({ path, restarts: 0 });
+    expect(envoy().pid).not.toBe(before.pid);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}, 120_000 * slowness);
+
 test('Envoy is killed: what needs none goes on, and the rest is back at once', async () => {
   const [judged, plain] = [new Load(shimPid, address, l7, '/judged', { connections: 1 }), new Load(shimPid, address, l4, '/plain')];
   await sleep(500);
@@ -66,6 +94,26 @@ test('Envoy is killed: what needs none goes on, and the rest is back at once', a
   process.stdout.write(`Envoy killed: ${end.failed} requests failed, the longest pause ${Math.round(end.longestMs)} ms\n`);
   expect(end.codes['200']).toBeGreaterThan(0);
 }, 60_000 * slowness);
+
+test('the agent and Envoy are killed at once under load: what needs no Envoy goes on, and the rest is back with the agent', async () => {
+  const [judged, plain] = [new Load(shimPid, address, l7, '/judged'), new Load(shimPid, address, l4, '/plain')];
+  await sleep(500);
+  const { pid } = envoy();
+  process.kill(pid, 'SIGKILL');
+  await cluster.stop('SIGKILL');
+  await cluster.up();
+  const upMs = Date.now();
+  await cluster.until('Envoy is there', () => envoy().pid !== 0 && envoy().pid !== pid);
+  await sleep(1_500);
+  expect(await plain.stop()).toMatchObject({ failed: 0 });
+  const end = await judged.stop();
+  process.stdout.write(`agent and Envoy killed: ${end.failed} requests failed, the longest pause ${Math.round(end.longestMs)} ms\n`);
+  expect(end.codes['200']).toBeGreaterThan(0);
+  const after = new Load(shimPid, address, l7, '/after');
+  await sleep(500);
+  expect(await after.stop()).toMatchObject({ failed: 0 });
+  expect(Date.now() - upMs).toBeLessThan(20_000 * slowness);
+}, 120_000 * slowness);
 
 test('Envoy is frozen: it is replaced', async () => {
   const before = envoy();

@@ -11,8 +11,9 @@ const method = {
   requestDeserialize: (data: Buffer): Buffer => data, responseSerialize: (): Buffer => Buffer.alloc(0),
 };
 
-/** 64-bit numbers come as what Number() takes. */
-type Long = unknown;
+/** A 64-bit number. Number() would go by its text, for 0.15 µs each, of which an entry has six. */
+type Long = number | { readonly toNumber: () => number };
+const numberOf = (value: Long | undefined): number => (value === undefined ? 0 : typeof value === 'number' ? value : value.toNumber());
 interface Address { readonly socket_address?: { readonly address: string; readonly port_value: number } }
 interface Time { readonly seconds: Long; readonly nanos: number }
 
@@ -79,7 +80,7 @@ export function readEntries(message: Uint8Array): LogEntry[] {
   ];
 }
 
-const nanosecondsOf = (time: Time | null | undefined): bigint => (time == null ? 0n : BigInt(Number(time.seconds)) * 1_000_000_000n + BigInt(time.nanos));
+const nanosecondsOf = (time: Time | null | undefined): bigint => (time == null ? 0n : BigInt(numberOf(time.seconds)) * 1_000_000_000n + BigInt(time.nanos));
 const endOf = (address: Address | null | undefined): { address: string; port: number } => ({ address: address?.socket_address?.address ?? '', port: address?.socket_address?.port_value ?? 0 });
 const flagsOf = (flags: Common['response_flags']): string =>
   (flags == null ? '' : Object.keys(flags).flatMap((name) => (flags[name] == null || flags[name] === false ? [] : [flagLetters[name] ?? name])).join(','));
@@ -108,8 +109,8 @@ function httpOf({ protocol_version: protocol, request, response }: HttpEntry, mi
   return {
     method: headers[':method'] ?? methods[request?.request_method ?? 0] ?? '', scheme: request?.scheme ?? '', authority: request?.authority ?? '', path: request?.path ?? '',
     protocol: protocols[protocol] ?? 'HTTP/1.1', code: response?.response_code?.value ?? 0, requestHeaders,
-    requestBytes: Number(request?.request_headers_bytes ?? 0) + Number(request?.request_body_bytes ?? 0),
-    responseBytes: Number(response?.response_headers_bytes ?? 0) + Number(response?.response_body_bytes ?? 0), mismatched,
+    requestBytes: numberOf(request?.request_headers_bytes) + numberOf(request?.request_body_bytes),
+    responseBytes: numberOf(response?.response_headers_bytes) + numberOf(response?.response_body_bytes), mismatched,
   };
 }
 

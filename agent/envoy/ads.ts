@@ -56,6 +56,12 @@ export class Ads {
 
   get connected(): number { return this.#streams.size; }
 
+  /** Whether the Envoy of that name is connected and has accepted or refused each resource. */
+  hasAll(node: string): boolean {
+    const stream = [...this.#streams].find((one) => one.node === node);
+    return stream !== undefined && resourceTypes.every((type) => this.names(type).every((name) => stream.outcome(type, name) !== 'waiting'));
+  }
+
   /** Before, nobody is told anything: an agent that has just started does not know yet what there should be. */
   begin(): void {
     if (this.#begun) return;
@@ -109,6 +115,7 @@ class Stream {
   /** By nonce. */
   readonly #unanswered = new Map<string, { readonly type: ResourceType; readonly sent: readonly Sent[] }>();
   #nonce = 0;
+  node = '';
 
   constructor(call: Call<DeltaRequest, Message>, messages: Messages<DeltaRequest>, resources: ReadonlyMap<ResourceType, ReadonlyMap<string, Resource>>, begun: () => boolean, changed: () => void) {
     this.#call = call;
@@ -123,6 +130,8 @@ class Stream {
   }
 
   #take(request: DeltaRequest): void {
+    // Told once, with the first request.
+    if (request.node?.id !== undefined && request.node.id !== '') this.node = request.node.id;
     const type = resourceTypes.find((one) => typeUrl(one) === request.type_url);
     if (type === undefined) return;
     this.#answered(request);

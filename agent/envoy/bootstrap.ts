@@ -10,7 +10,7 @@ export const adminSocket = 'own/admin.sock';
 /** How long after the agent is back Envoy may take to ask it again. */
 const reconnectMs = 250;
 const connectTimeoutMs = 5_000;
-const heapBytes = 512 * 2 ** 20;
+const mostHeapBytes = 512 * 2 ** 20;
 /** A worker that does not come round for so long is ended, and Envoy with it; the keeper starts another. */
 const frozenMs = 5_000;
 const mostConnections = 50_000;
@@ -26,10 +26,12 @@ const protocolOptions = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'
 const seconds = (ms: number): string => `${ms / 1_000}s`;
 
 export interface BootstrapOptions {
-  /** Version of the binary and of what is written here: a process that was started with another is replaced. */
+  /** By it the agent tells two apart while one takes over from the other. */
   readonly nodeId: string;
   /** For tests: where requests go, in place of their original destination. */
   readonly upstream?: { readonly address: string; readonly port: number };
+  /** For tests: less than there is. */
+  readonly heapBytes?: number;
   /** For tests: the folder of the sockets. */
   readonly folder?: string;
 }
@@ -65,7 +67,7 @@ function original(upstream: BootstrapOptions['upstream']): Message {
   };
 }
 
-function overload(): Message {
+function overload(heapBytes: number): Message {
   const trigger = (value: number): Message => ({ name: 'envoy.resource_monitors.fixed_heap', threshold: { value } });
   return {
     refresh_interval: '0.25s',
@@ -83,7 +85,7 @@ function overload(): Message {
 /** Few counters only: one per listener and route would be most of Envoy's memory at 1,000 of them. */
 const stats = { use_all_default_tags: false, stats_matcher: { inclusion_list: { patterns: ['server.', 'listener_manager.', `cluster.${originalCluster}.`].map((prefix) => ({ prefix })) } } };
 
-export function bootstrap({ nodeId, upstream, folder = inside }: BootstrapOptions): Message {
+export function bootstrap({ nodeId, upstream, heapBytes = mostHeapBytes, folder = inside }: BootstrapOptions): Message {
   const ads = { ads: {}, resource_api_version: 'V3' };
   return {
     node: { id: nodeId, cluster: 'weir' },
@@ -97,8 +99,9 @@ export function bootstrap({ nodeId, upstream, folder = inside }: BootstrapOption
       lds_config: { ...ads, initial_fetch_timeout: '0s' },
     },
     static_resources: { clusters: [xds(folder), original(upstream)] },
-    stats_config: stats,
-    overload_manager: overload(),
+    // Nobody is sent any; who asks gets them as they are now.
+    stats_config: stats, stats_flush_on_admin: true,
+    overload_manager: overload(heapBytes),
     watchdogs: { worker_watchdog: { miss_timeout: '1s', megamiss_timeout: '2s', kill_timeout: seconds(frozenMs) }, main_thread_watchdog: {} },
     // A header that comes twice is compared as one value, `a,b`: one that fits must not let pass another that the server may believe.
     layered_runtime: { layers: [{ name: 'static', static_layer: { 'envoy.reloadable_features.match_headers_individually': false, 're2.max_program_size.error_level': mostInstructions, 're2.max_program_size.warn_level': mostInstructions } }] },

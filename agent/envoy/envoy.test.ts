@@ -1,6 +1,7 @@
 // The real Envoy behind the real sockets: what it serves and refuses, and who lives on when others die.
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
+import net from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { http1, mapOf, setOf } from './testing-sets.ts';
 import { get, haveEnvoy, startBench, until, type Bench } from './testing.ts';
@@ -56,10 +57,45 @@ only('rule sets', () => {
     expect((await get(port('many 7'), '/7')).code).toBe(200);
   });
 
+  test('5,000 rules in one set', async () => {
+    const rules = Array.from({ length: 5_000 }, (_, index) => http1({ path: `/rule/${index}/[a-z]+` }));
+    const begunMs = performance.now();
+    expect(await bench.proxy.serve(mapOf(setOf('wide', ...rules)))).toEqual(new Map());
+    const servedMs = performance.now() - begunMs;
+    expect((await get(port('wide'), '/rule/4999/a')).code).toBe(200);
+    const askedMs = performance.now();
+    for (let index = 0; index < 20; index += 1) expect((await get(port('wide'), '/rule/5000/a')).code).toBe(403);
+    console.log(`5,000 rules: served after ${servedMs.toFixed(0)} ms, a request that none allows takes ${((performance.now() - askedMs) / 20).toFixed(1)} ms`);
+  }, 30_000);
+
   test('rules that need a certificate that is not there', async () => {
     const l7 = { ...http1({}), terminatingTls: { namespace: 'test', name: 'absent', certificate: 'tls.crt', privateKey: 'tls.key' } };
     expect(await bench.proxy.serve(mapOf(setOf('no secret', l7)))).toEqual(new Map([['no secret', 'Secret test/absent does not exist']]));
   });
+
+  test('out of memory: it takes no more, and goes on when there is some again', async () => {
+    const small = await startBench('memory', { changes: { heapBytes: 48 * 2 ** 20 } });
+    const sockets: net.Socket[] = [];
+    try {
+      await small.proxy.serve(mapOf(setOf('one', http1({}))));
+      const at = small.proxy.portOf('one');
+      const code = async (): Promise<number> => get(at, '/', { signal: AbortSignal.timeout(500) }).then((answer) => answer.code, () => 0);
+      expect(await code()).toBe(200);
+      // Headers that do not come to an end, of 75 MB together.
+      for (let index = 0; index < 1_500; index += 1) {
+        const socket = net.connect(at, '127.0.0.1').on('error', () => undefined);
+        socket.write(`GET / HTTP/1.1\r\nHost: a\r\nX: ${'a'.repeat(50_000)}`);
+        sockets.push(socket);
+      }
+      expect([503, 0]).toContain(await until(async () => [await code()].find((one) => one !== 200), 8_000));
+      for (const socket of sockets) socket.destroy();
+      await until(async () => (await code() === 200 ? true : undefined), 15_000);
+      expect(small.proxy.status()).toMatchObject({ restarts: 0, frozen: 0 });
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      await small.stop();
+    }
+  }, 40_000);
 
   test('what nobody needs any more goes', async () => {
     const short = await startBench('linger', { lingerMs: 50 });
@@ -132,7 +168,7 @@ only('lives', () => {
 
   test('its keeper killed: both are started again', async () => {
     const { pid } = bench.proxy.status();
-    const keeper = JSON.parse(readFileSync(`${bench.stateDir}/envoy/status.json`, 'utf8')) as { keeper: number };
+    const keeper = JSON.parse(readFileSync(`${bench.stateDir}/envoy/a/status.json`, 'utf8')) as { keeper: number };
     process.kill(keeper.keeper, 'SIGKILL');
     await until(() => (bench.proxy.status().pid !== pid && bench.proxy.status().connected ? true : undefined), 10_000);
     await until(async () => get(bench.proxy.portOf('one'), '/new').then(({ code }) => (code === 200 ? true : undefined), () => undefined));

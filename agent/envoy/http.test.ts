@@ -138,7 +138,7 @@ only('connections', () => {
       }).on('error', () => undefined);
     });
     await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-    const own = await startBench('websocket', { upstream: { address: '127.0.0.1', port: (server.address() as net.AddressInfo).port } });
+    const own = await startBench('websocket', { changes: { upstream: { address: '127.0.0.1', port: (server.address() as net.AddressInfo).port } } });
     await own.proxy.serve(mapOf(setOf('ws', http1({ path: '/chat' }))));
     const socket = net.connect(own.proxy.portOf('ws'), '127.0.0.1');
     let got = '';
@@ -161,7 +161,7 @@ only('connections', () => {
       stream.end('answer');
     });
     await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-    const own = await startBench('grpc', { upstream: { address: '127.0.0.1', port: (server.address() as net.AddressInfo).port } });
+    const own = await startBench('grpc', { changes: { upstream: { address: '127.0.0.1', port: (server.address() as net.AddressInfo).port } } });
     await own.proxy.serve(mapOf(setOf('grpc', http1({ path: '/svc/Allowed' }))));
     const session = http2.connect(`http://127.0.0.1:${own.proxy.portOf('grpc')}`);
     const call = async (path: string): Promise<unknown[]> => {

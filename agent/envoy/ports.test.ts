@@ -1,14 +1,18 @@
 // Ports of rule sets: stable, kept on disk, given out last what was given back last.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { firstPortOf, Ports, portsPerInstance, sharedWith } from './ports.ts';
+import { Ports, portsPerInstance, rangeOf } from './ports.ts';
 
 let folder: string;
 beforeEach(() => { folder = mkdtempSync(join(tmpdir(), 'ports-')); });
 afterEach(() => { rmSync(folder, { recursive: true }); });
-const open = (first = 10_000): Ports => new Ports(join(folder, 'ports.json'), first);
+const here = 'net:[1]';
+function open(first = 10_000, name = 'mine'): Ports {
+  mkdirSync(join(folder, name, 'envoy'), { recursive: true });
+  return new Ports(join(folder, name), { first, netns: here });
+}
 
 describe('ports', () => {
   test('the same for a key, also for the next agent', () => {
@@ -34,16 +38,32 @@ describe('ports', () => {
     ports.giveBack('7');
     expect(ports.of('more')).toBe(10_007);
   });
+});
+
+describe('ranges', () => {
+  const of = (name: string, netns = here): number => rangeOf(name, folder, netns).first;
+  const names = Array.from({ length: 500 }, (_, index) => `node-${index}`);
+
   test('below those that kernels give out, for any name', () => {
-    const firsts = Array.from({ length: 500 }, (_, index) => firstPortOf(`node-${index}`));
-    expect(Math.min(...firsts)).toBe(10_000);
-    expect(Math.max(...firsts) + portsPerInstance).toBeLessThanOrEqual(32_768);
+    const firsts = names.map((name) => of(name));
+    expect([Math.min(...firsts), Math.max(...firsts) + portsPerInstance]).toEqual([10_000, 31_504]);
   });
-  test('another instance with the same range is named', () => {
-    const other = Array.from({ length: 500 }, (_, index) => `other-${index}`).find((name) => firstPortOf(name) === firstPortOf('mine'))!;
-    mkdirSync(join(folder, other, 'envoy'), { recursive: true });
-    expect(sharedWith('mine', folder)).toBeUndefined();
-    writeFileSync(join(folder, other, 'envoy', 'ports.json'), '{}');
-    expect(sharedWith('mine', folder)).toBe(other);
+  test('the next free one where another instance has it, and that one from then on', () => {
+    const [first, second] = names.filter((name) => of(name) === 10_000);
+    open(of(first!), first);
+    expect(of(second!)).toBe(10_000 + portsPerInstance);
+    open(of(second!), second);
+    rmSync(join(folder, first!), { recursive: true });
+    expect(of(second!)).toBe(10_000 + portsPerInstance);
+  });
+  test('the same in another network namespace', () => {
+    const [first, second] = names.filter((name) => of(name) === 10_000);
+    open(10_000, first);
+    expect(of(second!, 'net:[2]')).toBe(10_000);
+  });
+  test('all are taken', () => {
+    for (const name of names.slice(0, 21)) open(of(name), name);
+    expect(new Set(names.slice(0, 21).map((name) => of(name))).size).toBe(21);
+    expect(() => of('mine')).toThrow(/all 21 ranges/);
   });
 });

@@ -1,4 +1,5 @@
-// The ports of listeners: one for each rule set, the same for as long as the set lives, also for the next agent. They are kept on disk.
+// The ports of listeners: one for each rule set, the same for as long as the set lives, also for the next agent. They are of a range that no other
+// instance of the same network namespace has. Both are kept on disk.
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,22 +11,43 @@ const firstPort = 10_000;
 /** Up to 31,503: below the ports that kernels give out to those who ask for any (32,768). */
 const slots = 21;
 
-export const firstPortOf = (instance: string): number => firstPort + (createHash('sha256').update(instance).digest().readUInt16BE() % slots) * portsPerInstance;
+/** `netns`: the network namespace that it is of, as /proc says it. */
+export interface Range { readonly first: number; readonly netns: string }
+interface Kept extends Range { readonly ports: Readonly<Record<string, number>> }
 
-interface Kept { readonly first: number; readonly ports: Readonly<Record<string, number>> }
+const keptPath = (stateDir: string): string => join(stateDir, 'envoy', 'ports.json');
+const isRange = (first: number): boolean => first >= firstPort && first < firstPort + slots * portsPerInstance && (first - firstPort) % portsPerInstance === 0;
+
+/**
+ * The one it had, else by its name, so that it is the same on the next day, else the next that is free. `root`: where the state of all instances
+ * is. Throws ConfigError when all are taken.
+ */
+export function rangeOf(instance: string, root: string, netns: string): Range {
+  const others = (existsSync(root) ? readdirSync(root) : []).filter((name) => name !== instance).map((name) => readJson(keptPath(join(root, name))) as Kept | undefined);
+  const taken = new Set(others.flatMap((kept) => (kept?.netns === netns ? [kept.first] : [])));
+  const had = readJson(keptPath(join(root, instance))) as Kept | undefined;
+  if (had?.netns === netns && isRange(had.first) && !taken.has(had.first)) return { first: had.first, netns };
+  const byName = createHash('sha256').update(instance).digest().readUInt16BE();
+  for (let tried = 0; tried < slots; tried += 1) {
+    const first = firstPort + ((byName + tried) % slots) * portsPerInstance;
+    if (!taken.has(first)) return { first, netns };
+  }
+  throw new ConfigError(`all ${slots} ranges of ports for L7 rules are taken by other instances of this network namespace`, 'end one of them');
+}
 
 export class Ports {
   readonly #path: string;
-  readonly #first: number;
+  readonly #range: Range;
   readonly #byKey = new Map<string, number>();
   readonly #byPort = new Map<number, string>();
   #next = 0;
 
-  constructor(path: string, first: number) {
-    this.#path = path;
-    this.#first = first;
-    const kept = readJson(path) as Kept | undefined;
-    if (kept?.first === first) for (const [key, port] of Object.entries(kept.ports)) this.#put(key, port);
+  constructor(stateDir: string, range: Range) {
+    this.#path = keptPath(stateDir);
+    this.#range = range;
+    const kept = readJson(this.#path) as Kept | undefined;
+    if (kept?.first === range.first) for (const [key, port] of Object.entries(kept.ports)) this.#put(key, port);
+    this.#save(); // from now on others see it
   }
 
   #put(key: string, port: number): void {
@@ -39,7 +61,7 @@ export class Ports {
     if (had !== undefined) return had;
     for (let tried = 0; tried < portsPerInstance; tried += 1) {
       // The next one each time: a port that was just given back is the last to be given out.
-      const port = this.#first + this.#next;
+      const port = this.#range.first + this.#next;
       this.#next = (this.#next + 1) % portsPerInstance;
       if (this.#byPort.has(port)) continue;
       this.#put(key, port);
@@ -61,11 +83,5 @@ export class Ports {
     this.#save();
   }
 
-  #save(): void { writeJson(this.#path, { first: this.#first, ports: Object.fromEntries(this.#byKey) } satisfies Kept); }
-}
-
-/** The instance of this machine whose ports are the same; names are many, ranges few. */
-export function sharedWith(instance: string, root: string): string | undefined {
-  const others = existsSync(root) ? readdirSync(root).filter((name) => name !== instance) : [];
-  return others.find((name) => firstPortOf(name) === firstPortOf(instance) && existsSync(join(root, name, 'envoy', 'ports.json')));
+  #save(): void { writeJson(this.#path, { ...this.#range, ports: Object.fromEntries(this.#byKey) } satisfies Kept); }
 }

@@ -11,8 +11,9 @@ import { Ads, type ResourceType } from './ads.ts';
 import { serveAccessLog, type AccessCounts } from './access.ts';
 import { fetchBinary, findBinary } from './binary.ts';
 import { xdsSocket } from './bootstrap.ts';
-import { firstPortOf, Ports, sharedWith } from './ports.ts';
-import { EnvoyProcess, type KeeperStatus, type ProcessOptions } from './process.ts';
+import { Ports, type Range } from './ports.ts';
+import type { KeeperStatus, ProcessOptions } from './process.ts';
+import { Processes } from './processes.ts';
 import { resourcesOf, type SecretOf } from './resources.ts';
 import type { ListenerMarks } from './listener.ts';
 
@@ -20,12 +21,14 @@ export interface EnvoyOptions {
   readonly instance: string;
   readonly stateDir: string;
   readonly cgroup: string;
+  readonly ports: Range;
   /** `--envoy PATH`. */
   readonly binary?: string;
   /** What the datapath needs of listeners; agent/envoy/steering.ts. */
   readonly steering: {
     readonly marks?: ListenerMarks;
     readonly listening: (port: number) => { readonly ipv4: boolean; readonly ipv6: boolean };
+    readonly sockets: (port: number) => string;
     readonly attachListenHook: (cgroupPath: string) => void;
   };
   readonly secretOf: SecretOf;
@@ -39,7 +42,8 @@ export interface EnvoyOptions {
   readonly timeoutMs?: number;
   readonly absentMs?: number;
   /** For tests. */
-  readonly upstream?: ProcessOptions['upstream'];
+  readonly changes?: ProcessOptions['changes'];
+  readonly readyMs?: number;
 }
 
 export interface EnvoyStatus {
@@ -100,7 +104,7 @@ const textOf = (set: RuleSet): string | undefined =>
 class Proxy_ {
   readonly ports: Ports;
   readonly #options: EnvoyOptions;
-  readonly #process: EnvoyProcess;
+  readonly #processes: Processes;
   readonly #server = new GrpcServer();
   readonly #ads: Ads;
   readonly #access: AccessCounts;
@@ -108,7 +112,7 @@ class Proxy_ {
   readonly #retiring = new Map<string, NodeJS.Timeout>();
   #refused: ReadonlyMap<string, string> = new Map();
   #waiting: (() => void)[] = [];
-  #removeSocket: () => void = () => undefined;
+  readonly #removeSockets: (() => void)[] = [];
   #problem: string | undefined;
   #binary = { path: '', version: '' };
   #look: NodeJS.Timeout | undefined;
@@ -121,11 +125,12 @@ class Proxy_ {
   constructor(options: EnvoyOptions) {
     this.#options = options;
     const folder = join(options.stateDir, 'envoy');
-    const other = sharedWith(options.instance, join(options.stateDir, '..'));
-    if (other !== undefined) throw new ConfigError(`instance ${options.instance} has the same ports for L7 rules as instance ${other}`, 'give it another name with --instance');
-    this.#process = new EnvoyProcess({ instance: options.instance, folder, cgroup: options.cgroup, attach: options.steering.attachListenHook, ...(options.upstream !== undefined && { upstream: options.upstream }) });
-    this.#process.makeFolders();
-    this.ports = new Ports(join(folder, 'ports.json'), firstPortOf(options.instance));
+    this.#processes = new Processes({
+      instance: options.instance, folder, cgroup: options.cgroup, attach: options.steering.attachListenHook, ...(options.changes !== undefined && { changes: options.changes }),
+      hasAll: (node) => this.#ads.hasAll(node), ...(options.readyMs !== undefined && { readyMs: options.readyMs }), sockets: () => new Map(this.ports.keys.map((key) => [this.ports.of(key), options.steering.sockets(this.ports.of(key))])), log: options.log,
+    });
+    this.#processes.makeFolders();
+    this.ports = new Ports(options.stateDir, options.ports);
     this.#ads = new Ads(() => { this.#news(); });
     this.#ads.register(this.#server);
     this.#access = serveAccessLog(this.#server, (port) => this.#listenerOf(port), options.onAccess);
@@ -133,10 +138,12 @@ class Proxy_ {
 
   /** Only Envoy's user and root may connect. */
   async listen(): Promise<void> {
-    const path = join(this.#process.runFolder, xdsSocket);
-    this.#removeSocket = await listenUnix(this.#server, path);
-    chownSync(path, this.#process.user, this.#process.user);
-    this.#wanted = this.#process.keeper !== undefined;
+    for (const folder of this.#processes.runFolders) {
+      const path = join(folder, xdsSocket);
+      this.#removeSockets.push(await listenUnix(this.#server, path));
+      chownSync(path, this.#processes.user, this.#processes.user);
+    }
+    this.#wanted = this.#processes.running;
     this.#look = setInterval(() => { void this.#keep(); }, lookMs).unref();
   }
 
@@ -155,8 +162,8 @@ class Proxy_ {
   }
 
   async #keep(): Promise<void> {
-    if (!this.#wanted || this.#process.keeper !== undefined) return;
-    const words = this.#process.lastWords();
+    if (!this.#wanted || this.#processes.running) return;
+    const words = this.#processes.lastWords();
     this.#options.log(`Envoy's keeper has ended${words === '' ? '' : `: ${words}`}; another is started`);
     await this.#ensure();
   }
@@ -171,7 +178,7 @@ class Proxy_ {
         return this.#problem;
       }
       this.#binary = binary;
-      await this.#process.ensure(binary);
+      await this.#processes.ensure(binary);
       this.#problem = undefined;
     } catch (error) {
       this.#problem = messageOf(error);
@@ -279,24 +286,26 @@ class Proxy_ {
   }
 
   status(): EnvoyStatus {
-    const keeper: KeeperStatus | undefined = this.#process.status;
+    const keeper: KeeperStatus | undefined = this.#processes.status;
+    const problem = this.#problem ?? this.#processes.problem;
     return {
       running: (keeper?.envoy ?? 0) > 0, connected: this.#ads.connected > 0, pid: keeper?.envoy ?? 0, ...this.#binary, listeners: this.#ads.names('Listener').length,
-      restarts: keeper?.restarts ?? 0, frozen: keeper?.frozen ?? 0, refused: this.#refused, access: { ...this.#access }, ...(this.#problem !== undefined && { problem: this.#problem }),
+      restarts: keeper?.restarts ?? 0, frozen: keeper?.frozen ?? 0, refused: this.#refused, access: { ...this.#access }, ...(problem !== undefined && { problem }),
     };
   }
 
   close(): void {
     clearInterval(this.#look);
     for (const timer of this.#retiring.values()) clearTimeout(timer);
-    this.#removeSocket();
+    this.#processes.leave();
+    for (const remove of this.#removeSockets) remove();
     this.#server.close();
   }
 
   async stop(): Promise<void> {
     this.#wanted = false;
     this.close();
-    await this.#process.end();
+    await this.#processes.end();
     const folder = join(this.#options.stateDir, 'envoy');
     if (existsSync(folder)) rmSync(folder, { recursive: true, force: true });
   }

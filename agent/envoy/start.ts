@@ -1,6 +1,6 @@
 // The L7 proxy of an agent: nothing of it is there before a policy has L7 rules, or an agent before has left it.
-import { existsSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readlinkSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { ProxyAccess } from '../../hubble/access.ts';
 import type { Hooks } from '../datapath/hooks.ts';
 import type { Datapath } from '../datapath/maps.ts';
@@ -9,10 +9,10 @@ import type { Instance } from '../instance.ts';
 import type { Netlink } from '../kernel/netlink.ts';
 import type { L7Proxy } from '../policy/l7-serving.ts';
 import type { Table } from '../store/table.ts';
-import { firstPortOf, portsPerInstance } from './ports.ts';
+import { portsPerInstance, rangeOf } from './ports.ts';
 import { startEnvoy, type EnvoyStatus, type L7Proxy as Envoy } from './proxy.ts';
-import { EnvoyProcess } from './process.ts';
-import { startSteering, type Steering } from './steering.ts';
+import { Processes } from './processes.ts';
+import { ownNetns, startSteering, type Steering } from './steering.ts';
 
 export interface L7Options {
   readonly instance: Instance;
@@ -44,10 +44,11 @@ export function l7Proxy(options: L7Options): L7 {
   let parts: Parts | undefined;
   let starting: Promise<void> | undefined;
   const start = async (): Promise<void> => {
-    const steering = startSteering({ instance, netlink, datapath, hooks, mtu, ports: { first: firstPortOf(instance.name), count: portsPerInstance } });
+    const ports = rangeOf(instance.name, dirname(instance.stateDir), readlinkSync(ownNetns));
+    const steering = startSteering({ instance, netlink, datapath, hooks, mtu, ports: { first: ports.first, count: portsPerInstance } });
     try {
       const envoy = await startEnvoy({
-        instance: instance.name, stateDir: instance.stateDir, cgroup, ...(binary === undefined ? {} : { binary }), steering,
+        instance: instance.name, stateDir: instance.stateDir, cgroup, ports, ...(binary === undefined ? {} : { binary }), steering,
         secretOf: (key) => manifests.get(key)?.object, onAccess, changed, log,
       });
       parts = { steering, envoy };
@@ -80,6 +81,6 @@ export function l7Proxy(options: L7Options): L7 {
 /** Of an agent that died. */
 export async function removeEnvoy(instance: Instance, cgroup: string): Promise<void> {
   const folder = join(instance.stateDir, 'envoy');
-  if (existsSync(folder)) await new EnvoyProcess({ instance: instance.name, folder, cgroup, attach: () => undefined }).end();
+  if (existsSync(folder)) await new Processes({ instance: instance.name, folder, cgroup, attach: () => undefined, hasAll: () => false, sockets: () => new Map(), log: () => undefined }).end();
   rmSync(folder, { recursive: true, force: true });
 }

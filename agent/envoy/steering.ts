@@ -34,6 +34,8 @@ export interface Steering {
   readonly marks: Marks;
   /** Whether somebody listens, as the kernel sees it. */
   readonly listening: (port: number) => { readonly ipv4: boolean; readonly ipv6: boolean };
+  /** Which sockets do: other ones, another text; '' unless there is one of each family. */
+  readonly sockets: (port: number) => string;
   /** To be called before Envoy listens. `cgroup`: path of the one that it is in. */
   readonly attachListenHook: (cgroup: string) => void;
   /** Takes all of it away: connections through Envoy end, new ones are refused. */
@@ -41,7 +43,8 @@ export interface Steering {
 }
 
 const families: readonly Family[] = [4, 6];
-const ownNetns = '/proc/thread-self/ns/net';
+/** Where Envoy is: that of the calling thread. */
+export const ownNetns = '/proc/thread-self/ns/net';
 const inet = { ipv4: 2, ipv6: 10 } as const;
 /** Before those of others: nobody else's packets bear these marks. */
 const priority = 101;
@@ -78,11 +81,14 @@ export function startSteering({ instance, netlink, datapath, hooks, mtu, ports }
     first_port: ports.first, ports: ports.count, mac: inward.mac,
   });
   hooks.attachFind(ownNetns);
+  const socketOf = (port: number, family: number): bigint | undefined => datapath.proxyListeners.get({ port, family });
   return {
     marks,
-    listening: (port) => ({
-      ipv4: datapath.proxyListeners.get({ port, family: inet.ipv4 }) !== undefined, ipv6: datapath.proxyListeners.get({ port, family: inet.ipv6 }) !== undefined,
-    }),
+    listening: (port) => ({ ipv4: socketOf(port, inet.ipv4) !== undefined, ipv6: socketOf(port, inet.ipv6) !== undefined }),
+    sockets: (port) => {
+      const [ipv4, ipv6] = [socketOf(port, inet.ipv4), socketOf(port, inet.ipv6)];
+      return ipv4 === undefined || ipv6 === undefined ? '' : `${ipv4} ${ipv6}`;
+    },
     attachListenHook: (cgroup) => { hooks.attachListens(cgroup); },
     stop: () => {
       datapath.proxies.set(0, { ifindex: 0, to_proxy: 0, downstream: 0, egress_done: 0, both_done: 0, first_port: 0, ports: 0, mac: new Uint8Array(6) });

@@ -1,5 +1,5 @@
 // For tests: a proxy with the real Envoy on loopback, in front of a server of the test's own. No steering: clients dial its ports.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -8,20 +8,23 @@ import type { ProxyAccess } from '../../hubble/access.ts';
 import { cgroupFolder } from '../node/check.ts';
 import { buildKeeper } from './build.ts';
 import { fetchBinary } from './binary.ts';
+import { rangeOf } from './ports.ts';
 import { startEnvoy, type EnvoyOptions, type L7Proxy } from './proxy.ts';
 
 const listens = '0A';
 const freshMs = 5;
-let looked = { atMs: -Infinity, ports: new Set<string>() };
+/** `FAMILY:PORT` -> the inodes of the sockets. */
+let looked = { atMs: -Infinity, ports: new Map<string, string>() };
 
-/** `FAMILY:PORT` of all that is listened on, by /proc: good enough in place of steering's map. */
-function listeners(): ReadonlySet<string> {
+/** All that is listened on, by /proc: good enough in place of steering's map. */
+function listeners(): ReadonlyMap<string, string> {
   if (performance.now() - looked.atMs < freshMs) return looked.ports;
-  const ports = new Set<string>();
+  const ports = new Map<string, string>();
   for (const [file, family] of [['/proc/net/tcp', '4'], ['/proc/net/tcp6', '6']] as const) {
     for (const line of readFileSync(file, 'utf8').split('\n').slice(1)) {
-      const [, local, , state] = line.trim().split(/\s+/);
-      if (state === listens) ports.add(`${family}:${Number.parseInt(local!.split(':')[1]!, 16)}`);
+      const [, local, , state, , , , , , inode] = line.trim().split(/\s+/);
+      const name = state === listens ? `${family}:${Number.parseInt(local!.split(':')[1]!, 16)}` : undefined;
+      if (name !== undefined) ports.set(name, `${ports.get(name) ?? ''} ${inode}`);
     }
   }
   looked = { atMs: performance.now(), ports };
@@ -29,6 +32,7 @@ function listeners(): ReadonlySet<string> {
 }
 
 export const listening = (port: number): { ipv4: boolean; ipv6: boolean } => ({ ipv4: listeners().has(`4:${port}`), ipv6: listeners().has(`6:${port}`) });
+const sockets = (port: number): string => (listening(port).ipv4 && listening(port).ipv6 ? `${listeners().get(`4:${port}`)} ${listeners().get(`6:${port}`)}` : '');
 
 /** Whether Envoy can be had here; without it tests are skipped. */
 export const haveEnvoy = await fetchBinary().then(() => true, () => false);
@@ -40,7 +44,7 @@ export interface Bench {
   readonly upstreamPort: number;
   readonly stateDir: string;
   /** As an agent that dies and one that takes over. */
-  readonly restart: () => Promise<void>;
+  readonly restart: (other?: Partial<EnvoyOptions>) => Promise<void>;
   readonly stop: () => Promise<void>;
 }
 
@@ -55,15 +59,15 @@ export async function startBench(name: string, options: Partial<EnvoyOptions> = 
   const { port } = server.address() as AddressInfo;
   const root = mkdtempSync(join(tmpdir(), 'weir-envoy-'));
   const seen: ProxyAccess[] = [];
-  const make = async (): Promise<L7Proxy> => startEnvoy({
-    instance: `test-${name}`, stateDir: join(root, `test-${name}`), cgroup: cgroupFolder(`weir/test-${name}-envoy`), steering: { listening, attachListenHook: () => undefined },
-    secretOf: () => undefined, onAccess: (entry) => { seen.push(entry); }, log: () => undefined, upstream: { address: '127.0.0.1', port }, ...options,
+  const make = async (other: Partial<EnvoyOptions> = {}): Promise<L7Proxy> => startEnvoy({
+    instance: `test-${name}`, stateDir: join(root, `test-${name}`), cgroup: cgroupFolder(`weir/test-${name}-envoy`), ports: rangeOf(`test-${name}`, root, readlinkSync('/proc/self/ns/net')), steering: { listening, sockets, attachListenHook: () => undefined },
+    secretOf: () => undefined, onAccess: (entry) => { seen.push(entry); }, log: () => undefined, ...options, changes: { upstream: { address: '127.0.0.1', port }, ...options.changes }, ...other,
   });
   const bench: Bench = {
     proxy: await make(), seen, requests, upstreamPort: port, stateDir: join(root, `test-${name}`),
-    restart: async () => {
+    restart: async (other = {}) => {
       bench.proxy.leave();
-      bench.proxy = await make();
+      bench.proxy = await make(other);
     },
     stop: async () => {
       await bench.proxy.stop();
