@@ -43,6 +43,7 @@ interface AgentRecord {
 
 const recordPath = (instance: Instance): string => join(instance.stateDir, 'agent.json');
 export const numbersPath = (instance: Instance): string => join(instance.stateDir, 'numbers.json');
+export const dnsCachePath = (instance: Instance): string => join(instance.stateDir, 'dns-cache.jsonl');
 export const endpointsFolder = (instance: Instance): string => join(instance.stateDir, 'endpoints');
 
 export const manifestsFolder = (instance: Instance): string => join(instance.stateDir, 'manifests');
@@ -157,7 +158,7 @@ export async function removeLeftovers(instance: Instance, netlink: Netlink): Pro
   removePins(instance.pinDir);
   removeSteering(netlink, instance);
   removeGateway(netlink, instance, keptRanges(instance) ?? defaultRanges(instance.name));
-  for (const path of [numbersPath(instance), endpointsFolder(instance), manifestsFolder(instance)]) rmSync(path, { recursive: true, force: true });
+  for (const path of [numbersPath(instance), dnsCachePath(instance), endpointsFolder(instance), manifestsFolder(instance)]) rmSync(path, { recursive: true, force: true });
   return ended;
 }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { objectPath } from '../bpf/build.ts';
 import { Observer } from '../hubble/observer.ts';
 import type { HubbleOptions } from '../hubble/options.ts';
-import { endpointsFolder, forget, manifestsFolder, open, removeFolders, type Opened } from './adoption.ts';
+import { dnsCachePath, endpointsFolder, forget, manifestsFolder, open, removeFolders, type Opened } from './adoption.ts';
 import { serveApi } from './api/server.ts';
 import { verbsOf } from './api/verbs.ts';
 import { ServiceClients } from './datapath/clients.ts';
@@ -282,7 +282,7 @@ async function openHubble({ instance, cluster, hubble = {}, log }: AgentOptions,
     lost: (count) => { observer.lost('PERF_EVENT_RING_BUFFER', count); },
     upkeep: () => { names.upkeep((nowNs) => observer.oldestNs(nowNs)); },
   }));
-  const dns = followDns({ datapath, reconciler: policy.dns, endpoints: tables.endpoints, observer, lookups: names.lookups, log: progress.log('dns') });
+  const dns = followDns({ datapath, reconciler: policy.dns, endpoints: tables.endpoints, observer, lookups: names.lookups, log: progress.log('dns'), savePath: dnsCachePath(instance) });
   undo.push(dns.stop);
   const identities = new AddressIdentities(tables.ipcache);
   undo.push(() => { identities.close(); });

@@ -1,5 +1,5 @@
 // How an agent begins on what one with other maps left in the kernel: its own maps and programs are made beside those that run, endpoints
-// come from their files, connections are copied. The programs change over with the first flip, link by link; until then, and when
+// come from their files, connections and addresses by name are copied. The programs change over with the first flip, link by link; until then, and when
 // anything stands in the way, all goes on as it was.
 import { closeSync, existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import type { AgentOptions } from './agent.ts';
 import { Hooks, removePins } from './datapath/hooks.ts';
 import { loadDatapath, type Datapath } from './datapath/maps.ts';
 import { copyRows, oldRows, type Copied } from './datapath/migration.ts';
+import { copyAddresses } from './dns/migration.ts';
 import { readEndpoints, standing } from './endpoint/saved.ts';
 import type { EndpointRow } from './endpoint/tables.ts';
 import { ConfigError } from './errors.ts';
@@ -41,13 +42,16 @@ export async function upgrade(options: AgentOptions, netlink: Netlink, keep: () 
     const all = links(netlink);
     const endpoints = standing(readEndpoints(endpointsFolder(instance)), all, old.endpoints);
     const copied = await copyAll(sources, datapath, endpoints);
+    for (const folder of sources) copyAddresses(folder, datapath, endpoints);
     if (copied.lost > 0) throw new ConfigError(`${copied.connections + copied.lost} connections do not fit into a table of ${datapath.connections}`, 'give a larger --conntrack-entries');
     const attachMode = options.attachMode ?? detectAttachMode(datapath.object.programs.get('from_workload')!);
     const hooks = new Hooks(netlink, attachMode, datapath.object, instance, true);
     sweepLinks(netlink, instance, endpoints, hooks);
+    const policy = new PolicyReconciler(datapath, numbersPath(instance));
+    policy.dns.inherit();
     log(`takes over ${endpoints.length} endpoints and ${copied.connections} connections from an agent whose maps were others`);
-    const applied = changeOver({ pinDir, draft, hooks, copy: async () => copyAll([pinDir], datapath!, endpoints), keep, log });
-    return { datapath, hooks, attachMode, policy: new PolicyReconciler(datapath, numbersPath(instance)), applied, adopted: { endpoints, identities: old.identities } };
+    const applied = changeOver({ pinDir, draft, hooks, copy: async () => { copyAddresses(pinDir, datapath!, endpoints); return copyAll([pinDir], datapath!, endpoints); }, keep, log });
+    return { datapath, hooks, attachMode, policy, applied, adopted: { endpoints, identities: old.identities } };
   } catch (error) {
     datapath?.object.close();
     removePins(draft);

@@ -5,6 +5,7 @@
 #include "lib/dns_learn.h"
 #include "lib/dns_match.h"
 #include "lib/dns_message.h"
+#include "lib/dns_wait.h"
 
 /* The query becomes its own answer and goes back to who sent it, from whom it was sent to. Both sums over addresses and ports stay as
  * they are. */
@@ -44,22 +45,33 @@ static __always_inline int answer_refused(struct __sk_buff *skb, struct work *w,
 	return bpf_redirect_peer(skb->ifindex, 0);
 }
 
-static __always_inline void pending_key(struct dns_pending_key *key, const struct dns_work *d, const struct addr *server, __be16 server_port, __be16 client_port)
-{
-	__builtin_memset(key, 0, sizeof(*key));
-	key->server = *server;
-	key->endpoint = d->record.endpoint;
-	key->client_port = client_port;
-	key->server_port = server_port;
-	key->id = *(__be16 *)d->message;
-}
-
 /* A question and nothing else but what stands behind it for the server alone (EDNS, RFC 6891). */
 static __always_inline int is_query(const struct dns_work *d)
 {
 	const struct dns_head *head = (const struct dns_head *)d->message;
 
 	return !(head->flags[0] & (DNS_QR | DNS_OPCODE)) && head->questions == bpf_htons(1) && !head->answers && !head->authorities;
+}
+
+/* The step that the connection was let through by, in this generation, also lets the name be asked for. */
+static __always_inline int was_allowed(const struct ct_entry *entry, __u32 generation)
+{
+	const struct judgement *judged = &entry->egress;
+
+	return entry->generation == generation && judged->action == ACTION_DNS && asked_bits(judged->policy, judged->word) & judged->bits;
+}
+
+/* Any other step may. */
+static __always_inline int may_ask_here(struct work *w, const struct endpoint *end)
+{
+	struct ipcache_value *to = ipcache_lookup(&w->packet.daddr);
+	__u32 generation = w->observation.generation;
+
+	if (!to)
+		return 0;
+	w->destination = w->packet.daddr;
+	w->connection.owner = end->id;
+	return may_ask(end->egress_policy[(__s32)(generation - end->since) >= 0], to->peer[(__s32)(generation - to->since) >= 0].class_id, policy_key(&w->packet));
 }
 
 /* From a workload, ACTION_DNS. */
@@ -69,50 +81,44 @@ int dns_query(struct __sk_buff *skb)
 	__u32 zero = 0, ifindex = skb->ifindex;
 	struct work *w = bpf_map_lookup_elem(&work_rows, &zero);
 	struct endpoint *end = bpf_map_lookup_elem(&endpoints, &ifindex);
-	struct dns_pending pending = {};
-	struct dns_pending_key key;
+	struct dns_control *control = dns_control();
 	struct dns_work *d = dns_row();
 	enum drop_reason reason;
-	struct ipcache_value *to;
+	struct ct_entry *entry;
 	struct packet *p;
-	__u32 generation;
+	__u32 matches;
 
-	if (!w || !d || !end)
+	if (!w || !d || !end || !control)
 		return TC_ACT_SHOT;
 	p = &w->packet;
 	reason = dns_load(skb, p, d);
 	if (reason)
 		return drop_unjudged(w, DIRECTION_EGRESS, reason);
-	d->salt = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32();
 	dns_begin(d, w, end, ifindex);
 	if (!is_query(d) || dns_read_question(d)) {
 		dns_count(DNS_COUNT_MALFORMED);
 		return drop_unjudged(w, DIRECTION_EGRESS, DROP_INVALID_PACKET);
 	}
-	dns_match();
-	to = ipcache_lookup(&p->daddr);
-	if (!to)
+	d->version = control->version;
+	matches = dns_match();
+	entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
+	if (!entry)
 		return drop_unjudged(w, DIRECTION_EGRESS, DROP_EP_NOT_READY);
-	generation = w->observation.generation;
-	w->destination = p->daddr;
-	w->connection.owner = end->id;
-	if (!may_ask(end->egress_policy[(__s32)(generation - end->since) >= 0], to->peer[(__s32)(generation - to->since) >= 0].class_id, policy_key(p))) {
+	if (!was_allowed(entry, w->observation.generation) && !may_ask_here(w, end)) {
 		dns_count(DNS_COUNT_REFUSED);
 		d->record.rcode = DNS_RCODE_REFUSED;
-		dns_tell(d, DNS_REFUSED, generation);
+		dns_tell(d, DNS_REFUSED, entry);
 		return answer_refused(skb, w, end);
 	}
-	pending.time_ns = d->record.time_ns;
-	pending.hash = d->hash;
-	pending.salt = d->salt;
-	pending.length = d->record.length;
-	pending.type = d->record.type;
 	/* As the answer will carry it when it is read: from the frontend again. */
-	if (w->observation.service & SERVICE_TO_BACKEND)
-		pending_key(&key, d, &w->frontend, w->frontend_port, p->sport);
-	else
-		pending_key(&key, d, &p->daddr, p->dport, p->sport);
-	bpf_map_update_elem(&dns_pendings, &key, &pending, BPF_ANY);
+	if (w->observation.service & SERVICE_TO_BACKEND) {
+		d->server = w->frontend;
+		dns_tag((__u32)w->frontend_port << 16 | p->sport);
+	} else {
+		d->server = p->daddr;
+		dns_tag((__u32)p->dport << 16 | p->sport);
+	}
+	dns_wait(d, matches);
 	bpf_tail_call(skb, &dns_programs, DNS_PASSED);
 	return drop_unjudged(w, DIRECTION_EGRESS, DROP_MISSED_TAIL_CALL);
 }
@@ -130,22 +136,11 @@ int dns_passed(struct __sk_buff *skb)
 /* Takes away the query that the message answers: from the server, to the port, with the id and for the name that it had. 0: there is none. */
 static __always_inline int was_asked(struct dns_work *d, const struct packet *p)
 {
-	struct dns_pending_key key;
-	struct dns_pending *pending;
-	__u64 since;
-
-	pending_key(&key, d, &p->saddr, p->sport, p->dport);
-	pending = bpf_map_lookup_elem(&dns_pendings, &key);
-	if (!pending)
+	if (dns_read_question(d))
 		return 0;
-	since = d->record.time_ns - pending->time_ns;
-	d->salt = pending->salt;
-	if (since > DNS_WAIT_SECONDS * SECOND || dns_read_question(d) || d->hash != pending->hash || d->record.length != pending->length ||
-	    d->record.type != pending->type)
-		return 0;
-	d->record.latency_ns = since;
-	bpf_map_delete_elem(&dns_pendings, &key);
-	return 1;
+	d->server = p->saddr;
+	dns_tag((__u32)p->sport << 16 | p->dport);
+	return dns_take(d);
 }
 
 /* As flows are told: the backend, not its frontend. */
@@ -163,7 +158,9 @@ static __noinline enum drop_reason learn_answer(struct __sk_buff *skb, struct wo
 	struct endpoint *end = bpf_map_lookup_elem(&endpoints, &w->to.ifindex);
 	const struct dns_head *head;
 	struct dns_work *d = dns_row();
+	struct dns_control *control;
 	enum drop_reason reason;
+	struct ct_entry *entry;
 	__u32 answers, i;
 
 	if (!end || !d)
@@ -175,7 +172,7 @@ static __noinline enum drop_reason learn_answer(struct __sk_buff *skb, struct wo
 	dns_begin(d, w, end, w->to.ifindex);
 	if (w->observation.service & SERVICE_REPLY)
 		record_backend(&d->record, &w->ct_key);
-	if (!(head->flags[0] & DNS_QR) || head->questions != bpf_htons(1))
+	if ((head->flags[0] & (DNS_QR | DNS_OPCODE)) != DNS_QR || head->questions != bpf_htons(1))
 		return dns_unread(DNS_COUNT_MALFORMED, DROP_INVALID_PACKET);
 	if (!was_asked(d, &w->packet))
 		return dns_unread(DNS_COUNT_UNASKED, DROP_INVALID_PACKET);
@@ -184,14 +181,24 @@ static __noinline enum drop_reason learn_answer(struct __sk_buff *skb, struct wo
 	answers = head->flags[0] & DNS_TC || d->record.rcode ? 0 : bpf_ntohs(head->answers);
 	if (answers > DNS_ANSWERS)
 		return dns_unread(DNS_COUNT_UNREAD, DROP_NOT_SUPPORTED_BY_PROXY);
-	dns_match();
+	control = dns_control();
+	if (!control || !d->version || d->version != control->version)
+		dns_match();
 	for (i = 0; i < DNS_ANSWERS; i++) {
 		if (i >= answers)
 			break;
 		if (dns_read_record())
 			return dns_unread(DNS_COUNT_MALFORMED, DROP_INVALID_PACKET);
 	}
-	dns_tell(d, DNS_ANSWERED, w->observation.generation);
+	/* Not before all of it could be read. */
+	for (i = 0; i < DNS_ANSWERS; i++) {
+		if (i >= d->record.addresses)
+			break;
+		d->record.learned += dns_learn(i);
+	}
+	entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
+	if (entry)
+		dns_tell(d, DNS_ANSWERED, entry);
 	return DROP_NONE;
 }
 

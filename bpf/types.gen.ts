@@ -313,6 +313,7 @@ export interface DnsState {
   readonly base: number;
   readonly other: number;
   readonly accept: number;
+  readonly same: number;
 }
 
 export interface DnsAccept {
@@ -322,9 +323,15 @@ export interface DnsAccept {
 
 export interface DnsControl {
   readonly half: number;
+  readonly version: number;
+  readonly secret: readonly bigint[];
 }
 
 export interface DnsName {
+  readonly wire: Uint8Array;
+}
+
+export interface DnsShortName {
   readonly wire: Uint8Array;
 }
 
@@ -579,7 +586,7 @@ export const dns_limit = {
   MAX_DNS_NAMES: 65536,
   MAX_DNS_USES: 65536,
   MAX_DNS_ADDRESSES: 131072,
-  MAX_DNS_PENDING: 32768,
+  DNS_WAIT_ROWS: 8192,
   DNS_RING_BYTES: 1048576,
   DNS_TTL_FLOOR: 60,
   DNS_TTL_CEILING: 604800,

@@ -2,7 +2,7 @@
 import { Fuzz, framesOf, sentOf, textOfSent } from '../bpf/testing/fuzz.ts';
 import { smallest } from './smallest.ts';
 
-const framesPerSeed = 2_000;
+export const framesPerSeed = 2_000;
 
 export async function packets(): Promise<(seed: number) => string | undefined> {
   const fuzz = new Fuzz();

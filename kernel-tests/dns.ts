@@ -7,7 +7,7 @@ export const ranges = { ipv4: '198.18.0.0/15', ipv6: '2001:db8:18::/64' } as con
  * Answers A and AAAA: `nNUMBER.` with address NUMBER of the ranges, `manyNUMBER.` with so many, `inside.` with `argv[1]`, `none.` with
  * NXDOMAIN, other names with address 1. Any other type: no record.
  */
-export const nameServer = (inside: string): string[] => ['python3', '-u', '-c', `
+export const nameServer = (inside: string, port = 53): string[] => ['python3', '-u', '-c', `
 import ipaddress, re, socket, struct, sys, threading
 bases = {1: int(ipaddress.ip_address('198.18.0.0')), 28: int(ipaddress.ip_address('2001:db8:18::'))}
 def answer(query):
@@ -28,27 +28,27 @@ def answer(query):
     records = b''.join(b'\\xc0\\x0c' + struct.pack('!HHIH', kind, 1, 1, len(data)) + data for data in found)
     return query[:2] + struct.pack('!HHHHH', flags, 1, len(found), 0, 0) + question + records
 def serve(address):
-    s = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_DGRAM); s.bind((address, 53))
+    s = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_DGRAM); s.bind((address, int(sys.argv[2])))
     while True:
         query, client = s.recvfrom(4096); s.sendto(answer(query), client)
 for address in ('0.0.0.0', '::'):
     if address == '::':
-        s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1); s.bind(('::', 53))
+        s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1); s.bind(('::', int(sys.argv[2])))
         def six(s=s):
             while True:
                 query, client = s.recvfrom(4096); s.sendto(answer(query), client)
         threading.Thread(target=six).start()
     else: threading.Thread(target=serve, args=(address,)).start()
-`, inside];
+`, inside, String(port)];
 
 const library = `
 import ipaddress, json, random, select, socket, struct, sys, time
 def family(address): return socket.AF_INET6 if ':' in address else socket.AF_INET
-def ask(server, name, kind, timeout=1):
+def ask(server, name, kind, timeout=1, port=53):
     id = random.randrange(65536)
     query = struct.pack('!HHHHHH', id, 0x0100, 1, 0, 0, 0) + b''.join(bytes([len(label)]) + label.encode() for label in name.split('.') if label) + b'\\0' + struct.pack('!HH', kind, 1)
     with socket.socket(family(server), socket.SOCK_DGRAM) as s:
-        s.settimeout(timeout); s.connect((server, 53)); s.send(query)
+        s.settimeout(timeout); s.connect((server, port)); s.send(query)
         try: message = s.recv(65536)
         except (TimeoutError, OSError): return {'rcode': 'silent', 'addresses': []}
     if message[:2] != query[:2]: return {'rcode': 'another id', 'addresses': []}
@@ -98,3 +98,29 @@ while time.monotonic() < end:
     if reach(found['addresses'][0], port, 0.9) != 'open': counts['failedConnections'] += 1
 print(json.dumps(counts))
 `, JSON.stringify(servers), String(port), String(seconds)];
+
+/** Accepts everywhere and closes. */
+export const greeter = (port: number): string[] => ['python3', '-c', `
+import socket, sys
+s = socket.socket(socket.AF_INET6, socket.SOCK_STREAM); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(('::', int(sys.argv[1]))); s.listen(4096)
+while True: s.accept()[0].close()
+`, String(port)];
+
+export interface Pace { readonly names: number; readonly door: number; readonly first: number; readonly step: number; readonly lookups: number; readonly perSecond: number }
+
+/** As `endless`, for so many names, each of its own, with a fresh port: at most so many a second. */
+export const paced = (servers: readonly string[], pace: Pace): string[] => ['python3', '-u', '-c', `${library}
+servers, pace = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+counts = {'lookups': 0, 'failedLookups': 0, 'connections': 0, 'failedConnections': 0}
+begun = time.monotonic()
+for turn in range(pace['lookups']):
+    server = servers[turn % len(servers)]
+    found = ask(server, 'n%d.example.test' % (pace['first'] + turn * pace['step']), 28 if ':' in server else 1, 2, pace['names'])
+    counts['lookups'] += 1
+    if found['addresses']:
+        counts['connections'] += 1
+        if reach(found['addresses'][0], pace['door'], 0.9) != 'open': counts['failedConnections'] += 1
+    else: counts['failedLookups'] += 1
+    time.sleep(max(0, begun + turn / pace['perSecond'] - time.monotonic()))
+print(json.dumps(counts))
+`, JSON.stringify(servers), JSON.stringify(pace)];

@@ -1,18 +1,20 @@
 // What the agent does beside the kernel: records as flows, names that come late, addresses that go, a restart. On loaded programs, without
 // workloads.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 import { Bench, ticksAgo } from '../../bpf/testing/bench.ts';
 import { address, answer, query } from '../../bpf/testing/dns.ts';
 import { egress, ends, families, imageOf, prefixes } from '../../bpf/testing/dns-world.ts';
 import { frame } from '../../bpf/testing/packet.ts';
-import { dns_limit } from '../../bpf/types.gen.ts';
+import { dns_counter, dns_event, dns_limit, type DnsRecord } from '../../bpf/types.gen.ts';
 import { Observer } from '../../hubble/observer.ts';
 import { endpointTable } from '../endpoint/tables.ts';
 import { PolicyReconciler } from '../policy/reconciler.ts';
+import { mappedBytes } from '../ipcache/address.ts';
+import { DnsCache } from './cache.ts';
 import { followDns, type Dns } from './follow.ts';
 import { dnsUsageOf, sweepAddresses } from './sweeper.ts';
 
@@ -27,7 +29,7 @@ const endpoints = endpointTable();
 const begin = (): void => {
   policy = new PolicyReconciler(bench.datapath, join(dir, 'numbers.json'));
   observer = new Observer({ nodeName: 'n', version: '0' });
-  dns = followDns({ datapath: bench.datapath, reconciler: policy.dns, endpoints, observer, lookups: observer.entries.lookups, log: (line) => { throw new Error(line); } });
+  dns = followDns({ datapath: bench.datapath, reconciler: policy.dns, endpoints, observer, lookups: observer.entries.lookups, log: (line) => { throw new Error(line); }, savePath: join(dir, 'names.jsonl') });
 };
 beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), 'weir-dns-'));
@@ -92,6 +94,31 @@ test('the next agent goes on with what was learned, under the same numbers', asy
   expect(connects(80)).toBe(true);
 });
 
+test('the next agent knows the names of addresses, also when this one ends in the middle of a line', async () => {
+  lookUp('www.example.test', f.target, '203.0.113.10');
+  await flows(1);
+  await dns.stop();
+  appendFileSync(join(dir, 'names.jsonl'), '[1,1,"half');
+  begin();
+  policy.adopt(ends);
+  expect(dns.cache.namesOf(1, Buffer.from(mappedBytes(f.target)).toString('latin1'))).toEqual(['www.example.test.']);
+  const late = '- toFQDNs: [{matchPattern: "ww*.example.test"}]\n  toPorts: [{ports: [{port: "8443", protocol: TCP}]}]\n';
+  await policy.apply(imageOf(egress + late), prefixes, ends);
+  expect(connects(8443)).toBe(true);
+});
+
+test('the file of names is bounded', async () => {
+  const cache = new DnsCache(bench.datapath.dns, join(dir, 'many.jsonl'), (line) => { throw new Error(line); });
+  const record = { event: dns_event.DNS_ANSWERED, endpoint: 1, type: 1, ttl: 60 } as DnsRecord;
+  for (let round = 0; round < 5; round += 1) {
+    for (let index = 0; index < 10_000; index += 1) cache.add(record, `n${round}-${index}.test.`, [mappedBytes(f.target)]);
+    cache.save();
+  }
+  const lines = readFileSync(join(dir, 'many.jsonl'), 'utf8').split('\n').length - 1;
+  expect(lines).toBe(20_000);
+  expect(new DnsCache(bench.datapath.dns, join(dir, 'many.jsonl'), () => undefined).namesOf(1, Buffer.from(mappedBytes(f.target)).toString('latin1'))).toHaveLength(20_000);
+});
+
 test('without the numbers nothing of it is believed', async () => {
   lookUp('www.example.test', f.target);
   await dns.stop();
@@ -123,15 +150,25 @@ test('every endpoint has a share of the table', () => { expect(dnsUsageOf(bench.
 
 test('1,000 patterns, changed while others are asked for: never a wrong answer', async () => {
   const many = (from: number): string => `- toFQDNs: [${Array.from({ length: 1_000 }, (_, index) => `{matchPattern: "*.s${(from + index) % 1_500}.test"}`).join(', ')}]\n`;
+  const counts = (): bigint[] => [dns_counter.DNS_COUNT_REFUSED, dns_counter.DNS_COUNT_UNASKED].map((which) => bench.datapath.dns.counter(which));
+  let pairs = 0n;
+  const [refused, unasked] = counts();
   for (let round = 0; round < 5; round += 1) {
     const before = performance.now();
-    const done = policy.apply(imageOf(egress + many(round * 100)), prefixes, ends);
-    lookUp('www.example.test', f.target);
-    lookUp('www.example.org');
-    await done;
+    let done = false;
+    const applied = policy.apply(imageOf(egress + many(round * 100)), prefixes, ends).finally(() => { done = true; });
+    do {
+      lookUp('www.example.test', f.target);
+      // Nor does its answer pass.
+      lookUp('www.example.org');
+      pairs += 1n;
+      await immediate();
+    } while (!done);
+    await applied;
     if (round === 0) console.log(`1,000 patterns in the kernel after ${Math.round(performance.now() - before)} ms`);
   }
+  expect(counts()).toEqual([refused! + pairs, unasked! + pairs]);
+  console.log(`${2n * pairs} lookups meanwhile`);
   const told = await flows(10);
-  expect(told.filter((text) => text!.includes('example.test'))).toHaveLength(5);
-  expect(told.filter((text) => text!.includes('refused'))).toHaveLength(5);
+  expect([told.some((text) => text!.includes('example.test')), told.some((text) => text!.includes('refused'))]).toEqual([true, true]);
 });

@@ -17,6 +17,8 @@ export interface DnsParts {
   readonly observer: Observer;
   readonly lookups: Lookups;
   readonly log: (line: string) => void;
+  /** Where names are kept for the next agent. */
+  readonly savePath: string;
 }
 
 export interface Dns {
@@ -26,21 +28,25 @@ export interface Dns {
   readonly stop: () => Promise<void>;
 }
 
-export function followDns({ datapath, reconciler, endpoints, observer, lookups, log }: DnsParts): Dns {
-  const cache = new DnsCache(datapath.dns);
-  reconciler.teacher = (fresh) => { cache.teach((name) => reconciler.matching(name), fresh); };
-  const stopRecords = readDnsRecords(datapath, {
+export function followDns({ datapath, reconciler, endpoints, observer, lookups, log, savePath }: DnsParts): Dns {
+  const cache = new DnsCache(datapath.dns, savePath, log);
+  const records = readDnsRecords(datapath, {
     record: (record, addresses) => {
       cache.add(record, nameText(record.name.wire, record.length), addresses);
       observer.record(toDnsFlow(record, addresses, lookups, observer.ring.next));
     },
     lost: (count) => { observer.lost('OBSERVER_EVENTS_QUEUE', count); },
+    drained: () => { cache.save(); },
   });
+  reconciler.teacher = (fresh) => {
+    records.drain();
+    cache.teach((name) => reconciler.matching(name), fresh);
+  };
   const sweeper = keepAddresses(datapath, endpoints, log);
   return {
     cache, begin: sweeper.begin,
     stop: async () => {
-      stopRecords();
+      records.stop();
       await sweeper.stop();
     },
   };

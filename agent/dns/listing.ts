@@ -14,7 +14,7 @@ const maxRows = 10_000;
 export interface CacheRow {
   readonly endpoint: string;
   readonly address: string;
-  /** As the last answers told; none of those from before a restart. */
+  /** As the last answers told. */
   readonly names: readonly string[];
   /** Names and patterns of policies that the address is known by. */
   readonly selectors: readonly string[];

@@ -3,7 +3,7 @@ import { codecOf, type Codec } from '../kernel/codec.ts';
 import { mapUpdate, updateFlags } from '../kernel/bpf.ts';
 import { BpfMap, mapMemory, perCpuSums, possibleCpus } from '../kernel/map.ts';
 import type { LoadedMap, LoadedObject } from '../kernel/object.ts';
-import { dns_program, limit, type DnsAddress, type DnsAddressKey, type DnsControl, type DnsName, type DnsRecord, type DnsUse } from '../../bpf/types.gen.ts';
+import { dns_program, limit, type DnsAddress, type DnsAddressKey, type DnsControl, type DnsName, type DnsRecord, type DnsShortName, type DnsUse } from '../../bpf/types.gen.ts';
 
 export interface DnsMaps {
   /** struct dns_automaton, two of them, for `withMemory`. */
@@ -11,6 +11,8 @@ export interface DnsMaps {
   readonly control: BpfMap<number, DnsControl>;
   /** Exact names -> number of their selector. */
   readonly names: BpfMap<DnsName, number>;
+  /** Those of up to 63 bytes on the wire. */
+  readonly shortNames: BpfMap<DnsShortName, number>;
   /** Which bits a selector sets in a policy. */
   readonly uses: BpfMap<DnsUse, bigint>;
   /** What was learned. */
@@ -47,6 +49,7 @@ export function dnsMaps(object: LoadedObject): DnsMaps {
     automata: map('dns_automata'),
     control: new BpfMap(map('dns_controls'), number, layout<DnsControl>('dns_control')),
     names: new BpfMap(map('dns_names'), layout<DnsName>('dns_name'), number),
+    shortNames: new BpfMap(map('dns_short_names'), layout<DnsShortName>('dns_short_name'), number),
     uses: new BpfMap(map('dns_uses'), layout<DnsUse>('dns_use'), mask),
     addresses: new BpfMap(map('dns_addresses'), layout<DnsAddressKey>('dns_address_key'), layout<DnsAddress>('dns_address')),
     usages: new DataView(mapMemory(map('dns_usages'), limit.MAX_ENDPOINTS)),

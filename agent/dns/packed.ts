@@ -22,7 +22,8 @@ export function pack(patterns: readonly Numbered[]): Packed {
   if (automaton.states.length > dns_limit.DNS_STATES) full(`${automaton.states.length} states of ${dns_limit.DNS_STATES}`);
   const { edges, bases } = placeEdges(automaton);
   const { accepts, first } = placeAccepts(automaton, patterns);
-  const states = automaton.states.map(({ other }, id): DnsState => ({ base: bases[id]!, other, accept: first[id]! }));
+  const states = automaton.states.map(({ edges: own, other }, id): DnsState =>
+    ({ base: bases[id]!, other, accept: first[id]!, same: other === id && [...own.keys()].every((character) => character === DOT) ? 1 : 0 }));
   return { states, edges, accepts };
 }
 

@@ -1,5 +1,6 @@
 // Names and patterns of the policies into the kernel: numbers for selectors, exact names as keys, patterns as one automaton, and which bits
 // each sets in which policy. What is new stands there before the flip, what is gone goes after it.
+import { randomBytes } from 'node:crypto';
 import { ConfigError } from '../errors.ts';
 import { gracePeriod } from '../kernel/bpf.ts';
 import { withMemory } from '../kernel/map.ts';
@@ -9,6 +10,9 @@ import { readJson, writeJson } from '../store/file.ts';
 import { dns_use_kind, dns_limit, type DnsUse } from '../../bpf/types.gen.ts';
 import type { DnsMaps } from './maps.ts';
 import { match, pack, type Numbered, type Packed } from './packed.ts';
+
+/** struct dns_short_name. */
+const shortBytes = 64;
 
 /** Kept on disk: what the kernel has learned names selectors by number. A number is never given twice. */
 interface SavedSelectors { readonly next: number; readonly selectors: readonly { readonly selector: FqdnSelector; readonly number: number }[] }
@@ -59,6 +63,12 @@ export class DnsReconciler {
     for (const [use] of this.#maps.uses.entries()) this.#written.set(use.policy, [...this.#written.get(use.policy) ?? [], use]);
   }
 
+  /** As adopt, where the maps are new and have nothing but the addresses of those before. */
+  inherit(): void {
+    this.adopt();
+    for (const { selector, number } of this.#numbers.values()) if (selector.kind === 'name') this.#setName(selector, number);
+  }
+
   selectors(): readonly Numbered[] { return [...this.#numbers.values()]; }
 
   /** The numbers of the selectors that match a name in lower case with its final dot. */
@@ -82,7 +92,8 @@ export class DnsReconciler {
     for (const one of numbered.slice(this.#numbers.size)) this.#numbers.set(one.selector.key, one);
     this.#next += fresh.length;
     if (fresh.length > 0) this.#save();
-    for (const selector of fresh) if (selector.kind === 'name') this.#setName(selector);
+    for (const selector of fresh) if (selector.kind === 'name') this.#setName(selector, this.#numbers.get(selector.key)!.number);
+    if (fresh.length > 0) this.#turn();
     for (const policy of image.policies.values()) this.#placeUses(policy, idOf(policy.key));
     if (fresh.length > 0) this.teacher?.(new Set(fresh.map(({ key }) => this.#numbers.get(key)!.number)));
   }
@@ -99,16 +110,29 @@ export class DnsReconciler {
     const gone = [...this.#numbers.values()].filter(({ selector }) => !wanted.has(selector.key));
     for (const { selector } of gone) {
       this.#numbers.delete(selector.key);
-      const wire = selector.kind === 'name' ? wireOf(selector.text) : undefined;
-      if (wire !== undefined) this.#maps.names.delete({ wire });
+      if (selector.kind === 'name') this.#setName(selector, undefined);
     }
-    if (gone.length > 0) this.#save();
+    if (gone.length > 0) {
+      this.#turn();
+      this.#save();
+    }
     if (gone.some(({ selector }) => selector.kind === 'pattern')) await this.#placePatterns([...this.#numbers.values()].filter(({ selector }) => selector.kind === 'pattern'));
   }
 
-  #setName(selector: FqdnSelector): void {
-    const wire = wireOf(selector.text);
-    if (wire !== undefined) this.#maps.names.set({ wire }, this.#numbers.get(selector.key)!.number);
+  /** `number` undefined: the name goes. */
+  #setName({ text }: FqdnSelector, number: number | undefined): void {
+    const wire = wireOf(text);
+    if (wire === undefined) return;
+    const [map, key] = wire.indexOf(0) < shortBytes ? [this.#maps.shortNames, { wire: wire.subarray(0, shortBytes) }] as const : [this.#maps.names, { wire }] as const;
+    if (number === undefined) map.delete(key);
+    else map.set(key, number);
+  }
+
+  /** Queries under way are matched again from here on. The secret stays as long as the maps. */
+  #turn(half = this.#maps.control.get(0)?.half ?? 0): void {
+    const { version = 0, secret = [0n, 0n] } = this.#maps.control.get(0) ?? {};
+    const [first, second] = secret[1] === 0n ? [randomBytes(8).readBigUInt64LE(), randomBytes(8).readBigUInt64LE() | 1n] : [secret[0]!, secret[1]!];
+    this.#maps.control.set(0, { half, version: (version + 1) % 2 ** 32 || 1, secret: [first, second] });
   }
 
   #placeUses({ names }: MergedPolicy, id: number): void {
@@ -131,13 +155,13 @@ export class DnsReconciler {
       const at = half * this.#maps.automata.valueSize;
       new Uint8Array(memory, at, this.#maps.automata.valueSize).fill(0);
       const rows = new Uint16Array(memory, at, dns_limit.DNS_STATES * 4);
-      states.forEach(({ base, other, accept }, id) => { rows.set([base, other, accept], id * 4); });
+      states.forEach(({ base, other, accept, same }, id) => { rows.set([base, other, accept, same], id * 4); });
       const steps = new Uint16Array(memory, at + dns_limit.DNS_STATES * 8, dns_limit.DNS_EDGES * 2);
       edges.forEach(({ state, next }, index) => { steps.set([state, next], index * 2); });
       const lists = new Uint32Array(memory, at + dns_limit.DNS_STATES * 8 + dns_limit.DNS_EDGES * 4, dns_limit.DNS_ACCEPTS * 2);
       accepts.forEach(({ selector, next }, index) => { lists.set([selector, next], index * 2); });
     });
-    this.#maps.control.set(0, { half });
+    this.#turn(half);
     // The other half is free once nobody walks it.
     await this.#grace();
     this.#packed = packed;

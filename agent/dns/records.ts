@@ -13,10 +13,13 @@ export interface DnsSink {
   /** `addresses`: of the answer, 16 bytes each. */
   readonly record: (record: DnsRecord, addresses: readonly Uint8Array[]) => void;
   readonly lost: (count: number) => void;
+  /** After those of one drain. */
+  readonly drained: () => void;
 }
 
-/** The result ends it. */
-export function readDnsRecords(datapath: Pick<Datapath, 'dns'>, sink: DnsSink): () => void {
+export interface DnsRecords { /** Reads what is there, at once. */ readonly drain: () => void; readonly stop: () => void }
+
+export function readDnsRecords(datapath: Pick<Datapath, 'dns'>, sink: DnsSink): DnsRecords {
   const { records, record: layout } = datapath.dns;
   const ring = openRing(records.fd, dns_limit.DNS_RING_BYTES);
   const head = layout.size - dns_limit.DNS_ANSWERS * addressBytes;
@@ -39,10 +42,14 @@ export function readDnsRecords(datapath: Pick<Datapath, 'dns'>, sink: DnsSink): 
     const lost = datapath.dns.counter(dns_counter.DNS_COUNT_LOST);
     if (untold > 0 || lost > known) sink.lost(untold + Number(lost - known));
     known = lost;
+    sink.drained();
   };
   const timer = setInterval(drain, drainMs);
-  return () => {
-    clearInterval(timer);
-    ring.close();
+  return {
+    drain,
+    stop: () => {
+      clearInterval(timer);
+      ring.close();
+    },
   };
 }

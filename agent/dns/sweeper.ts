@@ -44,8 +44,11 @@ async function inConnections(datapath: Parts, addresses: ReadonlySet<string>): P
   return found;
 }
 
+/** One more address, or `count`, of an endpoint. */
+export function chargeAddress({ dns: { usages } }: Parts, endpoint: number, count = 1): void { Atomics.add(new Int32Array(usages.buffer), (endpoint * usageBytes + at.addresses) / 4, count); }
+
 function forget(datapath: Parts, key: DnsAddressKey): void {
-  if (datapath.dns.addresses.delete(key)) Atomics.sub(new Int32Array(datapath.dns.usages.buffer), (key.endpoint * usageBytes + at.addresses) / 4, 1);
+  if (datapath.dns.addresses.delete(key)) chargeAddress(datapath, key.endpoint, -1);
 }
 
 /** One pass; returns how many addresses went. `present`: ids of the endpoints that there are. */

@@ -31,12 +31,11 @@ static __always_inline int is_rebound(const struct addr *a)
 	return identity != 2 && identity != 9 && identity != 10 && identity >> 24 != 1;
 }
 
-/* A place for the selector among those that d->key has. 0: there is none. Global as the others, so that the verifier walks it once. */
-__noinline int dns_source(__u32 selector)
+/* A place for the selector in the row of d->key. 0: there is none. Global as the others, so that the verifier walks it once. */
+__noinline int dns_source(__u32 selector, __u32 expires)
 {
 	struct dns_work *d = dns_row();
 	struct dns_address *row;
-	__u32 expires;
 	int i;
 
 	if (!d)
@@ -44,7 +43,6 @@ __noinline int dns_source(__u32 selector)
 	row = bpf_map_lookup_elem(&dns_addresses, &d->key);
 	if (!row)
 		return 0;
-	expires = d->expires;
 	for (i = 0; i < DNS_SOURCES; i++) {
 		struct dns_source *source = &row->source[i];
 
@@ -61,7 +59,7 @@ __noinline int dns_source(__u32 selector)
 }
 
 /* A row of its own for d->key. 0: it is beyond the quota, or another CPU was faster. */
-static __always_inline int dns_first(struct dns_work *d, __u32 owner)
+static __always_inline int dns_first(struct dns_work *d, __u32 owner, __u32 expires)
 {
 	struct dns_usage *usage = bpf_map_lookup_elem(&dns_usages, &owner);
 	int i;
@@ -73,7 +71,7 @@ static __always_inline int dns_first(struct dns_work *d, __u32 owner)
 	}
 	for (i = 0; i < DNS_SOURCES; i++) {
 		d->fresh.source[i].selector = d->selectors[i];
-		d->fresh.source[i].expires = d->selectors[i] ? d->expires : 0;
+		d->fresh.source[i].expires = d->selectors[i] ? expires : 0;
 	}
 	if (bpf_map_update_elem(&dns_addresses, &d->key, &d->fresh, BPF_NOEXIST))
 		return 0;
@@ -81,39 +79,39 @@ static __always_inline int dns_first(struct dns_work *d, __u32 owner)
 	return 1;
 }
 
-/* The address for the names in d->selectors. Returns whether it stands there for all of them. */
-__noinline int dns_learn(__u32 at, __u32 ipv4)
+/* Address `number` of the answer for the names in d->selectors. Returns whether it stands there for all of them. */
+__noinline int dns_learn(__u32 number)
 {
 	struct dns_work *d = dns_row();
-	int i, learned = 1, known;
-	__u32 owner, count;
+	struct dns_address *known;
+	__u64 at = number;
+	int i, learned = 1;
+	__u32 expires;
 
-	if (!d)
+	asm volatile("" : "+r"(at));	/* old verifiers follow the register that is compared and no copy of it */
+	if (at >= DNS_ANSWERS || !d || !d->selectors[0])
 		return 0;
-	if (ipv4)
-		addr_from_ipv4(&d->key.addr, *(__be32 *)&d->message[at & 2047]);
-	else
-		__builtin_memcpy(&d->key.addr, &d->message[at & 2047], sizeof(d->key.addr));
-	owner = d->key.endpoint = d->record.endpoint;
-	count = d->record.addresses;
-	d->record.addresses = count + 1;
-	asm volatile("" : "+r"(count));	/* 6.1 follows the register that is compared and no copy of it */
-	if (count < DNS_ANSWERS)
-		d->record.address[count] = d->key.addr;
-	if (!d->selectors[0])
-		return 0;
+	expires = d->expires[at];
+	d->key.addr = d->record.address[at];
+	d->key.endpoint = d->record.endpoint;
 	if (is_rebound(&d->key.addr)) {
 		dns_count(DNS_COUNT_REBOUND);
 		return 0;
 	}
-	known = bpf_map_lookup_elem(&dns_addresses, &d->key) != 0;
-	if (!known && dns_first(d, owner)) {
+	known = bpf_map_lookup_elem(&dns_addresses, &d->key);
+	/* What most answers are: one that was given before. */
+	if (known && known->source[0].selector == d->selectors[0] && !d->selectors[1]) {
+		if ((__s32)(expires - known->source[0].expires) > 0)
+			known->source[0].expires = expires;
+		return 1;
+	}
+	if (!known && dns_first(d, d->key.endpoint, expires)) {
 		learned = !d->selectors[DNS_SOURCES];
 	} else {
 		for (i = 0; i <= DNS_MATCHES; i++) {
 			if (!d->selectors[i])
 				break;
-			learned &= dns_source(d->selectors[i]);
+			learned &= dns_source(d->selectors[i], expires);
 		}
 	}
 	if (!learned)
@@ -121,32 +119,84 @@ __noinline int dns_learn(__u32 at, __u32 ipv4)
 	return learned;
 }
 
+/* Where the name at `at` ends; 0: it is none. A pointer leads before the name that it is in (RFC 1035, 4.1.4), so there is no loop.
+ * Where it stands is kept in the row: the verifier would walk every way there. */
+__noinline __u32 dns_skip_name(__u32 at)
+{
+	struct dns_work *d = dns_row();
+	volatile struct dns_reading *r;	/* the compiler would keep it in registers */
+	__u32 i;
+
+	if (!d)
+		return 0;
+	r = &d->reading;
+	r->at = r->begin = at;
+	r->end = r->total = 0;
+	for (i = 0; i < DNS_LABELS; i++) {
+		__u32 c, here = r->at;
+
+		if (here + 1 > d->length || r->total >= DNS_LONGEST)
+			return 0;
+		c = d->message[here & 2047];
+		if (!c)
+			return r->end ? r->end : here + 1;
+		if (c < DNS_POINTER) {
+			if (c > DNS_LABEL)
+				return 0;
+			r->total += c + 1;
+			r->at = here + c + 1;
+			continue;
+		}
+		if (here + 2 > d->length)
+			return 0;
+		if (!r->end)
+			r->end = here + 2;
+		here = (c & DNS_LABEL) << 8 | d->message[(here + 1) & 2047];
+		if (here >= r->begin)
+			return 0;
+		/* Most point to the question, which has been read. */
+		if (here == DNS_HEAD)
+			return r->total + d->record.length < DNS_LONGEST ? r->end : 0;
+		r->at = r->begin = here;
+	}
+	return 0;
+}
+
+/* The address at `at` is kept for when all has been read. */
+static __always_inline int dns_keep(struct dns_work *d, __u32 at, __u32 ipv4, __u32 ttl)
+{
+	__u64 count = d->record.addresses;
+
+	/* RFC 2181, 8: the highest bit set means 0. */
+	if (ttl >> 31 || ttl < DNS_TTL_FLOOR)
+		ttl = DNS_TTL_FLOOR;
+	if (ttl > DNS_TTL_CEILING)
+		ttl = DNS_TTL_CEILING;
+	if (!d->record.ttl || ttl < d->record.ttl)
+		d->record.ttl = ttl;
+	d->record.addresses = count + 1;
+	asm volatile("" : "+r"(count));	/* as above */
+	if (count >= DNS_ANSWERS)
+		return -1;
+	d->expires[count] = ticks() + TICKS((__u64)ttl);
+	if (ipv4)
+		addr_from_ipv4(&d->record.address[count], *(__be32 *)&d->message[at & 2047]);
+	else
+		__builtin_memcpy(&d->record.address[count], &d->message[at & 2047], sizeof(struct addr));
+	return 0;
+}
+
 /* The record at d->at. Returns -1 when it is none. */
 __noinline int dns_read_record(void)
 {
 	struct dns_work *d = dns_row();
-	__u32 at, i, type, class, ttl, size;
+	__u32 at, type, class, ttl, size;
 	const __u8 *head;
 
 	if (!d)
 		return -1;
-	at = d->at;
-	for (i = 0; i < DNS_LABELS; i++) {
-		__u8 c;
-
-		if (at >= d->length)
-			return -1;
-		c = d->message[at & 2047];
-		if (c >= DNS_POINTER)
-			at++;
-		at++;
-		if (!c || c >= DNS_POINTER)
-			break;
-		if (c > DNS_LABEL)
-			return -1;
-		at += c;
-	}
-	if (i == DNS_LABELS || at + 10 > d->length)
+	at = dns_skip_name(d->at);
+	if (!at || at + 10 > d->length)
 		return -1;
 	/* Where it begins it is inside the message, and the room behind that is larger than the head. */
 	head = &d->message[at & 2047];
@@ -158,16 +208,11 @@ __noinline int dns_read_record(void)
 	if (at + size > d->length)
 		return -1;
 	d->at = at + size;
-	if (class != DNS_CLASS_IN || !((type == DNS_TYPE_A && size == 4) || (type == DNS_TYPE_AAAA && size == 16)))
+	if (type == DNS_TYPE_CNAME)
+		return dns_skip_name(at) == at + size ? 0 : -1;
+	if (type != DNS_TYPE_A && type != DNS_TYPE_AAAA)
 		return 0;
-	/* RFC 2181, 8: the highest bit set means 0. */
-	if (ttl >> 31 || ttl < DNS_TTL_FLOOR)
-		ttl = DNS_TTL_FLOOR;
-	if (ttl > DNS_TTL_CEILING)
-		ttl = DNS_TTL_CEILING;
-	if (!d->record.ttl || ttl < d->record.ttl)
-		d->record.ttl = ttl;
-	d->expires = ticks() + TICKS((__u64)ttl);
-	d->record.learned += dns_learn(at, size == 4);
-	return 0;
+	if (size != (type == DNS_TYPE_A ? 4 : sizeof(struct addr)))
+		return -1;
+	return class == DNS_CLASS_IN ? dns_keep(d, at, type == DNS_TYPE_A, ttl) : 0;
 }

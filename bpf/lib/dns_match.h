@@ -2,42 +2,55 @@
 /* Name -> selectors: exactly this name, and the patterns whose automaton ends in it. Written by agent/dns/reconciler.ts. */
 #pragma once
 #include "dns_message.h"
+#include "dns_wait.h"
 #include "verdict.h"
 
 static __always_inline struct dns_automaton *dns_automaton(void)
 {
-	__u32 zero = 0, half = 0;
-	struct dns_control *control = bpf_map_lookup_elem(&dns_controls, &zero);
+	struct dns_control *control = dns_control();
+	__u32 half = 0;
 
 	if (control)
 		half = control->half;
 	return bpf_map_lookup_elem(&dns_automata, &half);
 }
 
-/* Where the automaton stands at the name's beginning, read from its end: the row of who matches; 0: nobody. Everything is reached by masks
- * and little is done behind the loop: the verifier walks each step of it, and each way out. */
+/* The compiler would make one of a mask, and the verifier walk both ways, 255 times. */
+#define no_branch(mask) asm volatile("" : "+r"(mask))
+
+/* Where the automaton stands at the name's beginning, read from its end: the row of who matches; 0: nobody. Everything is reached by masks,
+ * little is done behind the loop, and where it is stands in the row: the verifier walks each step of it, and each way out. */
 __noinline int dns_walk(void)
 {
 	const struct dns_automaton *automaton = dns_automaton();
-	const struct dns_work *d = dns_row();
-	__u32 at, state = 1, i;
+	struct dns_work *d = dns_row();
+	volatile struct dns_reading *r;
+	__u32 state = 1, i;
 
 	if (!d || !automaton)
 		return 0;
-	at = d->record.length;
+	r = &d->reading;
+	r->at = d->record.length;
+	r->total = d->labels;
 	for (i = 1; i < DNS_LONGEST; i++) {
 		const struct dns_state *row = &automaton->states[state & (DNS_STATES - 1)];
-		__u32 c, place, edge;
+		__u32 c, place, edge, at = r->at - 1, skip = -(__u32)row->same;
+		__u64 dot, other;
 
-		if (i >= at)
+		no_branch(skip);
+		at ^= (at ^ d->label[(r->total - 1) & 127]) & skip;
+		if (!at)
 			break;
-		c = d->symbol[(at - i) & 255];
+		c = d->symbol[at & 255];
 		place = row->base + c;
 		edge = automaton->edges[place >> 1 & (DNS_EDGES / 2 - 1)] >> (place & 1) * 32;
-		if ((__u16)edge == state)
-			state = edge >> 16;
-		else
-			state = c == '.' ? 0 : row->other;
+		r->at = at;
+		dot = is_zero(c ^ '.');
+		other = is_zero((__u16)edge ^ state) - 1;
+		no_branch(dot);
+		no_branch(other);
+		r->total -= dot;
+		state = (edge >> 16 & ~other) | (row->other & other & (dot - 1));
 	}
 	return automaton->states[state & (DNS_STATES - 1)].accept;
 }
@@ -55,7 +68,10 @@ __noinline int dns_match(void)
 	__builtin_memset(d->selectors, 0, sizeof(d->selectors));
 	if (d->strange)
 		return 0;
-	exact = bpf_map_lookup_elem(&dns_names, &d->record.name);
+	if (d->record.length < sizeof(struct dns_short_name))
+		exact = bpf_map_lookup_elem(&dns_short_names, &d->record.name);
+	else
+		exact = bpf_map_lookup_elem(&dns_names, &d->record.name);
 	if (exact)
 		d->selectors[found++] = *exact;
 	row = dns_walk();

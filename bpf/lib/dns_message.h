@@ -13,24 +13,37 @@
 
 /* Second and third byte of the header's flags (RFC 1035, 4.1.1; RFC 6840, 5.9 for CD). */
 enum dns_flag { DNS_QR = 0x80, DNS_OPCODE = 0x78, DNS_TC = 0x02, DNS_RD = 0x01, DNS_RA = 0x80, DNS_CD = 0x10, DNS_RCODE = 0x0f };
-enum { DNS_RCODE_REFUSED = 5, DNS_CLASS_IN = 1, DNS_TYPE_A = 1, DNS_TYPE_AAAA = 28 };
+enum { DNS_RCODE_REFUSED = 5, DNS_CLASS_IN = 1, DNS_TYPE_A = 1, DNS_TYPE_CNAME = 5, DNS_TYPE_AAAA = 28 };
 
 struct dns_head { __be16 id; __u8 flags[2]; __be16 questions, answers, authorities, additions; };
+
+/* A name under way. */
+struct dns_reading {
+	__u32 at;
+	__u32 begin;		/* of its part that is read */
+	__u32 end;		/* behind its first pointer; 0: none yet */
+	__u32 total;		/* its length so far; read backwards, the labels left */
+};
 
 /* The room behind a message is read where its last field is cut short, never believed. */
 struct dns_work {
 	__u8 message[2048 + 32];
 	__u8 symbol[256];	/* the name as text: a dot where the wire has a length, the first of them in front */
+	__u8 label[128];	/* where each label's dot stands */
+	__u32 labels;
 	__u32 selectors[DNS_MATCHES + 1];	/* those that match the name, zeros behind them */
 	struct dns_record record;
-	__u64 salt;
-	__u64 hash;		/* of the name, begun with `salt` */
+	__u64 tag;		/* of the query that this is, or answers */
 	__u32 length;		/* of the message */
 	__u32 at;		/* what is read next */
+	__u32 class;		/* asked for */
+	struct addr server;	/* as the client knows it */
 	__u32 strange;		/* the name has characters that no rule can name */
+	__u32 version;		/* of the control row, when the query's name was matched */
+	struct dns_reading reading;
 	struct dns_address_key key;	/* the address in question */
 	struct dns_address fresh;	/* its row, where it has none yet */
-	__u32 expires;		/* of that address, ticks */
+	__u32 expires[DNS_ANSWERS];	/* of the addresses in `record`, ticks */
 };
 
 MAP(dns_work_rows, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct dns_work, 1, 0);
@@ -96,11 +109,12 @@ __noinline int dns_read_name(void)
 {
 	struct dns_work *d = dns_row();
 	__u32 i, left = 0, strange = 0;
-	__u64 hash;
+	volatile __u32 *labels;	/* not in a register: the verifier would walk every number of them */
 
 	if (!d)
 		return -1;
-	hash = d->salt;
+	labels = &d->labels;
+	*labels = 0;
 	for (i = 0; i < DNS_LONGEST; i++) {
 		__u8 c = d->message[DNS_HEAD + i];
 
@@ -108,12 +122,13 @@ __noinline int dns_read_name(void)
 			d->symbol[i] = '.';
 			if (!c) {
 				d->record.length = i;
-				d->hash = hash;
 				d->strange = strange;
 				return 0;
 			}
 			if (c > DNS_LABEL)
 				return -1;
+			d->label[*labels & 127] = i;
+			*labels += 1;
 			left = c;
 		} else {
 			__u32 kind = letters[c];
@@ -124,7 +139,6 @@ __noinline int dns_read_name(void)
 			left--;
 		}
 		d->record.name.wire[i] = c;
-		hash = (hash ^ c) * 0x100000001b3ULL;	/* FNV-1a */
 	}
 	return -1;
 }
@@ -141,6 +155,7 @@ static __always_inline int dns_read_question(struct dns_work *d)
 	if (end + 4 > d->length)
 		return -1;
 	d->record.type = d->message[end] << 8 | d->message[end + 1];
+	d->class = d->message[end + 2] << 8 | d->message[end + 3];
 	d->at = end + 4;
 	return 0;
 }
@@ -163,13 +178,13 @@ static __always_inline void dns_begin(struct dns_work *d, const struct work *w, 
 	r->learned = 0;
 }
 
-static __noinline int dns_tell(struct dns_work *d, enum dns_event event, __u32 generation)
+/* `entry`: its connection. */
+static __noinline int dns_tell(struct dns_work *d, enum dns_event event, const struct ct_entry *entry)
 {
-	struct ipcache_value *from = ipcache_lookup(&d->record.saddr), *to = ipcache_lookup(&d->record.daddr);
 	__u32 size = d->record.addresses * sizeof(struct addr);
 
-	d->record.source_identity = from ? from->peer[(__s32)(generation - from->since) >= 0].identity : 0;
-	d->record.destination_identity = to ? to->peer[(__s32)(generation - to->since) >= 0].identity : 0;
+	d->record.source_identity = event == DNS_ANSWERED ? entry->destination_identity : entry->source_identity;
+	d->record.destination_identity = event == DNS_ANSWERED ? entry->source_identity : entry->destination_identity;
 	d->record.event = event;
 	if (size > sizeof(d->record.address))
 		size = sizeof(d->record.address);

@@ -15,7 +15,7 @@ enum dns_limit {
 	MAX_DNS_NAMES = 65536,
 	MAX_DNS_USES = 65536,
 	MAX_DNS_ADDRESSES = 131072,
-	MAX_DNS_PENDING = 32768,	/* the oldest goes; an answer takes its query away, so only what is lost or under way stands here */
+	DNS_WAIT_ROWS = 8192,	/* of 4 queries that wait; an answer takes its query away, so only what is lost or under way stands here */
 	DNS_RING_BYTES = 1048576,
 	DNS_TTL_FLOOR = 60,	/* seconds: who resolves once and connects later still may */
 	DNS_TTL_CEILING = 604800,
@@ -26,7 +26,7 @@ struct dns_state {
 	__u16 base;		/* its edge for a character stands at base + character */
 	__u16 other;		/* where any other letter of a label leads; another dot leads to 0 */
 	__u16 accept;		/* first of `accepts`: who matches a name that ends here; 0: nobody */
-	__u16 pad;
+	__u16 same;		/* 1: any letter leads back here, so the rest of the label need not be read */
 };
 
 /* A list of selectors; row 0 ends it. */
@@ -45,12 +45,18 @@ struct dns_automaton {
 
 struct dns_control {
 	__u32 half;		/* 0 or 1 */
-	__u32 pad;
+	__u32 version;		/* moves when a name matches other selectors than before; never 0 */
+	__u64 secret[2];	/* of the tags of queries that wait; the second is odd */
 };
 
-/* As on the wire, in lower case, zeros behind it. Value: the selector of exactly this name. */
+/* As on the wire, in lower case, zeros behind it. Value: the selector of exactly this name. Most are short, and a short key is hashed and
+ * compared sooner: those of up to 63 bytes stand in a map of their own. */
 struct dns_name {
 	__u8 wire[256];
+};
+
+struct dns_short_name {
+	__u8 wire[64];
 };
 
 enum dns_use_kind {
@@ -89,23 +95,21 @@ struct dns_usage {
 	__u64 refused;		/* addresses beyond it */
 };
 
-/* A query that waits for its answer. */
-struct dns_pending_key {
-	struct addr server;
+/* A query that waits for its answer, known by its tag: a keyed hash of client, server, both ports, id, name, type and class. */
+struct dns_slot {
+	__u64 tag;		/* 0: free */
+	__u64 time_ns;
 	__u32 endpoint;		/* id of the client */
-	__be16 client_port;
-	__be16 server_port;
-	__be16 id;
-	__u16 pad;
+	__u32 version;		/* of the control row by which its name matched `selector`; 0: more than fit here, to be matched again */
+	__u32 selector[2];
 };
 
-struct dns_pending {
-	__u64 time_ns;
-	__u64 hash;		/* of its name, begun with `salt` */
-	__u64 salt;
-	__u32 length;		/* of the name on the wire */
-	__be16 type;
-	__u16 pad;
+/* Where the tag says. With no place free a client's own oldest query goes, and that of another only where it has none here: so nobody who
+ * floods the table takes more of a row than one place from others. */
+struct dns_waiting {
+	struct bpf_spin_lock lock;
+	__u32 pad;
+	struct dns_slot slot[4];
 };
 
 /* In dns_programs and dns_programs_out. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Every map. User space writes all but conntrack, nat, translations, fragments, counters, drops, rule_counts, flows, dns_addresses,
- * dns_pendings and dns_records, and of usage and dns_usages the quota;
+ * dns_waitings and dns_records, and of usage and dns_usages the quota;
  * of services, the programs write sock_peers, affinities, connections of backends and answers to netns_questions. */
 #pragma once
 #include <linux/bpf.h>
@@ -47,12 +47,14 @@ MAP(proxies, BPF_MAP_TYPE_ARRAY, __u32, struct proxy, 1, 0);
 MAP(proxy_listeners, BPF_MAP_TYPE_SOCKHASH, struct proxy_listener, __u64, MAX_PROXY_LISTENERS, 0);
 MAP(dns_automata, BPF_MAP_TYPE_ARRAY, __u32, struct dns_automaton, 2, BPF_F_MMAPABLE);
 MAP(dns_controls, BPF_MAP_TYPE_ARRAY, __u32, struct dns_control, 1, 0);
+MAP(dns_short_names, BPF_MAP_TYPE_HASH, struct dns_short_name, __u32, MAX_DNS_NAMES, BPF_F_NO_PREALLOC);
 MAP(dns_names, BPF_MAP_TYPE_HASH, struct dns_name, __u32, MAX_DNS_NAMES, BPF_F_NO_PREALLOC);
 MAP(dns_uses, BPF_MAP_TYPE_HASH, struct dns_use, __u64, MAX_DNS_USES, BPF_F_NO_PREALLOC);
-MAP(dns_addresses, BPF_MAP_TYPE_HASH, struct dns_address_key, struct dns_address, MAX_DNS_ADDRESSES, BPF_F_NO_PREALLOC);
+/* Set aside: an answer of several new addresses would pay for their memory, and on some packets for that of the next 48. */
+MAP(dns_addresses, BPF_MAP_TYPE_HASH, struct dns_address_key, struct dns_address, MAX_DNS_ADDRESSES, 0);
 MAP(dns_usages, BPF_MAP_TYPE_ARRAY, __u32, struct dns_usage, MAX_ENDPOINTS, BPF_F_MMAPABLE);
 MAP(dns_counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, DNS_COUNTERS, 0);
-MAP(dns_pendings, BPF_MAP_TYPE_LRU_HASH, struct dns_pending_key, struct dns_pending, MAX_DNS_PENDING, 0);
+MAP(dns_waitings, BPF_MAP_TYPE_ARRAY, __u32, struct dns_waiting, DNS_WAIT_ROWS, 0);
 MAP(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct drop_count, MAX_DROP_COUNTS, 0);
 MAP(rule_counts, BPF_MAP_TYPE_HASH, struct rule_key, struct rule_count, MAX_RULE_COUNTS, BPF_F_NO_PREALLOC);
 MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, COUNTERS, 0);
