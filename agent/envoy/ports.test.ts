@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { firstPortOf, Ports, portsPerInstance, sharedWith } from './ports.ts';
+import { dnsPortOf, firstPortOf, Ports, portsPerInstance, sharedWith } from './ports.ts';
 
 let folder: string;
 beforeEach(() => { folder = mkdtempSync(join(tmpdir(), 'ports-')); });
@@ -29,10 +29,14 @@ describe('ports', () => {
   });
   test('none left', () => {
     const ports = open();
-    for (let index = 0; index < portsPerInstance; index += 1) ports.of(String(index));
-    expect(() => ports.of('more')).toThrow(/all 1024 ports/);
+    for (let index = 0; index < portsPerInstance - 1; index += 1) ports.of(String(index));
+    expect(() => ports.of('more')).toThrow(/all 1023 ports/);
     ports.giveBack('7');
     expect(ports.of('more')).toBe(10_007);
+  });
+  test('the last of the range is nobody\'s but that of DNS', () => {
+    writeFileSync(join(folder, 'ports.json'), JSON.stringify({ first: firstPortOf('mine'), ports: { a: dnsPortOf('mine'), b: dnsPortOf('mine') - 1 } }));
+    expect(open(firstPortOf('mine')).keys).toEqual(['b']);
   });
   test('below those that kernels give out, for any name', () => {
     const firsts = Array.from({ length: 500 }, (_, index) => firstPortOf(`node-${index}`));

@@ -10,7 +10,11 @@ const firstPort = 10_000;
 /** Up to 31,503: below the ports that kernels give out to those who ask for any (32,768). */
 const slots = 21;
 
+/** The last one is that of DNS by TCP (agent/dns/proxy). */
+const portsForRuleSets = portsPerInstance - 1;
+
 export const firstPortOf = (instance: string): number => firstPort + (createHash('sha256').update(instance).digest().readUInt16BE() % slots) * portsPerInstance;
+export const dnsPortOf = (instance: string): number => firstPortOf(instance) + portsForRuleSets;
 
 interface Kept { readonly first: number; readonly ports: Readonly<Record<string, number>> }
 
@@ -25,7 +29,7 @@ export class Ports {
     this.#path = path;
     this.#first = first;
     const kept = readJson(path) as Kept | undefined;
-    if (kept?.first === first) for (const [key, port] of Object.entries(kept.ports)) this.#put(key, port);
+    if (kept?.first === first) for (const [key, port] of Object.entries(kept.ports)) if (port < first + portsForRuleSets) this.#put(key, port);
   }
 
   #put(key: string, port: number): void {
@@ -37,16 +41,16 @@ export class Ports {
   of(key: string): number {
     const had = this.#byKey.get(key);
     if (had !== undefined) return had;
-    for (let tried = 0; tried < portsPerInstance; tried += 1) {
+    for (let tried = 0; tried < portsForRuleSets; tried += 1) {
       // The next one each time: a port that was just given back is the last to be given out.
       const port = this.#first + this.#next;
-      this.#next = (this.#next + 1) % portsPerInstance;
+      this.#next = (this.#next + 1) % portsForRuleSets;
       if (this.#byPort.has(port)) continue;
       this.#put(key, port);
       this.#save();
       return port;
     }
-    throw new ConfigError(`all ${portsPerInstance} ports for L7 rule sets are in use`, 'fewer different sets of L7 rules');
+    throw new ConfigError(`all ${portsForRuleSets} ports for L7 rule sets are in use`, 'fewer different sets of L7 rules');
   }
 
   keyOf(port: number): string | undefined { return this.#byPort.get(port); }

@@ -9,7 +9,7 @@ import type { Instance } from '../instance.ts';
 import type { Netlink } from '../kernel/netlink.ts';
 import type { L7Proxy } from '../policy/l7-serving.ts';
 import type { Table } from '../store/table.ts';
-import { firstPortOf, portsPerInstance } from './ports.ts';
+import { dnsPortOf, firstPortOf, portsPerInstance } from './ports.ts';
 import { startEnvoy, type EnvoyStatus, type L7Proxy as Envoy } from './proxy.ts';
 import { EnvoyProcess } from './process.ts';
 import { startSteering, type Steering } from './steering.ts';
@@ -44,7 +44,7 @@ export function l7Proxy(options: L7Options): L7 {
   let parts: Parts | undefined;
   let starting: Promise<void> | undefined;
   const start = async (): Promise<void> => {
-    const steering = startSteering({ instance, netlink, datapath, hooks, mtu, ports: { first: firstPortOf(instance.name), count: portsPerInstance } });
+    const steering = startSteering({ instance, netlink, datapath, hooks, mtu, ports: { first: firstPortOf(instance.name), count: portsPerInstance, dns: dnsPortOf(instance.name) } });
     try {
       const envoy = await startEnvoy({
         instance: instance.name, stateDir: instance.stateDir, cgroup, ...(binary === undefined ? {} : { binary }), steering,

@@ -27,7 +27,7 @@ export interface SteeringOptions {
   /** As workloads have it: Envoy sends in their place. */
   readonly mtu: number;
   /** Those that Envoy's listeners have. */
-  readonly ports: { readonly first: number; readonly count: number };
+  readonly ports: { readonly first: number; readonly count: number; /** One of them: the proxy of DNS by TCP. */ readonly dns: number };
 }
 
 export interface Steering {
@@ -75,7 +75,7 @@ export function startSteering({ instance, netlink, datapath, hooks, mtu, ports }
   for (const rule of rulesOf(instance)) addRule(netlink, rule);
   datapath.proxies.set(0, {
     ifindex: inward.index, to_proxy: toProxy, downstream: marks.downstream, egress_done: marks.egressDone, both_done: marks.bothDone,
-    first_port: ports.first, ports: ports.count, mac: inward.mac,
+    first_port: ports.first, ports: ports.count, mac: inward.mac, dns_port: ports.dns,
   });
   hooks.attachFind(ownNetns);
   return {
@@ -85,7 +85,7 @@ export function startSteering({ instance, netlink, datapath, hooks, mtu, ports }
     }),
     attachListenHook: (cgroup) => { hooks.attachListens(cgroup); },
     stop: () => {
-      datapath.proxies.set(0, { ifindex: 0, to_proxy: 0, downstream: 0, egress_done: 0, both_done: 0, first_port: 0, ports: 0, mac: new Uint8Array(6) });
+      datapath.proxies.set(0, { ifindex: 0, to_proxy: 0, downstream: 0, egress_done: 0, both_done: 0, first_port: 0, ports: 0, mac: new Uint8Array(6), dns_port: 0 });
       hooks.detachProxySockets();
       removeSteering(netlink, instance);
     },

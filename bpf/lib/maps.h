@@ -115,6 +115,7 @@ struct anchor {
 	enum dns_program dns_program;
 	enum dns_use_kind dns_use_kind;
 	struct dns_record dns_record;
+	struct dns_by_tcp dns_by_tcp;
 };
 const struct anchor *anchor SEC(".rodata.types");
 

@@ -7,7 +7,7 @@ import type { Bench } from './bench.ts';
 
 export const marks = { toProxy: 0x101, downstream: 0x104, egressDone: 0x105, bothDone: 0x106 } as const;
 export const proxyMac = '02:00:00:00:50:01';
-export const proxyPort = { egress: 15_001, ingress: 15_002 } as const;
+export const proxyPort = { egress: 15_001, ingress: 15_002, dns: 15_015 } as const;
 /** Numbers of merged policies. */
 export const proxied = { egress: 21, ingress: 22 } as const;
 const tcp = 6 << 16;
@@ -22,7 +22,7 @@ export class TestProxy {
     this.#bench = bench;
     bench.datapath.proxies.set(0, {
       ifindex: device, to_proxy: marks.toProxy, downstream: marks.downstream, egress_done: marks.egressDone, both_done: marks.bothDone,
-      first_port: 15_000, ports: 16, mac: Uint8Array.from(proxyMac.split(':').map((part) => parseInt(part, 16))),
+      first_port: 15_000, ports: 16, mac: Uint8Array.from(proxyMac.split(':').map((part) => parseInt(part, 16))), dns_port: proxyPort.dns,
     });
     for (const id of Object.values(proxied)) {
       bench.policy(id, { defaultAction: action.ACTION_ALLOW, intervals: [{ lower: 0, steps: [] }, { lower: tcp + 80, steps: [{ mask: 1n, action: action.ACTION_PROXY }] }, { lower: tcp + 81, steps: [] }] });
