@@ -81,8 +81,6 @@ describe.each(families)('$family', (f) => {
     expect(checksumsHold(packet)).toBe(true);
   });
 
-  test('TCP is not asked: no DNS rule allows it', () => { expect(connect(f, 53, f.dns).event).toBe('denied'); });
-
   const chain = Buffer.concat([wireName('b.other')]);
   const pointer = (to: number): Buffer => Buffer.from([0xc0 | (to >> 8), to & 255]);
   /** Where the records of an answer about www.example.test stand, if the first has an owner of two bytes. */

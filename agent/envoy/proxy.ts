@@ -12,7 +12,8 @@ import { serveAccessLog, type AccessCounts } from './access.ts';
 import { fetchBinary, findBinary } from './binary.ts';
 import { xdsSocket } from './bootstrap.ts';
 import { firstPortOf, Ports, sharedWith } from './ports.ts';
-import { EnvoyProcess, type KeeperStatus, type ProcessOptions } from './process.ts';
+import type { KeeperStatus } from './kept.ts';
+import { EnvoyProcess, type ProcessOptions } from './process.ts';
 import { resourcesOf, type SecretOf } from './resources.ts';
 import type { ListenerMarks } from './listener.ts';
 

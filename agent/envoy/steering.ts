@@ -34,8 +34,9 @@ export interface Steering {
   readonly marks: Marks;
   /** Whether somebody listens, as the kernel sees it. */
   readonly listening: (port: number) => { readonly ipv4: boolean; readonly ipv6: boolean };
-  /** To be called before Envoy listens. `cgroup`: path of the one that it is in. */
+  /** To be called before Envoy listens, and before the proxy of DNS does. `cgroup`: path of the one that it is in. */
   readonly attachListenHook: (cgroup: string) => void;
+  readonly attachDnsListenHook: (cgroup: string) => void;
   /** Takes all of it away: connections through Envoy end, new ones are refused. */
   readonly stop: () => void;
 }
@@ -84,6 +85,7 @@ export function startSteering({ instance, netlink, datapath, hooks, mtu, ports }
       ipv4: datapath.proxyListeners.get({ port, family: inet.ipv4 }) !== undefined, ipv6: datapath.proxyListeners.get({ port, family: inet.ipv6 }) !== undefined,
     }),
     attachListenHook: (cgroup) => { hooks.attachListens(cgroup); },
+    attachDnsListenHook: (cgroup) => { hooks.attachListens(cgroup, 'dns_listens'); },
     stop: () => {
       datapath.proxies.set(0, { ifindex: 0, to_proxy: 0, downstream: 0, egress_done: 0, both_done: 0, first_port: 0, ports: 0, mac: new Uint8Array(6), dns_port: 0 });
       hooks.detachProxySockets();
