@@ -19,7 +19,7 @@ const require = createRequire(import.meta.url);
 /** Files and folders of the checkout. */
 const sources = ['agent/dns/proxy', 'agent/names/server', 'agent/kernel/libc.ts', 'agent/kernel/errors.ts', 'agent/kernel/bpf.ts', 'bpf/types.gen.ts'];
 /** What a library ships beside what it runs on. */
-const unneeded = /\.test\.ts$|[/\\](vendor|doc|musl_[^/\\]*|src[/\\]koffi[/\\]src)$|CHANGELOG|CMakeLists/;
+const unneeded = /\.test\.ts$|[/\\](vendor|doc|musl_[^/\\]*)$|CHANGELOG|CMakeLists/;
 
 /** The folder of a package, by any file of it. */
 function folderOf(file: string): string {
