@@ -5,7 +5,7 @@ export const ranges = { ipv4: '198.18.0.0/15', ipv6: '2001:db8:18::/64' } as con
 
 /**
  * By UDP and TCP. Answers A and AAAA: `nNUMBER.` with address NUMBER of the ranges, `manyNUMBER.` with so many, `inside.` with `argv[1]`, `none.` with
- * NXDOMAIN, other names with address 1. HTTPS: address 40 of both ranges as hints. Any other type: no record.
+ * NXDOMAIN, other names with address 1. HTTPS of `webNUMBER.`: that address of both ranges as hints. Any other type: no record.
  */
 export const nameServer = (inside: string, port = 53): string[] => ['python3', '-u', '-c', `
 import ipaddress, re, socket, struct, sys, threading
@@ -18,7 +18,7 @@ def answer(query):
     question = query[12:at + 5]
     first = labels[0] if labels else ''
     flags, found = 0x8180, []
-    number = re.match(r'(n|many)([0-9]+)$', first)
+    number = re.match(r'(n|many|web)([0-9]+)$', first)
     if first == 'none': flags = 0x8183
     elif kind in bases:
         numbers = [1] if not number else [int(number[2])] if number[1] == 'n' else range(1, int(number[2]) + 1)
@@ -26,8 +26,8 @@ def answer(query):
         found = [(bases[kind] + one).to_bytes(size, 'big') for one in numbers]
         if first == 'inside': found = [ipaddress.ip_address(sys.argv[1]).packed] if kind == 1 else []
     records = b''.join(b'\\xc0\\x0c' + struct.pack('!HHIH', kind, 1, 1, len(data)) + data for data in found)
-    if kind == 65:
-        hints = b''.join(struct.pack('!HH', key, size) + (bases[of] + 40).to_bytes(size, 'big') for key, of, size in ((4, 1, 4), (6, 28, 16)))
+    if kind == 65 and number:
+        hints = b''.join(struct.pack('!HH', key, size) + (bases[of] + int(number[2])).to_bytes(size, 'big') for key, of, size in ((4, 1, 4), (6, 28, 16)))
         found = [b'\\0\\1\\0' + hints]
         records = b'\\xc0\\x0c' + struct.pack('!HHIH', 65, 1, 1, len(found[0])) + found[0]
     return query[:2] + struct.pack('!HHHHH', flags, 1, len(found), 0, 0) + question + records
