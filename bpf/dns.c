@@ -187,6 +187,8 @@ static __noinline enum drop_reason learn_answer(struct __sk_buff *skb, struct wo
 	entry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
 	if (entry)
 		dns_tell(d, DNS_ANSWERED, entry);
+	else
+		dns_count(DNS_COUNT_LOST);
 	return DROP_NONE;
 }
 

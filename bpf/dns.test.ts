@@ -156,6 +156,15 @@ describe.each(families)('$family', (f) => {
     expect(learned()).toEqual([]);
   });
 
+  test('an answer from another port of the server, which the client has asked as well', async () => {
+    await apply(`${egress}- toEndpoints: [{matchLabels: {app: dns}}]\n  toPorts: [{ports: [{port: "54", protocol: UDP}], rules: {dns: [{matchPattern: "*.example.test"}]}}]\n`);
+    const asked = ask(f, { name: 'www.example.test' });
+    bench.run('from_workload', frame().ip(f.own, f.dns).udp(asked.port, 54, query({ name: 'other.example.test' })).bytes());
+    const of = { name: 'www.example.test', answers: [address(f.target)] };
+    expect([tell(f, asked.port, of, { sport: 54 }).verdict, learned()]).toEqual(['drop', []]);
+    expect([tell(f, asked.port, of).verdict, learned()]).toEqual(['pass', [`1 ${f.target}`]]);
+  });
+
   test('an answer of a workload on this node goes the same way', () => {
     const { endpoints } = bench.datapath;
     const asked = ask(f, { name: 'www.example.test' });

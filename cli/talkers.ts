@@ -80,7 +80,7 @@ function talkerOf(flow: Flow): Entry['talker'] | undefined {
   const policies = verdict === 'DROPPED' ? [...flow.egress_denied_by ?? [], ...flow.ingress_denied_by ?? []] : [...flow.egress_allowed_by ?? [], ...flow.ingress_allowed_by ?? []];
   return {
     source: endName(flow.source, flow.IP?.source), destination: endName(flow.destination, flow.IP?.destination), port: portOf(flow), verdict, node: flow.node_name ?? '',
-    decidedBy: [...new Set(policies.map((policy) => policy.name ?? ''))].join(', ') || (verdict === 'DROPPED' ? dropText(flow.drop_reason_desc ?? 0) : ''),
+    decidedBy: [...new Set(policies.map((policy) => policy.name ?? ''))].join(', ') || (verdict !== 'DROPPED' ? '' : flow.l7?.dns === undefined ? dropText(flow.drop_reason_desc ?? 0) : 'no rule allows the name'),
   };
 }
 

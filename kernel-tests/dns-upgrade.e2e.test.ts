@@ -35,7 +35,7 @@ test('an upgrade keeps what was learned', async () => {
   const [first, second] = ['198.18.0.5', '2001:db8:18::1'];
   await cluster.stop('SIGKILL');
   await cluster.up();
-  expect(cluster.log).toMatch(/takes over 1 endpoints and \d+ connections from an agent whose maps were others/);
+  await cluster.until('it says so', () => /takes over 1 endpoints and \d+ connections from an agent whose maps were others/.test(cluster.log), 5_000);
   expect(cluster.probe('default/client', [{ kind: 'tcp', to: first, port: door }, { kind: 'tcp', to: second, port: door }, { kind: 'tcp', to: '198.18.0.6', port: door }])).toEqual(['open', 'open', 'silent']);
   const rows = cluster.json<{ address: string; names: string[]; selectors: string[] }[]>('dns', 'cache', 'list');
   expect(rows.find(({ address }) => address === first)).toMatchObject({ names: ['n5.example.test.'], selectors: ['*.example.test.'] });

@@ -21,7 +21,7 @@ export function copyAddresses(folder: string, datapath: Datapath, endpoints: rea
   for (const one of oldRows<DnsAddressKey, DnsAddress>(folder, 'dns_addresses', 'dns_address_key', 'dns_address')) {
     if (!isWhole(one, present) || datapath.dns.addresses.get(one[0]) !== undefined) continue;
     datapath.dns.addresses.set(one[0], { source: one[1].source.map(({ selector, expires }) => ({ selector, expires })) });
-    chargeAddress(datapath, one[0].endpoint);
+    chargeAddress(datapath.dns, one[0].endpoint);
     copied += 1;
   }
   return copied;

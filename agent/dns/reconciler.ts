@@ -10,6 +10,7 @@ import { readJson, writeJson } from '../store/file.ts';
 import { dns_use_kind, dns_limit, type DnsUse } from '../../bpf/types.gen.ts';
 import type { DnsMaps } from './maps.ts';
 import { match, pack, type Numbered, type Packed } from './packed.ts';
+import { chargeAddress } from './sweeper.ts';
 
 /** struct dns_short_name. */
 const shortBytes = 64;
@@ -58,7 +59,7 @@ export class DnsReconciler {
     this.#next = saved?.next ?? 1;
     if (saved === undefined) {
       for (const [use] of this.#maps.uses.entries()) this.#maps.uses.delete(use);
-      for (const [key] of this.#maps.addresses.entries()) this.#maps.addresses.delete(key);
+      for (const [key] of this.#maps.addresses.entries()) if (this.#maps.addresses.delete(key)) chargeAddress(this.#maps, key.endpoint, -1);
     }
     for (const [use] of this.#maps.uses.entries()) this.#written.set(use.policy, [...this.#written.get(use.policy) ?? [], use]);
   }

@@ -6,6 +6,7 @@ import { ticksNow, ticksSince } from '../datapath/ticks.ts';
 import { fairQuota } from '../datapath/usage.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
 import { messageOf } from '../errors.ts';
+import type { DnsMaps } from './maps.ts';
 import { mapBatch, type Batch } from '../kernel/bpf.ts';
 import type { Table } from '../store/table.ts';
 
@@ -45,10 +46,10 @@ async function inConnections(datapath: Parts, addresses: ReadonlySet<string>): P
 }
 
 /** One more address, or `count`, of an endpoint. */
-export function chargeAddress({ dns: { usages } }: Parts, endpoint: number, count = 1): void { Atomics.add(new Int32Array(usages.buffer), (endpoint * usageBytes + at.addresses) / 4, count); }
+export function chargeAddress({ usages }: Pick<DnsMaps, 'usages'>, endpoint: number, count = 1): void { Atomics.add(new Int32Array(usages.buffer), (endpoint * usageBytes + at.addresses) / 4, count); }
 
 function forget(datapath: Parts, key: DnsAddressKey): void {
-  if (datapath.dns.addresses.delete(key)) chargeAddress(datapath, key.endpoint, -1);
+  if (datapath.dns.addresses.delete(key)) chargeAddress(datapath.dns, key.endpoint, -1);
 }
 
 /** One pass; returns how many addresses went. `present`: ids of the endpoints that there are. */

@@ -31,8 +31,8 @@ export class Bench {
   #lines = 0;
   #steps = 1;
 
-  /** `object`: with more programs than the shipped ones. */
-  constructor({ object = objectPath, ...options }: { readonly connections?: number; readonly object?: string } = {}) {
+  /** `object`: with more programs than the shipped ones. `pinDir`: where its maps outlive it. */
+  constructor({ object = objectPath, ...options }: { readonly connections?: number; readonly object?: string; readonly pinDir?: string } = {}) {
     buildBpf();
     this.datapath = loadDatapath(object, options);
     setQuota(this.datapath.usage, this.datapath.connections);

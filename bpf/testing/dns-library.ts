@@ -12,14 +12,15 @@ interface Library {
 /** Its parts, which its types leave out. */
 const { name, answer } = dnsPacket as unknown as Library;
 
-const opaque = 65_280;
+/** The root, and a type for private use. */
+const opaqueHead = Buffer.from([0, 0xff, 0]);
 const read = new Set<number>([dnsType.a, dnsType.aaaa, dnsType.cname]);
 const [questionAt, response, opcode, truncated, rcode] = [12, 0x8000, 0x7800, 0x0200, 0x000f] as const;
 
 /** The addresses as 32 hexadecimal digits, IPv4 mapped; undefined: it is no answer to `query`, which has one question. */
 export function acceptedBy(query: Buffer, message: Buffer): ReadonlySet<string> | undefined {
   try {
-    return addressesOf(query, Buffer.from(message));
+    return addressesOf(query, message);
   } catch (error) {
     // What the library throws at what it cannot read.
     if (error instanceof Error) return undefined;
@@ -42,11 +43,14 @@ function addressesOf(query: Buffer, message: Buffer): Set<string> | undefined {
   for (let left = message.readUInt16BE(6); left > 0; left -= 1) {
     name.decode(message, at);
     const typeAt = at + name.decode.bytes;
-    const kept = message.readUInt16BE(typeAt);
-    if (!read.has(kept)) message.writeUInt16BE(opaque, typeAt);
+    if (!read.has(message.readUInt16BE(typeAt))) {
+      // In a copy without its name: names may lead through any byte of the message.
+      answer.decode(Buffer.concat([opaqueHead, message.subarray(typeAt + 2)]), 0);
+      at = typeAt + answer.decode.bytes - 1;
+      if (at > message.length) return undefined;
+      continue;
+    }
     const { type, class: of, data } = answer.decode(message, at);
-    // Names further on may lead here.
-    message.writeUInt16BE(kept, typeAt);
     at += answer.decode.bytes;
     if (at > message.length) return undefined;
     if (of === 'IN' && (type === 'A' || type === 'AAAA')) found.add(Buffer.from(mappedBytes(data as string)).toString('hex'));
