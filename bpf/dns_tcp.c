@@ -39,7 +39,7 @@ static __noinline int learn_piece(struct dns_work *d, const struct ct_entry *ent
 		if (i >= answers)
 			break;
 		if (dns_read_record())
-			return 0;
+			return DNS_SAID_NO;
 	}
 	for (i = 0; i < DNS_ANSWERS; i++) {
 		if (i >= d->record.addresses)
@@ -47,10 +47,10 @@ static __noinline int learn_piece(struct dns_work *d, const struct ct_entry *ent
 		d->record.learned += dns_learn(i);
 	}
 	dns_tell(d, DNS_ANSWERED, entry);
-	return 1;
+	return DNS_SAID_YES;
 }
 
-/* 1: the query may be asked, the addresses stand in the map. */
+/* enum dns_said. */
 SEC("tc")
 int dns_by_tcp(struct __sk_buff *skb)
 {
@@ -66,14 +66,14 @@ int dns_by_tcp(struct __sk_buff *skb)
 
 	w = begin(skb, &ether_type);
 	if (!w || !d || !control || skb->len < SWEEP_FIRST + sizeof(of) || bpf_skb_load_bytes(skb, SWEEP_FIRST, &of, sizeof(of)) || load_message(skb, d))
-		return 0;
+		return DNS_SAID_NO;
 	entry = proxied_connection(w, &of);
 	if (!entry)
-		return 0;
+		return DNS_SAID_GONE;
 	ifindex = entry->origin ? entry->ifindex[1] : entry->ifindex[0];
 	end = bpf_map_lookup_elem(&endpoints, &ifindex);
 	if (!end)
-		return 0;
+		return DNS_SAID_GONE;
 	answer = d->message[2] & DNS_QR;
 	w->observation.generation = current_generation();
 	w->packet.protocol = IPPROTO_TCP;
@@ -84,7 +84,7 @@ int dns_by_tcp(struct __sk_buff *skb)
 	dns_begin(d, w, end, ifindex);
 	if (dns_read_question(d) || (!answer && !is_query(d))) {
 		dns_count(DNS_COUNT_MALFORMED);
-		return 0;
+		return DNS_SAID_NO;
 	}
 	d->version = control->version;
 	dns_match();
@@ -94,9 +94,9 @@ int dns_by_tcp(struct __sk_buff *skb)
 	}
 	dns_count(DNS_COUNT_TCP);
 	if (may_ask_here(w, end))
-		return 1;
+		return DNS_SAID_YES;
 	dns_count(DNS_COUNT_REFUSED);
 	d->record.rcode = DNS_RCODE_REFUSED;
 	dns_tell(d, DNS_REFUSED, entry);
-	return 0;
+	return DNS_SAID_NO;
 }

@@ -627,3 +627,9 @@ export const dns_use_kind = {
   DNS_USE_PEER: 0,
   DNS_USE_QUERY: 1,
 } as const;
+
+export const dns_said = {
+  DNS_SAID_NO: 0,
+  DNS_SAID_YES: 1,
+  DNS_SAID_GONE: 2,
+} as const;

@@ -75,10 +75,11 @@ export class Hooks {
     }
   }
 
-  /** `cgroup`: path of that of Envoy, or of another proxy with its own `pin`: what listens there from now on is known. */
+  /** `cgroup`: path of that of Envoy, or of another proxy with its own `pin`: what listens there from now on is known. Not held: versions share
+   * the map that it fills (agent/upgrade.ts), and a listener that it has not seen is never known. */
   attachListens(cgroup: string, pin: 'proxy_listens' | 'dns_listens' = 'proxy_listens'): void {
     const pinPath = join(this.#socketFolder, pin);
-    this.#hold(pinPath, () => { attachCgroup({ cgroup, program: 'proxy_listens', programFd: this.#programs.get('proxy_listens')!, type: attachType.sockOps, pinPath }); });
+    attachCgroup({ cgroup, program: 'proxy_listens', programFd: this.#programs.get('proxy_listens')!, type: attachType.sockOps, pinPath });
   }
 
   /** `netns`: path of the namespace where Envoy is. */

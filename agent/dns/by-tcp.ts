@@ -17,6 +17,8 @@ import { ProxyProcess } from './proxy-process.ts';
 const readyMs = 10_000;
 const pollMs = 20;
 const lookMs = 1_000;
+/** Looks at which nobody listened: it is started anew. */
+const mostMissing = 15;
 const statusMs = 1_000;
 /** Before it, packets interrupt test runs (bpf/dns_tcp.c). */
 const firstKernel = 6;
@@ -50,6 +52,8 @@ export function dnsByTcp({ instance, cgroup, steering, datapath, objectPath, cha
   let kept: ProxyProcess | undefined;
   let look: NodeJS.Timeout | undefined;
   let problem: string | undefined;
+  let watching = false;
+  let missing = 0;
   const kernel = createHash('sha256').update(readFileSync(objectPath)).update(String(datapath.connections)).digest('hex').slice(0, 16);
 
   const listens = (): boolean => {
@@ -64,14 +68,21 @@ export function dnsByTcp({ instance, cgroup, steering, datapath, objectPath, cha
     look ??= setInterval(() => { void watch(); }, lookMs).unref();
   };
   const watch = async (): Promise<void> => {
+    if (watching) return;
+    watching = true;
     try {
-      if (kept!.keeper === undefined) {
-        log(`the keeper of the proxy for DNS by TCP has ended: ${kept!.lastWords()}; another is started`);
+      missing = listens() ? 0 : missing + 1;
+      if (kept!.keeper === undefined || missing >= mostMissing) {
+        log(`the proxy for DNS by TCP ${kept!.keeper === undefined ? `has ended: ${kept!.lastWords()}` : 'does not listen'}; another is started`);
+        missing = 0;
+        await kept!.end();
         await ensure();
       }
       if (problem !== undefined && listens()) changed();
     } catch (error) {
       log(messageOf(error));
+    } finally {
+      watching = false;
     }
   };
   const serve = async (): Promise<string | undefined> => {
@@ -91,6 +102,7 @@ export function dnsByTcp({ instance, cgroup, steering, datapath, objectPath, cha
     }),
     stop: async () => {
       clearInterval(look);
+      watching = true;
       await removeDnsProxy(instance, cgroup);
     },
   };

@@ -138,6 +138,12 @@ enum dns_event {
 	DNS_REFUSED = 2,	/* no rule allows the name: answered REFUSED */
 };
 
+enum dns_said {
+	DNS_SAID_NO = 0,
+	DNS_SAID_YES = 1,	/* it may be asked; its addresses stand in the map */
+	DNS_SAID_GONE = 2,	/* the proxy has no such connection */
+};
+
 /* Before the message that the proxy has looked at (bpf/dns_tcp.c): of which of its connections it is. */
 struct dns_by_tcp {
 	struct addr client;

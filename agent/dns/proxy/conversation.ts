@@ -83,13 +83,14 @@ export class Conversation {
   /** What is no query ends the connection: nothing behind it could be believed. */
   #ask(query: Buffer): void {
     const { judge, counts } = this.#parts;
-    if (!isQuery(query)) {
+    const said = isQuery(query) ? judge.mayAsk(this.#of, query) : undefined;
+    if (said === undefined || said === 'gone') {
       counts.unread += 1;
-      this.#client.destroy();
+      this.#client.resetAndDestroy();
       return;
     }
     counts.queries += 1;
-    if (!judge.mayAsk(this.#of, query)) {
+    if (said === 'no') {
       counts.refused += 1;
       this.#client.write(framed(reply(query, code.refused)));
       return;

@@ -1,6 +1,6 @@
 // What the kernel says of a query, and learns from an answer before the client has it: one run of bpf/dns_tcp.c for each, by the same rules as for UDP.
 import { testRun } from '../../kernel/bpf.ts';
-import { limit } from '../../../bpf/types.gen.ts';
+import { dns_said, limit } from '../../../bpf/types.gen.ts';
 import { word } from './sockets.ts';
 
 export interface Peer { readonly address: string; readonly port: number }
@@ -8,8 +8,8 @@ export interface Peer { readonly address: string; readonly port: number }
 export interface Connection { readonly client: Peer; readonly server: Peer }
 
 export interface Judge {
-  /** Also tells of a refusal. */
-  readonly mayAsk: (of: Connection, query: Buffer) => boolean;
+  /** Also tells of a refusal. `gone`: the kernel knows no such connection. */
+  readonly mayAsk: (of: Connection, query: Buffer) => 'yes' | 'no' | 'gone';
   /** `piece`: an answer with at most so many addresses as the kernel reads at once. False: nobody may get it. */
   readonly learn: (of: Connection, piece: Buffer, latencyNs: bigint) => boolean;
 }
@@ -32,6 +32,9 @@ export function frameOf({ client, server }: Connection, message: Buffer, latency
 }
 
 export const kernelJudge = (program: number): Judge => ({
-  mayAsk: (of, query) => testRun(program, frameOf(of, query), loopback).result === 1,
-  learn: (of, piece, latencyNs) => testRun(program, frameOf(of, piece, latencyNs), loopback).result === 1,
+  mayAsk: (of, query) => {
+    const { result } = testRun(program, frameOf(of, query), loopback);
+    return result === dns_said.DNS_SAID_YES ? 'yes' : result === dns_said.DNS_SAID_NO ? 'no' : 'gone';
+  },
+  learn: (of, piece, latencyNs) => testRun(program, frameOf(of, piece, latencyNs), loopback).result === dns_said.DNS_SAID_YES,
 });
