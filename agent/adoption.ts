@@ -9,6 +9,7 @@ import type { AgentOptions } from './agent.ts';
 import { Hooks, removePins } from './datapath/hooks.ts';
 import { layoutOf } from './datapath/layout.ts';
 import { loadDatapath, type Datapath } from './datapath/maps.ts';
+import { removeDnsProxy } from './dns/by-tcp.ts';
 import { readEndpoints, standing } from './endpoint/saved.ts';
 import type { EndpointRow } from './endpoint/tables.ts';
 import { removeEnvoy } from './envoy/start.ts';
@@ -155,6 +156,7 @@ export async function removeLeftovers(instance: Instance, netlink: Netlink): Pro
   forget(instance);
   const ended = await cleanupWorkloads(instance, cgroupFolder(instance.cgroup));
   await removeEnvoy(instance, cgroupFolder(join(instance.cgroup, 'envoy')));
+  await removeDnsProxy(instance, cgroupFolder(join(instance.cgroup, 'dns')));
   removePins(instance.pinDir);
   removeSteering(netlink, instance);
   removeGateway(netlink, instance, keptRanges(instance) ?? defaultRanges(instance.name));

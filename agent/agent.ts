@@ -14,10 +14,11 @@ import { removePins } from './datapath/hooks.ts';
 import { startSockmap, type SockmapMode } from './datapath/sockmap.ts';
 import { sweepConnections, type Sweeper } from './datapath/sweeper.ts';
 import type { Datapath } from './datapath/maps.ts';
+import { dnsByTcp, type DnsByTcp } from './dns/by-tcp.ts';
 import { followDns, type Dns } from './dns/follow.ts';
 import { reflectDirectory } from './directory/reflector.ts';
 import { manifestTable, problemTable } from './directory/tables.ts';
-import { l7Proxy, type L7 } from './envoy/start.ts';
+import { l7Proxy, sharedSteering, type L7 } from './envoy/start.ts';
 import { EndpointReconciler } from './endpoint/reconciler.ts';
 import { saveEndpoints } from './endpoint/saved.ts';
 import { endpointTable } from './endpoint/tables.ts';
@@ -119,6 +120,7 @@ export interface Agent {
   readonly sweeper: Sweeper;
   readonly dns: Dns;
   readonly l7: L7;
+  readonly byTcp: DnsByTcp;
   readonly startedAt: Date;
   /** Ends the workloads and removes everything that the agent made on this machine. */
   readonly stop: () => Promise<void>;
@@ -219,16 +221,21 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   const services = startServices(options, tables, datapath, resets);
   undo.push(services.stop);
   serviceNames.follow(services.users);
+  const steering = sharedSteering({ instance, netlink, datapath, hooks, mtu });
+  undo.push(steering.stop);
+  const changed = (): void => { enforcement.mark(); };
   const l7 = l7Proxy({
-    instance, cgroup: cgroupFolder(join(instance.cgroup, 'envoy')), ...(options.envoy === undefined ? {} : { binary: options.envoy }), netlink, datapath, hooks, mtu, manifests: tables.manifests,
-    onAccess: (entry) => { observer.access(entry, enforcement.ruleSet(entry.ruleSet)); }, changed: () => { enforcement.mark(); }, log: progress.log('envoy'),
+    instance, cgroup: cgroupFolder(join(instance.cgroup, 'envoy')), ...(options.envoy === undefined ? {} : { binary: options.envoy }), steering, manifests: tables.manifests,
+    onAccess: (entry) => { observer.access(entry, enforcement.ruleSet(entry.ruleSet)); }, changed, log: progress.log('envoy'),
   });
   undo.push(() => l7.stop());
   undo.push(tables.manifests.subscribe((changes) => { if (changes.some(({ row, old }) => (row ?? old)?.kind === 'Secret')) enforcement.mark(); }));
+  const byTcp = dnsByTcp({ instance, cgroup: cgroupFolder(join(instance.cgroup, 'dns')), steering, datapath, objectPath, changed, log: progress.log('dns') });
+  undo.push(() => byTcp.stop());
   const enforcement = new Enforcement({
     policies, endpoints: tables.endpoints, identities: tables.identities, allocator, nodeAddresses: tables['node-addresses'], ipcache: tables.ipcache,
     nodes: tables.nodes, remoteEndpoints: tables['remote-endpoints'],
-    reconciler: policy, proxy: l7, ...(adopted === undefined ? {} : { adopted: [...adopted.identities.keys()] }),
+    reconciler: policy, proxy: l7, dnsByTcp: byTcp.serve, ...(adopted === undefined ? {} : { adopted: [...adopted.identities.keys()] }),
     applied: async () => {
       services.flush();
       await applied();
@@ -245,7 +252,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     workloads.close();
   });
 
-  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, services, resets, enforcement, attachMode, xdpDevices, sweeper, dns, l7, startedAt: new Date(), stop };
+  const agent: Agent = { options, tables, observer, audits, ruleCounts, datapath, policies, policy, services, resets, enforcement, attachMode, xdpDevices, sweeper, dns, l7, byTcp, startedAt: new Date(), stop };
   undo.push(await serveApi(instance.apiSocket, verbsOf(agent)));
   undo.push(reflectPods(tables.manifests, tables.pods, tables.problems,
     { allowRoot: options.allowRoot, ...(cluster === undefined ? {} : { placement: cluster }) }, services.standing));

@@ -2,6 +2,7 @@
 /* DNS where a rule names what may be asked for: queries are judged by name, answers give addresses before they are handed on. The other
  * programs come here by tail call, with the packet parsed and judged in this CPU's rows; what cannot be read is dropped. */
 #include "lib/deliver.h"
+#include "lib/dns_cut.h"
 #include "lib/dns_learn.h"
 #include "lib/dns_match.h"
 #include "lib/dns_message.h"
@@ -45,33 +46,12 @@ static __always_inline int answer_refused(struct __sk_buff *skb, struct work *w,
 	return bpf_redirect_peer(skb->ifindex, 0);
 }
 
-/* A question and nothing else but what stands behind it for the server alone (EDNS, RFC 6891). */
-static __always_inline int is_query(const struct dns_work *d)
-{
-	const struct dns_head *head = (const struct dns_head *)d->message;
-
-	return !(head->flags[0] & (DNS_QR | DNS_OPCODE)) && head->questions == bpf_htons(1) && !head->answers && !head->authorities;
-}
-
 /* The step that the connection was let through by, in this generation, also lets the name be asked for. */
 static __always_inline int was_allowed(const struct ct_entry *entry, __u32 generation)
 {
 	const struct judgement *judged = &entry->egress;
 
 	return entry->generation == generation && judged->action == ACTION_DNS && asked_bits(judged->policy, judged->word) & judged->bits;
-}
-
-/* Any other step may. */
-static __always_inline int may_ask_here(struct work *w, const struct endpoint *end)
-{
-	struct ipcache_value *to = ipcache_lookup(&w->packet.daddr);
-	__u32 generation = w->observation.generation;
-
-	if (!to)
-		return 0;
-	w->destination = w->packet.daddr;
-	w->connection.owner = end->id;
-	return may_ask(end->egress_policy[(__s32)(generation - end->since) >= 0], to->peer[(__s32)(generation - to->since) >= 0].class_id, policy_key(&w->packet));
 }
 
 /* From a workload, ACTION_DNS. */
@@ -92,6 +72,8 @@ int dns_query(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	p = &w->packet;
 	reason = dns_load(skb, p, d);
+	if (!reason && d->unread)
+		reason = dns_unread(DNS_COUNT_UNREAD, d->unread);
 	if (reason)
 		return drop_unjudged(w, DIRECTION_EGRESS, reason);
 	dns_begin(d, w, end, ifindex);
@@ -180,7 +162,13 @@ static __noinline enum drop_reason learn_answer(struct __sk_buff *skb, struct wo
 	/* Cut short, it is asked again by TCP; with an error it has nothing to learn. */
 	answers = head->flags[0] & DNS_TC || d->record.rcode ? 0 : bpf_ntohs(head->answers);
 	if (answers > DNS_ANSWERS)
-		return dns_unread(DNS_COUNT_UNREAD, DROP_NOT_SUPPORTED_BY_PROXY);
+		d->unread = DROP_NOT_SUPPORTED_BY_PROXY;
+	if (d->unread) {
+		if (dns_cut(skb))
+			return dns_unread(DNS_COUNT_UNREAD, d->unread);
+		dns_count(DNS_COUNT_CUT);
+		answers = 0;
+	}
 	control = dns_control();
 	if (!control || !d->version || d->version != control->version)
 		dns_match();

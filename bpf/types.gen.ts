@@ -234,6 +234,7 @@ export interface Proxy {
   readonly first_port: number;
   readonly ports: number;
   readonly mac: Uint8Array;
+  readonly dns_port: number;
 }
 
 export interface ProxyListener {
@@ -383,8 +384,17 @@ export interface DnsRecord {
   readonly rcode: number;
   readonly addresses: number;
   readonly learned: number;
+  readonly protocol: number;
   readonly name: DnsName;
   readonly address: readonly Addr[];
+}
+
+export interface DnsByTcp {
+  readonly client: Addr;
+  readonly server: Addr;
+  readonly client_port: number;
+  readonly server_port: number;
+  readonly latency_ns: bigint;
 }
 
 export const direction = {
@@ -618,7 +628,9 @@ export const dns_counter = {
   DNS_COUNT_UNASKED: 4,
   DNS_COUNT_REBOUND: 5,
   DNS_COUNT_CROWDED: 6,
-  DNS_COUNTERS: 7,
+  DNS_COUNT_CUT: 7,
+  DNS_COUNT_TCP: 8,
+  DNS_COUNTERS: 9,
 } as const;
 
 export const dns_program = {
@@ -631,4 +643,10 @@ export const dns_program = {
 export const dns_use_kind = {
   DNS_USE_PEER: 0,
   DNS_USE_QUERY: 1,
+} as const;
+
+export const dns_said = {
+  DNS_SAID_NO: 0,
+  DNS_SAID_YES: 1,
+  DNS_SAID_GONE: 2,
 } as const;

@@ -5,6 +5,7 @@
 #include "from_proxy.c"
 #include "from_workload.c"
 #include "dns.c"
+#include "dns_tcp.c"
 #include "netns_cookie.c"
 #include "proxy_socket.c"
 #include "socket.c"

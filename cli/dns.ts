@@ -21,6 +21,7 @@ export function register(program: Command): void {
       if (options.output !== 'table') printObject({ ...status }, options.output);
       else {
         process.stdout.write(`${tableText([status.counters], Object.keys(status.counters))}\n\n`);
+        if (status.proxy !== null) process.stdout.write(`by TCP\n${tableText([{ ...status.proxy }], Object.keys(status.proxy))}\n\n`);
         printRows(status.endpoints.map((row) => ({ ...row })), ['endpoint', 'addresses', 'quota', 'refused'], 'table');
       }
     });

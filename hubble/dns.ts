@@ -15,8 +15,8 @@ export const rcodeText = (code: number): string => rcodes[code] ?? String(code);
 /** `enum L7FlowType`. */
 const l7Type = { request: 1, response: 2 } as const;
 const directions = { egress: 2 } as const;
-/** IPPROTO_UDP. */
-const udp = 17;
+/** IPPROTO_TCP. */
+const tcp = 6;
 
 export const dnsTypeText = (type: number): string => types[type] ?? `TYPE${type}`;
 
@@ -44,15 +44,15 @@ export function toDnsFlow(record: DnsRecord, addresses: readonly Uint8Array[], l
     time: timestampOfNs(lookups.toUnixNs(record.time_ns)),
     verdict: refused ? verdict.dropped : verdict.forwarded,
     IP: { source: source.text, destination: destination.text, ipVersion: source.version === 4 ? 1 : 2 },
-    l4: { UDP: { source_port: record.sport, destination_port: record.dport } },
+    l4: { [record.protocol === tcp ? 'TCP' : 'UDP']: { source_port: record.sport, destination_port: record.dport } },
     source: endpointOf(source.text, record.source_identity, timeNs, lookups),
     destination: endpointOf(destination.text, record.destination_identity, timeNs, lookups),
-    ...serviceFields({ protocol: udp, sport: record.sport, dport: record.dport }, source.text, destination.text, lookups),
+    ...serviceFields({ protocol: record.protocol, sport: record.sport, dport: record.dport }, source.text, destination.text, lookups),
     Type: flowType.l7,
     node_name: lookups.nodeName,
     l7: {
       type: refused ? l7Type.request : l7Type.response, latency_ns: Number(record.latency_ns),
-      dns: { query, ips, ...(ips.length === 0 ? {} : { ttl: record.ttl }), observation_source: 'kernel', rcode: record.rcode, qtypes: [type],
+      dns: { query, ips, ...(ips.length === 0 ? {} : { ttl: record.ttl }), observation_source: record.protocol === tcp ? 'proxy' : 'kernel', rcode: record.rcode, qtypes: [type],
         // The kernel tells of addresses only.
         ...(ips.length === 0 ? {} : { rrtypes: [...new Set(ips.map((ip) => (ip.includes(':') ? 'AAAA' : 'A')))] }),
       },

@@ -4,8 +4,8 @@
 export const ranges = { ipv4: '198.18.0.0/15', ipv6: '2001:db8:18::/64' } as const;
 
 /**
- * Answers A and AAAA: `nNUMBER.` with address NUMBER of the ranges, `manyNUMBER.` with so many, `inside.` with `argv[1]`, `none.` with
- * NXDOMAIN, other names with address 1. Any other type: no record.
+ * By UDP and TCP. Answers A and AAAA: `nNUMBER.` with address NUMBER of the ranges, `manyNUMBER.` with so many, `inside.` with `argv[1]`, `none.` with
+ * NXDOMAIN, other names with address 1. HTTPS of `webNUMBER.`: that address of both ranges as hints. Any other type: no record.
  */
 export const nameServer = (inside: string, port = 53): string[] => ['python3', '-u', '-c', `
 import ipaddress, re, socket, struct, sys, threading
@@ -18,7 +18,7 @@ def answer(query):
     question = query[12:at + 5]
     first = labels[0] if labels else ''
     flags, found = 0x8180, []
-    number = re.match(r'(n|many)([0-9]+)$', first)
+    number = re.match(r'(n|many|web)([0-9]+)$', first)
     if first == 'none': flags = 0x8183
     elif kind in bases:
         numbers = [1] if not number else [int(number[2])] if number[1] == 'n' else range(1, int(number[2]) + 1)
@@ -26,7 +26,23 @@ def answer(query):
         found = [(bases[kind] + one).to_bytes(size, 'big') for one in numbers]
         if first == 'inside': found = [ipaddress.ip_address(sys.argv[1]).packed] if kind == 1 else []
     records = b''.join(b'\\xc0\\x0c' + struct.pack('!HHIH', kind, 1, 1, len(data)) + data for data in found)
+    if kind == 65 and number:
+        hints = b''.join(struct.pack('!HH', key, size) + (bases[of] + int(number[2])).to_bytes(size, 'big') for key, of, size in ((4, 1, 4), (6, 28, 16)))
+        found = [b'\\0\\1\\0' + hints]
+        records = b'\\xc0\\x0c' + struct.pack('!HHIH', 65, 1, 1, len(found[0])) + found[0]
     return query[:2] + struct.pack('!HHHHH', flags, 1, len(found), 0, 0) + question + records
+def converse(connection):
+    with connection, connection.makefile('rb') as queries:
+        while True:
+            head = queries.read(2)
+            if len(head) < 2: return
+            message = answer(queries.read(struct.unpack('!H', head)[0]))
+            try: connection.sendall(struct.pack('!H', len(message)) + message)
+            except OSError: return
+def listen():
+    s = socket.socket(socket.AF_INET6, socket.SOCK_STREAM); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(('::', int(sys.argv[2]))); s.listen(256)
+    while True: threading.Thread(target=converse, args=(s.accept()[0],), daemon=True).start()
+threading.Thread(target=listen).start()
 def serve(address):
     s = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_DGRAM); s.bind((address, int(sys.argv[2])))
     while True:
@@ -44,16 +60,32 @@ for address in ('0.0.0.0', '::'):
 const library = `
 import ipaddress, json, random, select, socket, struct, sys, time
 def family(address): return socket.AF_INET6 if ':' in address else socket.AF_INET
+def question(name, kind):
+    return struct.pack('!HHHHHH', random.randrange(65536), 0x0100, 1, 0, 0, 0) + b''.join(bytes([len(label)]) + label.encode() for label in name.split('.') if label) + b'\\0' + struct.pack('!HH', kind, 1)
 def ask(server, name, kind, timeout=1, port=53):
-    id = random.randrange(65536)
-    query = struct.pack('!HHHHHH', id, 0x0100, 1, 0, 0, 0) + b''.join(bytes([len(label)]) + label.encode() for label in name.split('.') if label) + b'\\0' + struct.pack('!HH', kind, 1)
+    query = question(name, kind)
     with socket.socket(family(server), socket.SOCK_DGRAM) as s:
         s.settimeout(timeout); s.connect((server, port)); s.send(query)
         try: message = s.recv(65536)
         except (TimeoutError, OSError): return {'rcode': 'silent', 'addresses': []}
+    return read(query, message)
+def by_tcp(server, name, kind, timeout=5, port=53):
+    query = question(name, kind)
+    try:
+        with socket.create_connection((server, port), timeout) as s, s.makefile('rb') as answers:
+            s.sendall(struct.pack('!H', len(query)) + query)
+            head = answers.read(2)
+            return read(query, answers.read(struct.unpack('!H', head)[0])) if len(head) == 2 else {'rcode': 'closed', 'addresses': []}
+    except ConnectionRefusedError: return {'rcode': 'reset', 'addresses': []}
+    except (TimeoutError, OSError) as error: return {'rcode': 'silent', 'addresses': []}
+def either(server, name, kind):
+    found = ask(server, name, kind)
+    return by_tcp(server, name, kind) if found.get('cut') else found
+def read(query, message):
     if message[:2] != query[:2]: return {'rcode': 'another id', 'addresses': []}
+    if message[2] & 2: return {'rcode': message[3] & 15, 'addresses': [], 'cut': True}
     rcode, count, at, found = message[3] & 15, struct.unpack('!H', message[6:8])[0], len(query), []
-    for _ in range(count):
+    for _ in range(count if query[-3] in (1, 28) else 0):
         size = struct.unpack('!H', message[at + 10:at + 12])[0]
         found.append(str(ipaddress.ip_address(message[at + 12:at + 12 + size]))); at += 12 + size
     return {'rcode': rcode, 'addresses': found}
@@ -65,15 +97,15 @@ def reach(address, port, timeout):
         except (TimeoutError, OSError): return 'silent'
 `;
 
-export interface Lookup { readonly server: string; readonly name: string; readonly type: 1 | 28 }
-export interface Found { readonly rcode: number | string; readonly addresses: readonly string[]; /** To port 8080 of the first address, at once. */ readonly reached?: string }
+export interface Lookup { readonly server: string; readonly name: string; readonly type: 1 | 28 | 65; /** `either`: by TCP where the answer by UDP was cut short. */ readonly by?: 'udp' | 'tcp' | 'either'; /** Which address is connected to; the first. */ readonly at?: number }
+export interface Found { readonly rcode: number | string; readonly addresses: readonly string[]; readonly cut?: true; /** To port 8080 of that address, at once. */ readonly reached?: string }
 
 /** Each asked once, and what it found connected to. */
 export const lookups = (all: readonly Lookup[], port: number): string[] => ['python3', '-c', `${library}
 results = []
 for one in json.loads(sys.argv[1]):
-    found = ask(one['server'], one['name'], one['type'])
-    if found['addresses']: found['reached'] = reach(found['addresses'][0], int(sys.argv[2]), 0.7)
+    found = {'udp': ask, 'tcp': by_tcp, 'either': either}[one.get('by', 'udp')](one['server'], one['name'], one['type'])
+    if found['addresses']: found['reached'] = reach(found['addresses'][one.get('at', 0)], int(sys.argv[2]), 0.7)
     results.append(found)
 print(json.dumps(results))
 `, JSON.stringify(all), String(port)];

@@ -25,7 +25,7 @@ export const b = { name: 'b', id: 2, ipv4: '10.77.0.12', ipv6: 'fd77:77::12', cl
 export const node = { ipv4: '198.51.100.2', ipv6: '2001:db8:51::2' };
 export const outside = { ipv4: '198.51.100.1', ipv6: '2001:db8:51::1' };
 export const far = { ipv4: '10.78.0.12', ipv6: 'fd77:78::12' };
-export const ports = { first: 21_000, count: 16 };
+export const ports = { first: 21_000, count: 16, dns: 21_015 };
 export const policies = { open: 0, proxied: 1, direct: 2, denied: 3 } as const;
 /** Of Envoy, by direction. */
 export const proxyPort = { egress: ports.first, ingress: ports.first + 1 };

@@ -11,7 +11,8 @@ import type { EndpointRow } from '../endpoint/tables.ts';
 import type { NodeAddressRow, NodeRow, RemoteEndpointRow } from '../node/tables.ts';
 import { Compiler } from '../policy/compile.ts';
 import type { PolicyImage, RuleSet } from '../policy/image.ts';
-import { L7Serving, type L7Proxy } from '../policy/l7-serving.ts';
+import { policiesOfDnsByTcp } from '../policy/dns-by-tcp.ts';
+import { L7Serving, type L7Proxy, type Served } from '../policy/l7-serving.ts';
 import type { PolicyReconciler } from '../policy/reconciler.ts';
 import type { PolicySet } from '../policy/reflector.ts';
 import type { Table } from '../store/table.ts';
@@ -28,6 +29,8 @@ export interface EnforcementOptions {
   readonly reconciler: PolicyReconciler;
   /** Serves L7 rules; absent: connections that they are about are refused. */
   readonly proxy?: L7Proxy;
+  /** Serves DNS rules for TCP; resolves with why it does not. */
+  readonly dnsByTcp?: () => Promise<string | undefined>;
   /** The prefixes with an identity from before a restart; absent: the kernel enforces nothing yet. */
   readonly adopted?: readonly string[];
   /** Called after each flip, before what it allows is opened. */
@@ -146,7 +149,7 @@ export class Enforcement {
     const rows = endpoints.rows();
     const image = this.#compile(rows);
     const prefixes = deriveIpcache(rows, nodeAddresses.rows(), image.prefixes, { nodes: nodes.rows(), endpoints: remoteEndpoints.rows() });
-    const { ports, problems } = await this.#serving.serve(image);
+    const { ports, problems } = await this.#serve(image);
     try {
       await reconciler.apply(image, prefixes, rows, ports);
     } catch (error) {
@@ -165,6 +168,17 @@ export class Enforcement {
     ipcache.replace(prefixes);
     for (const user of this.#cidrUsers) if (!image.prefixes.has(user)) this.#dropCidr(user, allocator);
     for (const row of rows) if (row.state === 'waiting' && endpoints.get(row.key) === row) open(row);
+  }
+
+  /** What goes through proxies; by policy, why it does not. */
+  async #serve(image: PolicyImage): Promise<Served> {
+    const served = await this.#serving.serve(image);
+    const byTcp = policiesOfDnsByTcp(image);
+    const problem = byTcp.length === 0 ? undefined : await this.#options.dnsByTcp?.();
+    if (problem === undefined) return served;
+    const problems = new Map(served.problems);
+    for (const { kind, namespace, name } of byTcp) problems.set(`${kind}/${namespace}/${name}`, [...problems.get(`${kind}/${namespace}/${name}`) ?? [], problem]);
+    return { ports: served.ports, problems };
   }
 
   #compile(rows: readonly EndpointRow[]): PolicyImage {

@@ -82,10 +82,11 @@ export class Hooks {
     if (existsSync(pinPath)) unlinkSync(pinPath);
   }
 
-  /** `cgroup`: path of Envoy's: what listens there from now on is known. */
-  attachListens(cgroup: string): void {
-    const pinPath = join(this.#socketFolder, 'proxy_listens');
-    this.#hold(pinPath, () => { attachCgroup({ cgroup, program: 'proxy_listens', programFd: this.#programs.get('proxy_listens')!, type: attachType.sockOps, pinPath }); });
+  /** `cgroup`: path of that of Envoy, or of another proxy with its own `pin`: what listens there from now on is known. Not held: versions share
+   * the map that it fills (agent/upgrade.ts), and a listener that it has not seen is never known. */
+  attachListens(cgroup: string, pin: 'proxy_listens' | 'dns_listens' = 'proxy_listens'): void {
+    const pinPath = join(this.#socketFolder, pin);
+    attachCgroup({ cgroup, program: 'proxy_listens', programFd: this.#programs.get('proxy_listens')!, type: attachType.sockOps, pinPath });
   }
 
   /** `netns`: path of the namespace where Envoy is. */
@@ -96,7 +97,7 @@ export class Hooks {
 
   /** What `attachListens` and `attachFind` put on; what is not there is fine. */
   detachProxySockets(): void {
-    for (const program of ['find_listener', 'proxy_listens']) {
+    for (const program of ['find_listener', 'proxy_listens', 'dns_listens']) {
       const pinPath = join(this.#socketFolder, program);
       this.#held?.delete(pinPath);
       if (existsSync(pinPath)) unlinkSync(pinPath);

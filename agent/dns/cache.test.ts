@@ -8,8 +8,8 @@ import type { DnsMaps } from './maps.ts';
 const text = (word: Uint8Array): string => Buffer.from(word).toString('latin1');
 const [one, two] = [ip4(203, 0, 113, 1), ip4(203, 0, 113, 2)];
 const answered = (endpoint = 5, type = 1): DnsRecord => ({ event: 1, endpoint, type, ttl: 60 }) as DnsRecord;
-// Names of addresses ask no map.
-const cacheOf = (): DnsCache => new DnsCache({} as DnsMaps, '/nowhere/dns-cache.jsonl', () => undefined);
+// Names of addresses ask no map, and nothing is kept.
+const cacheOf = (): DnsCache => new DnsCache({} as DnsMaps, '/nonexistent', () => undefined);
 
 describe('names of an address', () => {
   const cases: { name: string; answers: [name: string, addresses: Uint8Array[], endpoint?: number][]; ofOne: string[]; ofTwo: string[] }[] = [

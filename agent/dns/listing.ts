@@ -6,6 +6,7 @@ import { ConfigError } from '../errors.ts';
 import { textOf } from '../ipcache/address.ts';
 import { fqdnMatcher } from '../policy/fqdn.ts';
 import type { RuleRef } from '../policy/image.ts';
+import type { DnsProxyStatus } from './by-tcp.ts';
 import { dnsUsageOf } from './sweeper.ts';
 
 /** Rows that one answer may have. */
@@ -38,12 +39,14 @@ export function cacheRows({ datapath, dns, policy, tables }: Agent): CacheRow[] 
 
 export interface DnsStatus {
   readonly counters: Readonly<Record<string, number>>;
+  /** Of DNS by TCP; null: no policy has needed it. */
+  readonly proxy: DnsProxyStatus | null;
   readonly endpoints: readonly { readonly endpoint: string; readonly addresses: number; readonly quota: number; readonly refused: number }[];
 }
 
-export function dnsStatus({ datapath, tables }: Agent): DnsStatus {
+export async function dnsStatus({ datapath, tables, byTcp }: Agent): Promise<DnsStatus> {
   const counters = Object.entries(dns_counter).filter(([name]) => name !== 'DNS_COUNTERS').map(([name, which]) => [name.replace('DNS_COUNT_', '').toLowerCase(), Number(datapath.dns.counter(which))] as const);
-  return { counters: Object.fromEntries(counters), endpoints: tables.endpoints.rows().map(({ id, key }) => ({ endpoint: key, ...dnsUsageOf(datapath, id) })) };
+  return { counters: Object.fromEntries(counters), proxy: await byTcp.status() ?? null, endpoints: tables.endpoints.rows().map(({ id, key }) => ({ endpoint: key, ...dnsUsageOf(datapath, id) })) };
 }
 
 export interface NameReason { readonly name: string; readonly from: string; readonly enforced: boolean; readonly mayAsk: readonly RuleRef[]; readonly mayReach: readonly RuleRef[]; readonly addresses: readonly string[] }

@@ -28,7 +28,7 @@ export interface DnsMaps {
 
 /** expected_attach_type of each program: that of the hook it is called from. */
 export const dnsAttachTypes = (ingress: number, egress: number): Record<string, number> =>
-  ({ dns_query: ingress, dns_passed: ingress, dns_answer: ingress, dns_answer_host: egress });
+  ({ dns_query: ingress, dns_passed: ingress, dns_answer: ingress, dns_answer_host: egress, dns_by_tcp: ingress });
 
 const called = [
   ['dns_programs', dns_program.DNS_QUERY, 'dns_query'], ['dns_programs', dns_program.DNS_PASSED, 'dns_passed'],

@@ -1,16 +1,16 @@
 // Ports of rule sets: stable, kept on disk, given out last what was given back last.
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { Ports, portsPerInstance, rangeOf } from './ports.ts';
+import { dnsPortOf, Ports, portsPerInstance, rangeOf } from './ports.ts';
 
 let folder: string;
 beforeEach(() => { folder = mkdtempSync(join(tmpdir(), 'ports-')); });
 afterEach(() => { rmSync(folder, { recursive: true }); });
 const here = 'net:[1]';
 function open(first = 10_000, name = 'mine'): Ports {
-  mkdirSync(join(folder, name, 'envoy'), { recursive: true });
+  mkdirSync(join(folder, name), { recursive: true });
   return new Ports(join(folder, name), { first, netns: here });
 }
 
@@ -33,10 +33,15 @@ describe('ports', () => {
   });
   test('none left', () => {
     const ports = open();
-    for (let index = 0; index < portsPerInstance; index += 1) ports.of(String(index));
-    expect(() => ports.of('more')).toThrow(/all 1024 ports/);
+    for (let index = 0; index < portsPerInstance - 1; index += 1) ports.of(String(index));
+    expect(() => ports.of('more')).toThrow(/all 1023 ports/);
     ports.giveBack('7');
     expect(ports.of('more')).toBe(10_007);
+  });
+  test('the last of the range is nobody\'s but that of DNS', () => {
+    mkdirSync(join(folder, 'mine'));
+    writeFileSync(join(folder, 'mine', 'proxy-ports.json'), JSON.stringify({ first: 10_000, netns: here, ports: { a: 11_023, b: 11_022 } }));
+    expect([dnsPortOf({ first: 10_000, netns: here }), [...open(10_000).keys]]).toEqual([11_023, ['b']]);
   });
 });
 

@@ -14,8 +14,11 @@ const slots = 21;
 /** `netns`: the network namespace that it is of, as /proc says it. */
 export interface Range { readonly first: number; readonly netns: string }
 interface Kept extends Range { readonly ports: Readonly<Record<string, number>> }
+/** The last one is that of DNS by TCP (agent/dns/proxy). */
+const portsForRuleSets = portsPerInstance - 1;
+export const dnsPortOf = ({ first }: Range): number => first + portsForRuleSets;
 
-const keptPath = (stateDir: string): string => join(stateDir, 'envoy', 'ports.json');
+const keptPath = (stateDir: string): string => join(stateDir, 'proxy-ports.json');
 const isRange = (first: number): boolean => first >= firstPort && first < firstPort + slots * portsPerInstance && (first - firstPort) % portsPerInstance === 0;
 
 /**
@@ -46,7 +49,7 @@ export class Ports {
     this.#path = keptPath(stateDir);
     this.#range = range;
     const kept = readJson(this.#path) as Kept | undefined;
-    if (kept?.first === range.first) for (const [key, port] of Object.entries(kept.ports)) this.#put(key, port);
+    if (kept?.first === range.first) for (const [key, port] of Object.entries(kept.ports)) if (port < dnsPortOf(range)) this.#put(key, port);
     this.#save(); // from now on others see it
   }
 
@@ -59,16 +62,16 @@ export class Ports {
   of(key: string): number {
     const had = this.#byKey.get(key);
     if (had !== undefined) return had;
-    for (let tried = 0; tried < portsPerInstance; tried += 1) {
+    for (let tried = 0; tried < portsForRuleSets; tried += 1) {
       // The next one each time: a port that was just given back is the last to be given out.
       const port = this.#range.first + this.#next;
-      this.#next = (this.#next + 1) % portsPerInstance;
+      this.#next = (this.#next + 1) % portsForRuleSets;
       if (this.#byPort.has(port)) continue;
       this.#put(key, port);
       this.#save();
       return port;
     }
-    throw new ConfigError(`all ${portsPerInstance} ports for L7 rule sets are in use`, 'fewer different sets of L7 rules');
+    throw new ConfigError(`all ${portsForRuleSets} ports for L7 rule sets are in use`, 'fewer different sets of L7 rules');
   }
 
   keyOf(port: number): string | undefined { return this.#byPort.get(port); }

@@ -5,7 +5,8 @@ import { messageOf } from '../errors.ts';
 import { removeCgroup } from '../workload/process.ts';
 import { connectionsOf, drain } from './admin.ts';
 import type { Binary } from './binary.ts';
-import { EnvoyProcess, identityOf, type KeeperStatus, type Place, type ProcessOptions } from './process.ts';
+import type { KeeperStatus } from './kept.ts';
+import { EnvoyProcess, identityOf, type Place, type ProcessOptions } from './process.ts';
 
 export interface ProcessesOptions extends ProcessOptions {
   /** Whether the Envoy of that name has answered to all there is. */
@@ -63,7 +64,7 @@ export class Processes {
     if (this.#handing !== undefined && wanted !== undefined) return;
     if (wanted === undefined && this.#failed?.identity === identity && running.length > 0) return;
     if (running.length === 0) {
-      this.#current.start(binary);
+      this.#current.launch(binary);
       return;
     }
     const before = this.#options.sockets();
@@ -75,7 +76,7 @@ export class Processes {
     const other = this.#all.find((one) => one !== old)!;
     if (wanted === undefined) {
       if (other.keeper !== undefined) await other.end();
-      other.start(binary);
+      other.launch(binary);
     }
     this.#current = other;
     // One that an agent before has started may listen already.

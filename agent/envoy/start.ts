@@ -2,17 +2,14 @@
 import { existsSync, readlinkSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { ProxyAccess } from '../../hubble/access.ts';
-import type { Hooks } from '../datapath/hooks.ts';
-import type { Datapath } from '../datapath/maps.ts';
 import type { ManifestRow } from '../directory/tables.ts';
 import type { Instance } from '../instance.ts';
-import type { Netlink } from '../kernel/netlink.ts';
 import type { L7Proxy } from '../policy/l7-serving.ts';
 import type { Table } from '../store/table.ts';
-import { portsPerInstance, rangeOf } from './ports.ts';
+import { dnsPortOf, Ports, portsPerInstance, rangeOf, type Range } from './ports.ts';
 import { startEnvoy, type EnvoyStatus, type L7Proxy as Envoy } from './proxy.ts';
 import { Processes } from './processes.ts';
-import { ownNetns, startSteering, type Steering } from './steering.ts';
+import { ownNetns, startSteering, type Steering, type SteeringOptions } from './steering.ts';
 
 export interface L7Options {
   readonly instance: Instance;
@@ -20,10 +17,7 @@ export interface L7Options {
   readonly cgroup: string;
   /** `--envoy PATH`. */
   readonly binary?: string;
-  readonly netlink: Netlink;
-  readonly datapath: Datapath;
-  readonly hooks: Hooks;
-  readonly mtu: number;
+  readonly steering: SharedSteering;
   readonly manifests: Table<ManifestRow>;
   readonly onAccess: (entry: ProxyAccess) => void;
   /** Sets that were refused may be served now. */
@@ -37,25 +31,44 @@ export interface L7 extends L7Proxy {
   readonly stop: () => Promise<void>;
 }
 
-interface Parts { readonly steering: Steering; readonly envoy: Envoy }
+/** Made by whoever needs it first. */
+export interface SharedSteering {
+  readonly use: () => Steering;
+  /** Of the ports that Envoy and the proxy of DNS listen at. */
+  readonly range: () => Range;
+  readonly stop: () => void;
+}
+
+export function sharedSteering(options: Omit<SteeringOptions, 'ports'>): SharedSteering {
+  const { name, stateDir } = options.instance;
+  let range: Range | undefined;
+  let steering: Steering | undefined;
+  const claim = (): Range => {
+    if (range === undefined) {
+      range = rangeOf(name, dirname(stateDir), readlinkSync(ownNetns));
+      new Ports(stateDir, range); // from now on other instances see it
+    }
+    return range;
+  };
+  return {
+    range: claim,
+    use: () => {
+      const taken = claim();
+      return steering ??= startSteering({ ...options, ports: { first: taken.first, count: portsPerInstance, dns: dnsPortOf(taken) } });
+    },
+    stop: () => { steering?.stop(); },
+  };
+}
 
 export function l7Proxy(options: L7Options): L7 {
-  const { instance, cgroup, binary, netlink, datapath, hooks, mtu, manifests, onAccess, changed, log } = options;
-  let parts: Parts | undefined;
+  const { instance, cgroup, binary, steering, manifests, onAccess, changed, log } = options;
+  let envoy: Envoy | undefined;
   let starting: Promise<void> | undefined;
   const start = async (): Promise<void> => {
-    const ports = rangeOf(instance.name, dirname(instance.stateDir), readlinkSync(ownNetns));
-    const steering = startSteering({ instance, netlink, datapath, hooks, mtu, ports: { first: ports.first, count: portsPerInstance } });
-    try {
-      const envoy = await startEnvoy({
-        instance: instance.name, stateDir: instance.stateDir, cgroup, ports, ...(binary === undefined ? {} : { binary }), steering,
-        secretOf: (key) => manifests.get(key)?.object, onAccess, changed, log,
-      });
-      parts = { steering, envoy };
-    } catch (error) {
-      steering.stop();
-      throw error;
-    }
+    envoy = await startEnvoy({
+      instance: instance.name, stateDir: instance.stateDir, cgroup, ports: steering.range(), ...(binary === undefined ? {} : { binary }), steering: steering.use(),
+      secretOf: (key) => manifests.get(key)?.object, onAccess, changed, log,
+    });
   };
   const proxy: L7 = {
     start: async () => {
@@ -65,14 +78,11 @@ export function l7Proxy(options: L7Options): L7 {
       });
       return starting;
     },
-    portOf: (key) => parts!.envoy.portOf(key),
-    serve: async (sets) => parts!.envoy.serve(sets),
-    retire: (needed) => { parts?.envoy.retire(needed); },
-    status: () => parts?.envoy.status(),
-    stop: async () => {
-      await parts?.envoy.stop();
-      parts?.steering.stop();
-    },
+    portOf: (key) => envoy!.portOf(key),
+    serve: async (sets) => envoy!.serve(sets),
+    retire: (needed) => { envoy?.retire(needed); },
+    status: () => envoy?.status(),
+    stop: async () => { await envoy?.stop(); },
   };
   if (existsSync(join(instance.stateDir, 'envoy'))) proxy.start().catch((error: unknown) => { log(String(error)); });
   return proxy;

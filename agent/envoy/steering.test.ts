@@ -28,7 +28,7 @@ const clean = (): void => {
 };
 const start = (mtu = 1_400, of = instance): Steering => within(() => {
   const hooks = new Hooks(netlink, detectAttachMode(datapath.object.programs.get('from_proxy')!), datapath.object, of);
-  return startSteering({ instance: of, netlink, datapath, hooks, mtu, ports: { first: 22_000, count: 8 } });
+  return startSteering({ instance: of, netlink, datapath, hooks, mtu, ports: { first: 22_000, count: 8, dns: 22_007 } });
 });
 /** All that it leaves in the namespace. */
 const left = () => ({

@@ -27,7 +27,7 @@ export interface SteeringOptions {
   /** As workloads have it: Envoy sends in their place. */
   readonly mtu: number;
   /** Those that Envoy's listeners have. */
-  readonly ports: { readonly first: number; readonly count: number };
+  readonly ports: { readonly first: number; readonly count: number; /** One of them: the proxy of DNS by TCP. */ readonly dns: number };
 }
 
 export interface Steering {
@@ -36,8 +36,9 @@ export interface Steering {
   readonly listening: (port: number) => { readonly ipv4: boolean; readonly ipv6: boolean };
   /** Which sockets do: other ones, another text; '' unless there is one of each family. */
   readonly sockets: (port: number) => string;
-  /** To be called before Envoy listens. `cgroup`: path of the one that it is in. */
+  /** To be called before Envoy listens, and before the proxy of DNS does. `cgroup`: path of the one that it is in. */
   readonly attachListenHook: (cgroup: string) => void;
+  readonly attachDnsListenHook: (cgroup: string) => void;
   /** Takes all of it away: connections through Envoy end, new ones are refused. */
   readonly stop: () => void;
 }
@@ -78,7 +79,7 @@ export function startSteering({ instance, netlink, datapath, hooks, mtu, ports }
   for (const rule of rulesOf(instance)) addRule(netlink, rule);
   datapath.proxies.set(0, {
     ifindex: inward.index, to_proxy: toProxy, downstream: marks.downstream, egress_done: marks.egressDone, both_done: marks.bothDone,
-    first_port: ports.first, ports: ports.count, mac: inward.mac,
+    first_port: ports.first, ports: ports.count, mac: inward.mac, dns_port: ports.dns,
   });
   hooks.attachFind(ownNetns);
   const socketOf = (port: number, family: number): bigint | undefined => datapath.proxyListeners.get({ port, family });
@@ -90,8 +91,9 @@ export function startSteering({ instance, netlink, datapath, hooks, mtu, ports }
       return ipv4 === undefined || ipv6 === undefined ? '' : `${ipv4} ${ipv6}`;
     },
     attachListenHook: (cgroup) => { hooks.attachListens(cgroup); },
+    attachDnsListenHook: (cgroup) => { hooks.attachListens(cgroup, 'dns_listens'); },
     stop: () => {
-      datapath.proxies.set(0, { ifindex: 0, to_proxy: 0, downstream: 0, egress_done: 0, both_done: 0, first_port: 0, ports: 0, mac: new Uint8Array(6) });
+      datapath.proxies.set(0, { ifindex: 0, to_proxy: 0, downstream: 0, egress_done: 0, both_done: 0, first_port: 0, ports: 0, mac: new Uint8Array(6), dns_port: 0 });
       hooks.detachProxySockets();
       removeSteering(netlink, instance);
     },

@@ -54,11 +54,11 @@ const names = `
 - toFQDNs: [{matchPattern: "*.example.test"}, {matchName: Other.test}]
   toPorts: [{ports: [{port: "443", protocol: TCP}]}]
 `;
-test('an entry becomes a rule for its plain ports and one for each item with DNS rules; UDP alone is asked', () => {
+test('an entry becomes a rule for its plain ports and one for each item with DNS rules, by UDP and TCP', () => {
   const [group] = readRules(policy(names), []);
   expect(group!.rules.map(({ ports, dns, peers }) => [ports, dns?.map(({ key }) => key), peers === 'any' ? peers : peers.map((peer) => peer.kind)])).toEqual([
     [[{ kind: 'range', protocol: 6, low: 853, high: 853 }], undefined, ['cidr']],
-    [[{ kind: 'range', protocol: 17, low: 53, high: 53 }], ['pattern *.example.test.', 'name other.test.'], ['cidr']],
+    [[{ kind: 'range', protocol: 17, low: 53, high: 53 }, { kind: 'range', protocol: 6, low: 53, high: 53 }], ['pattern *.example.test.', 'name other.test.'], ['cidr']],
     [[{ kind: 'range', protocol: 6, low: 443, high: 443 }], undefined, ['fqdn', 'fqdn']],
   ]);
 });
@@ -71,6 +71,6 @@ test('a merged policy has a bit for each of them, and says which names set it', 
   ]);
   const steps = merged!.intervals.flatMap((interval) => interval.steps);
   expect(steps).toEqual([
-    { word: 0, mask: 4n, action: 'allow', named: true }, { word: 0, mask: 1n, action: 'allow' }, { word: 0, mask: 2n, action: 'dns' },
+    { word: 0, mask: 2n, action: 'dns' }, { word: 0, mask: 4n, action: 'allow', named: true }, { word: 0, mask: 1n, action: 'allow' }, { word: 0, mask: 2n, action: 'dns' },
   ]);
 });

@@ -105,7 +105,7 @@ function readEntry(entry: Json, ref: RuleRef, direction: Direction, scope: Scope
   listOf(entry['toPorts']).forEach((item, index) => {
     const l7 = ref.action === 'deny' ? undefined : l7Of(item, scope.namespace === '' ? 'default' : scope.namespace);
     const ports = listOf(item['ports']);
-    if (dnsOf(item).length > 0) rules.push({ ref, direction, peers, ports: ports.flatMap((port) => readPort(port, UDP)), dns: dnsOf(item).map(fqdnSelector) });
+    if (dnsOf(item).length > 0) rules.push({ ref, direction, peers, ports: [UDP, TCP].flatMap((protocol) => ports.flatMap((port) => readPort(port, protocol))), dns: dnsOf(item).map(fqdnSelector) });
     else if (l7 !== undefined) rules.push({ ref: { ...ref, path: `${ref.path}.toPorts[${index}]` }, direction, peers, ports: ports.flatMap((port) => readPort(port, TCP)), l7 });
     else plain.push(item);
   });

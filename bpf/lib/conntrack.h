@@ -31,7 +31,7 @@ static __always_inline __u8 place_flags(const struct place *place)
 
 static __always_inline void judgement_to_entry(struct ct_entry *entry, const struct connection *c, __u32 generation, enum drop_reason reason)
 {
-	__u8 kept = (entry->flags & (CT_FINS | CT_SERVICE)) | (c->egress.action == ACTION_DNS ? CT_DNS : 0);
+	__u8 kept = (entry->flags & (CT_FINS | CT_SERVICE)) | (c->egress.action == ACTION_DNS && !c->proxy_port ? CT_DNS : 0);
 
 	entry->egress = c->egress;
 	entry->ingress = c->ingress;
@@ -112,7 +112,7 @@ __noinline int judge_ends(__u32 key, __u32 service)
 			__builtin_memset(&w->connection.ingress, 0, sizeof(w->connection.ingress));
 		reason = denial(&w->connection.ingress);
 	}
-	if (reason || (w->connection.egress.action != ACTION_PROXY && w->connection.ingress.action != ACTION_PROXY))
+	if (reason || (w->connection.egress.action != ACTION_PROXY && w->connection.ingress.action != ACTION_PROXY && !is_dns_by_tcp(&w->connection.egress, key)))
 		return reason;
 	return proxy_port_of(w, key);
 }

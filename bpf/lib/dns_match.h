@@ -140,3 +140,16 @@ static __noinline int may_ask(__u32 policy_id, __u32 class_id, __u32 key)
 	}
 	return 0;
 }
+
+/* Any step of the policy of `end`. */
+static __always_inline int may_ask_here(struct work *w, const struct endpoint *end)
+{
+	struct ipcache_value *to = ipcache_lookup(&w->packet.daddr);
+	__u32 generation = w->observation.generation;
+
+	if (!to)
+		return 0;
+	w->destination = w->packet.daddr;
+	w->connection.owner = end->id;
+	return may_ask(end->egress_policy[(__s32)(generation - end->since) >= 0], to->peer[(__s32)(generation - to->since) >= 0].class_id, policy_key(&w->packet));
+}

@@ -39,6 +39,7 @@ struct dns_work {
 	__u32 class;		/* asked for */
 	struct addr server;	/* as the client knows it */
 	__u32 strange;		/* the name has characters that no rule can name */
+	__u32 unread;		/* enum drop_reason: why not all of the message is here */
 	__u32 version;		/* of the control row, when the query's name was matched */
 	struct dns_reading reading;
 	struct dns_address_key key;	/* the address in question */
@@ -70,31 +71,37 @@ static __always_inline enum drop_reason dns_unread(enum dns_counter which, enum 
 	return reason;
 }
 
-/* What stands behind the UDP header. A segment for the device to cut would carry messages behind the first. */
+/* What stands behind the UDP header, or the beginning of it: d->unread says why not all. A segment for the device to cut would carry messages
+ * behind the first. */
 static __noinline enum drop_reason dns_load(struct __sk_buff *skb, const struct packet *p, struct dns_work *d)
 {
 	struct { struct ports ports; __be16 length, checksum; } udp;
-	__u32 length;
+	__u32 length, l4 = p->l4;
 
-	if (p->fragment)
+	d->unread = DROP_NONE;
+	if (p->fragment == FRAGMENT_LATER)
 		return dns_unread(DNS_COUNT_UNREAD, DROP_FRAGMENT_NOT_SUPPORTED);
-	if (skb->gso_size)
-		return dns_unread(DNS_COUNT_UNREAD, DROP_NOT_SUPPORTED_BY_PROXY);
-	if (bpf_skb_load_bytes(skb, p->l4, &udp, sizeof(udp)))
+	if (bpf_skb_load_bytes(skb, l4, &udp, sizeof(udp)))
 		return dns_unread(DNS_COUNT_MALFORMED, DROP_INVALID_PACKET);
 	length = bpf_ntohs(udp.length);
-	if (length < sizeof(udp) + DNS_SHORTEST || p->l4 + length > skb->len)
+	if (p->fragment)
+		d->unread = DROP_FRAGMENT_NOT_SUPPORTED;
+	else if (skb->gso_size || length > DNS_MESSAGE + sizeof(udp))
+		d->unread = DROP_NOT_SUPPORTED_BY_PROXY;
+	if (p->fragment && l4 + length > skb->len)
+		length = skb->len - l4;
+	if (length < sizeof(udp) + DNS_SHORTEST || l4 + length > skb->len)
 		return dns_unread(DNS_COUNT_MALFORMED, DROP_INVALID_PACKET);
 	length -= sizeof(udp);
 	if (length > DNS_MESSAGE)
-		return dns_unread(DNS_COUNT_UNREAD, DROP_NOT_SUPPORTED_BY_PROXY);
+		length = DNS_MESSAGE;
 	d->length = length;
 	/* The verifier follows the register, not the variable. */
 	asm volatile("" : "+r"(length));
 	length &= 2047;
 	if (length < DNS_SHORTEST || length > DNS_MESSAGE)
 		return DROP_INVALID_PACKET;
-	if (bpf_skb_load_bytes(skb, p->l4 + sizeof(udp), d->message, length))
+	if (bpf_skb_load_bytes(skb, l4 + sizeof(udp), d->message, length))
 		return dns_unread(DNS_COUNT_MALFORMED, DROP_INVALID_PACKET);
 	return DROP_NONE;
 }
@@ -176,6 +183,15 @@ static __always_inline void dns_begin(struct dns_work *d, const struct work *w, 
 	r->rcode = 0;
 	r->addresses = 0;
 	r->learned = 0;
+	r->protocol = w->packet.protocol;
+}
+
+/* A question and nothing else but what stands behind it for the server alone (EDNS, RFC 6891). */
+static __always_inline int is_query(const struct dns_work *d)
+{
+	const struct dns_head *head = (const struct dns_head *)d->message;
+
+	return !(head->flags[0] & (DNS_QR | DNS_OPCODE)) && head->questions == bpf_htons(1) && !head->answers && !head->authorities;
 }
 
 /* `entry`: its connection. */

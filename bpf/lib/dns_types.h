@@ -124,16 +124,34 @@ enum dns_counter {
 	DNS_COUNT_LOST = 0,		/* DNS records that found the ring full */
 	DNS_COUNT_REFUSED = 1,	/* queries */
 	DNS_COUNT_MALFORMED = 2,	/* queries and answers that nobody could read */
-	DNS_COUNT_UNREAD = 3,		/* answers of more addresses or bytes than the programs read, and pieces */
+	DNS_COUNT_UNREAD = 3,		/* queries of more bytes than the programs read, and pieces */
 	DNS_COUNT_UNASKED = 4,	/* answers to no query that waits */
 	DNS_COUNT_REBOUND = 5,	/* addresses inside the cluster or the machine: not learned */
 	DNS_COUNT_CROWDED = 6,	/* addresses beyond a quota, or of more names than fit: not learned */
-	DNS_COUNTERS = 7,
+	DNS_COUNT_CUT = 7,		/* answers of more addresses or bytes than the programs read: handed on cut short, to be asked for by TCP */
+	DNS_COUNT_TCP = 8,		/* queries by TCP */
+	DNS_COUNTERS = 9,
 };
 
 enum dns_event {
 	DNS_ANSWERED = 1,	/* an answer that was asked for: handed to the workload, its addresses learned before */
 	DNS_REFUSED = 2,	/* no rule allows the name: answered REFUSED */
+};
+
+enum dns_said {
+	DNS_SAID_NO = 0,
+	DNS_SAID_YES = 1,	/* it may be asked; its addresses stand in the map */
+	DNS_SAID_GONE = 2,	/* the proxy has no such connection */
+};
+
+/* Before the message that the proxy has looked at (bpf/dns_tcp.c): of which of its connections it is. */
+struct dns_by_tcp {
+	struct addr client;
+	struct addr server;
+	__be16 client_port;
+	__be16 server_port;
+	__u32 pad;
+	__u64 latency_ns;	/* of an answer */
 };
 
 /* One ring entry for each answer and each refused query; as many addresses as there are. */
@@ -155,6 +173,8 @@ struct dns_record {
 	__u8 rcode;
 	__u8 addresses;
 	__u8 learned;		/* of them */
+	__u8 protocol;		/* IPPROTO_UDP, IPPROTO_TCP */
+	__u8 pad[7];
 	struct dns_name name;
 	struct addr address[24];
 };

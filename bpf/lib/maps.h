@@ -117,7 +117,9 @@ struct anchor {
 	enum dns_counter dns_counter;
 	enum dns_program dns_program;
 	enum dns_use_kind dns_use_kind;
+	enum dns_said dns_said;
 	struct dns_record dns_record;
+	struct dns_by_tcp dns_by_tcp;
 };
 const struct anchor *anchor SEC(".rodata.types");
 

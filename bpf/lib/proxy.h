@@ -14,6 +14,12 @@ static __always_inline int is_proxied(const struct ct_entry *entry)
 	return entry->flags & CT_SERVICE && entry->service & CT_PROXIED;
 }
 
+/* DNS by TCP goes through a proxy, as UDP does through dns.c. */
+static __always_inline int is_dns_by_tcp(const struct judgement *egress, __u32 key)
+{
+	return egress->action == ACTION_DNS && key >> 16 == IPPROTO_TCP;
+}
+
 static __always_inline int somebody_listens(__u32 port, int ipv4)
 {
 	struct proxy_listener key = { .port = port, .family = ipv4 ? 2 : 10 };	/* AF_INET, AF_INET6 */
@@ -43,20 +49,23 @@ static __always_inline int port_is_taken(struct work *w)
 static __noinline enum drop_reason proxy_port_of(struct work *w, __u32 key)
 {
 	struct connection *c = &w->connection;
-	int egress = c->egress.action == ACTION_PROXY;
+	int dns = is_dns_by_tcp(&c->egress, key), egress = dns || c->egress.action == ACTION_PROXY;
 	const struct judgement *judgement = egress ? &c->egress : &c->ingress;
 	struct ipcache_value *peer = ipcache_lookup(egress ? &w->destination : &w->source);
 	struct proxy_key rules = { .bits = judgement->bits, .policy = judgement->policy, .interval = judgement->interval };
-	__u32 *port;
+	struct proxy *proxy = proxy_row();
+	__u32 *found, port = 0;
 
 	c->refused = egress ? DIRECTION_EGRESS : DIRECTION_INGRESS;
 	if (key >> 16 != IPPROTO_TCP || c->source.host || c->destination.host || !peer)
 		return DROP_NOT_SUPPORTED_BY_PROXY;
 	rules.class_id = peer->peer[(__s32)(w->observation.generation - peer->since) >= 0].class_id;
-	port = bpf_map_lookup_elem(&proxy_ports, &rules);
-	if (!port || !proxy_row())
+	found = dns ? 0 : bpf_map_lookup_elem(&proxy_ports, &rules);
+	if (proxy)
+		port = dns ? proxy->dns_port : found ? *found : 0;
+	if (!port)
 		return DROP_SOCKET_ASSIGN_FAILED;
-	if (!w->observation.judged_again && is_opening(&w->packet) && !somebody_listens(*port, w->packet.ipv4)) {
+	if (!w->observation.judged_again && is_opening(&w->packet) && !somebody_listens(port, w->packet.ipv4)) {
 		w->observation.service |= SERVICE_RESET;
 		return DROP_SOCKET_LOOKUP_FAILED;
 	}
@@ -64,7 +73,7 @@ static __noinline enum drop_reason proxy_port_of(struct work *w, __u32 key)
 		w->observation.service |= SERVICE_RESET;
 		return DROP_SOCKET_ASSIGN_FAILED;
 	}
-	c->proxy_port = *port;
+	c->proxy_port = port;
 	c->refused = DIRECTION_UNKNOWN;
 	return DROP_NONE;
 }

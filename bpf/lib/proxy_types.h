@@ -23,7 +23,7 @@ struct proxy {
 	__u16 first_port;	/* its listeners have these */
 	__u16 ports;
 	__u8 mac[6];		/* of the device */
-	__u8 pad[2];
+	__u16 dns_port;		/* where the proxy of DNS by TCP listens; 0: nowhere */
 };
 
 /* Key of proxy_listeners. */

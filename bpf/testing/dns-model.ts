@@ -46,13 +46,14 @@ function nameEnd(message: Buffer, from: number): number | undefined {
 /** `query`: the one that waits; its name is allowed by a rule that also makes addresses peers. */
 export function modelOf(query: Buffer, message: Buffer): Verdict {
   const dropped = { passes: false, learned: [] };
-  if (message.length < 17 || message.length > 1_536) return dropped;
+  if (message.length < 17) return dropped;
   if ((message[2]! & 0xf8) !== 0x80 || message.readUInt16BE(4) !== 1) return dropped;
   const [asked, told] = [questionName(query)!, questionName(message)];
   if (message.readUInt16BE(0) !== query.readUInt16BE(0) || told === undefined || told.end + 4 > message.length) return dropped;
   if (told.text !== asked.text || message.readUInt32BE(told.end) !== query.readUInt32BE(asked.end)) return dropped;
   const count = message[2]! & 2 || message[3]! & 15 ? 0 : message.readUInt16BE(6);
-  if (count > 24) return dropped;
+  // Handed on cut short.
+  if (message.length > 1_536 || count > 24) return { passes: true, learned: [] };
   const learned: string[] = [];
   let at = told.end + 4;
   for (let left = count; left > 0; left -= 1) {

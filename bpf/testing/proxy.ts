@@ -7,23 +7,42 @@ import type { Bench } from './bench.ts';
 
 export const marks = { toProxy: 0x101, downstream: 0x104, egressDone: 0x105, bothDone: 0x106 } as const;
 export const proxyMac = '02:00:00:00:50:01';
-export const proxyPort = { egress: 15_001, ingress: 15_002 } as const;
+export const proxyPort = { egress: 15_001, ingress: 15_002, dns: 15_015 } as const;
 /** Numbers of merged policies. */
 export const proxied = { egress: 21, ingress: 22 } as const;
 const tcp = 6 << 16;
 export const classes = [0, 1, 2] as const;
 
+/** `device`: of the veth. */
+export function steer({ datapath }: Bench, device: number): void {
+  datapath.proxies.set(0, {
+    ifindex: device, to_proxy: marks.toProxy, downstream: marks.downstream, egress_done: marks.egressDone, both_done: marks.bothDone,
+    first_port: 15_000, ports: 16, mac: Uint8Array.from(proxyMac.split(':').map((part) => parseInt(part, 16))), dns_port: proxyPort.dns,
+  });
+}
+
+/** Sockets that listen anywhere stand for a proxy's: the table has them by their number. The result ends them. */
+export async function standIn({ datapath: { object: { maps, btf } } }: Bench, ports: readonly number[]): Promise<() => Promise<void>> {
+  const codec = codecOf<ProxyListener>(btf.struct('proxy_listener'));
+  const servers: Server[] = [];
+  for (const [host, family] of [['127.0.0.1', 2], ['::1', 10]] as const) {
+    const server = createServer();
+    await new Promise<void>((resolve) => { server.listen(0, host, resolve); });
+    servers.push(server);
+    const { fd } = (server as unknown as { _handle: { fd: number } })._handle;
+    for (const port of ports) mapUpdate(maps.get('proxy_listeners')!.fd, codec.encode({ port, family }), new Uint8Array(BigUint64Array.of(BigInt(fd)).buffer), 'proxy_listeners');
+  }
+  return async () => { for (const server of servers) await new Promise<void>((resolve) => { server.close(() => { resolve(); }); }); };
+}
+
 export class TestProxy {
   readonly #bench: Bench;
-  readonly #servers: Server[] = [];
+  #hangUp = (): Promise<void> => Promise.resolve();
 
   /** `device`: of the veth; TCP 80 of both policies goes to it, for peers of every class. */
   constructor(bench: Bench, device: number) {
     this.#bench = bench;
-    bench.datapath.proxies.set(0, {
-      ifindex: device, to_proxy: marks.toProxy, downstream: marks.downstream, egress_done: marks.egressDone, both_done: marks.bothDone,
-      first_port: 15_000, ports: 16, mac: Uint8Array.from(proxyMac.split(':').map((part) => parseInt(part, 16))),
-    });
+    steer(bench, device);
     for (const id of Object.values(proxied)) {
       bench.policy(id, { defaultAction: action.ACTION_ALLOW, intervals: [{ lower: 0, steps: [] }, { lower: tcp + 80, steps: [{ mask: 1n, action: action.ACTION_PROXY }] }, { lower: tcp + 81, steps: [] }] });
     }
@@ -42,22 +61,9 @@ export class TestProxy {
     }
   }
 
-  /** Sockets that listen anywhere stand for Envoy's: the table has them by their number. */
-  async listen(): Promise<void> {
-    const { maps, btf } = this.#bench.datapath.object;
-    const codec = codecOf<ProxyListener>(btf.struct('proxy_listener'));
-    for (const [host, family] of [['127.0.0.1', 2], ['::1', 10]] as const) {
-      const server = createServer();
-      await new Promise<void>((resolve) => { server.listen(0, host, resolve); });
-      this.#servers.push(server);
-      const { fd } = (server as unknown as { _handle: { fd: number } })._handle;
-      for (const port of Object.values(proxyPort)) mapUpdate(maps.get('proxy_listeners')!.fd, codec.encode({ port, family }), new Uint8Array(BigUint64Array.of(BigInt(fd)).buffer), 'proxy_listeners');
-    }
-  }
+  async listen(): Promise<void> { this.#hangUp = await standIn(this.#bench, Object.values(proxyPort)); }
 
-  async hangUp(): Promise<void> {
-    for (const server of this.#servers.splice(0)) await new Promise<void>((resolve) => { server.close(() => { resolve(); }); });
-  }
+  async hangUp(): Promise<void> { await this.#hangUp(); }
 
   /** Nothing in conntrack is of the row before. */
   forget(): void { for (const [key] of this.#bench.datapath.conntrack.entries()) this.#bench.datapath.conntrack.delete(key); }

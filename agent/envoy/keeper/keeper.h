@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// weir-keeper: the parent of Envoy. It starts it without privileges, starts another when it died or no longer answers, keeps its log
+// weir-keeper: the parent of Envoy, and of the proxy of DNS by TCP. It starts it without privileges, starts another when it died or no longer answers, keeps its log
 // bounded, and outlives the agent, which reads status.json.
 #pragma once
 #ifndef _GNU_SOURCE
@@ -11,7 +11,7 @@
 #include <sys/types.h>
 
 enum {
-  max_log_bytes = 4 << 20,  // then it becomes envoy.log.1
+  max_log_bytes = 4 << 20,  // then it becomes output.log.1
   probe_every_ms = 500,
   first_probe_every_ms = 50,
   silent_ms = 3000,         // no answer for so long: it is frozen

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `weir-keeper FOLDER CGROUP USER BINARY ARGUMENT...`: joins the cgroup, binds FOLDER/run over /run/weir in a mount namespace of its own
+// `weir-keeper FOLDER CGROUP USER KEPT BINARY ARGUMENT...` (KEPT: so many descriptors from 3 on are for what it starts): joins the cgroup, binds FOLDER/run over /run/weir in a mount namespace of its own
 // (the agent's sockets are not there), then one loop: signals, output, probes, the next start.
 #include "keeper.h"
 #include <errno.h>
@@ -112,21 +112,21 @@ static int follow(struct keeper *keeper) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 5) {
-    fprintf(stderr, "usage: weir-keeper FOLDER CGROUP USER BINARY ARGUMENT...\n");
+  if (argc < 6) {
+    fprintf(stderr, "usage: weir-keeper FOLDER CGROUP USER KEPT BINARY ARGUMENT...\n");
     return 2;
   }
   static struct keeper keeper = { .output = -1, .probe = -1 };
   umask(077);
   // Nothing of the agent's may stay open in what outlives it: its lock, its sockets.
-  if (syscall(SYS_close_range, 3, ~0U, 0) != 0) die("close_range");
+  if (syscall(SYS_close_range, 3 + (unsigned)strtoul(argv[4], NULL, 10), ~0U, 0) != 0) die("close_range");
   keeper.folder = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (keeper.folder < 0) die(argv[1]);
   keeper.user = (uid_t)strtoul(argv[3], NULL, 10);
   if (keeper.user == 0) { errno = EINVAL; die("user"); }
-  keeper.binary = open(argv[4], O_RDONLY | O_CLOEXEC);
-  if (keeper.binary < 0) die(argv[4]);
-  keeper.arguments = argv + 4;
+  keeper.binary = open(argv[5], O_RDONLY | O_CLOEXEC);
+  if (keeper.binary < 0) die(argv[5]);
+  keeper.arguments = argv + 5;
   keeper.null = open("/dev/null", O_RDWR | O_CLOEXEC);
   if (keeper.null < 0) die("/dev/null");
   keeper.signals = open_signals();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What Envoy writes -> envoy.log in its folder; at 4 MiB the file becomes envoy.log.1 (one old file is kept).
+// What it writes -> output.log in its folder; at 4 MiB the file becomes output.log.1 (one old file is kept).
 #include "keeper.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -8,7 +8,7 @@
 
 void open_log(struct keeper *keeper) {
   struct stat status;
-  keeper->log = openat(keeper->folder, "envoy.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  keeper->log = openat(keeper->folder, "output.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   keeper->log_bytes = keeper->log >= 0 && fstat(keeper->log, &status) == 0 ? status.st_size : 0;
 }
 
@@ -29,7 +29,7 @@ void drain_output(struct keeper *keeper) {
     if (written > 0) keeper->log_bytes += written;
     if (keeper->log_bytes < max_log_bytes) continue;
     close(keeper->log);
-    renameat(keeper->folder, "envoy.log", keeper->folder, "envoy.log.1");
+    renameat(keeper->folder, "output.log", keeper->folder, "output.log.1");
     open_log(keeper);
   }
 }
