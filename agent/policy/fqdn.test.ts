@@ -3,6 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
 import { answerFqdn, readCases, type FqdnCase } from './cases.ts';
 import { compile } from './compile.ts';
+import { policiesOfDnsByTcp } from './dns-by-tcp.ts';
 import { fqdnMatcher, fqdnSelector } from './fqdn.ts';
 import { readRules } from './rules.ts';
 import { check, errorText } from './validate.ts';
@@ -73,4 +74,12 @@ test('a merged policy has a bit for each of them, and says which names set it', 
   expect(steps).toEqual([
     { word: 0, mask: 2n, action: 'dns' }, { word: 0, mask: 4n, action: 'allow', named: true }, { word: 0, mask: 1n, action: 'allow' }, { word: 0, mask: 2n, action: 'dns' },
   ]);
+});
+
+test.each([
+  { protocol: 'ANY', byTcp: ['names'] }, { protocol: 'TCP', byTcp: ['names'] }, { protocol: 'UDP', byTcp: [] },
+])('DNS rules for $protocol: whose need the proxy of DNS by TCP', ({ protocol, byTcp }) => {
+  const object = { ...policy(names.replace('protocol: ANY', `protocol: ${protocol}`)), metadata: { name: 'names', namespace: 'default' } };
+  const image = compile({ rules: readRules(object, []), identities: [{ id: 300, labels: ['k8s:io.kubernetes.pod.namespace=default'] }], endpoints: [{ id: 1, identity: 300, namespace: 'default', namedPorts: [] }], cidrIdentity: () => 0x1000001, ipv6: true });
+  expect(policiesOfDnsByTcp(image).map(({ name }) => name)).toEqual(byTcp);
 });

@@ -158,7 +158,7 @@ function readPorts(entry: Json): 'all' | PortSpec[] {
   ];
 }
 
-/** `only`: names are read from UDP alone, connections from TCP alone; what comes by another protocol is allowed by no such rule. */
+/** `only`: that protocol alone; names are read from UDP and TCP, connections from TCP. What comes by another is allowed by no such rule. */
 function readPort(port: Json, only?: number): PortSpec[] {
   const protocols = (TRANSPORTS[String(port['protocol'] ?? 'ANY')] ?? []).filter((protocol) => only === undefined || protocol === only);
   return protocols.length === 0 ? [] : portSpecs(String(port['port'] ?? ''), Number(port['endPort'] ?? 0), protocols);
