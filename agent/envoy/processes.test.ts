@@ -1,8 +1,9 @@
 // One Envoy takes over from another, with the real binary under two paths.
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { http1, mapOf, setOf } from './testing-sets.ts';
 import { get, haveEnvoy, startBench, until, type Bench } from './testing.ts';
@@ -60,6 +61,29 @@ only('another binary', () => {
     await bench.proxy.serve(sets);
     await until(() => (log.filter((line) => line.includes('has taken over')).length === 2 ? true : undefined), 30_000);
     expect(bench.proxy.status().pid).not.toBe(pid);
+    expect(bench.proxy.status().restarts).toBe(0);
+    expect((await get(bench.proxy.portOf('one'), '/a')).code).toBe(200);
+  }, 60_000);
+
+  test('an agent that comes back in between goes on with it: who has nothing to say keeps the old one', async () => {
+    const other = join(folder, 'envoy');
+    const { pid } = bench.proxy.status();
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    expect((await get(bench.proxy.portOf('one'), '/a', { agent })).code).toBe(200);
+    const taken = log.length;
+    await bench.restart({ binary: other });
+    await bench.proxy.serve(sets);
+    const next = await until(() => (bench.proxy.status().pid !== pid && bench.proxy.status().pid > 0 ? bench.proxy.status().pid : undefined));
+    await bench.restart({ binary: other });
+    await bench.proxy.serve(sets);
+    expect(bench.proxy.status()).toMatchObject({ pid: next });
+    await sleep(1_500);
+    expect(existsSync(`/proc/${pid}`)).toBe(true);
+    agent.destroy();
+    await until(() => (log.length > taken ? true : undefined), 10_000);
+    expect(existsSync(`/proc/${pid}`)).toBe(false);
+    expect(log.slice(taken)).toEqual([expect.stringContaining('has taken over')]);
+    expect(bench.proxy.status()).toMatchObject({ pid: next, restarts: 0 });
     expect((await get(bench.proxy.portOf('one'), '/a')).code).toBe(200);
   }, 60_000);
 });

@@ -125,8 +125,11 @@ export class Processes {
   /** Where the one that goes was the last to listen nobody does now: the other has to do it anew. */
   async #endOther(goes: EnvoyProcess, stays: EnvoyProcess): Promise<void> {
     const before = this.#options.sockets();
+    const silent = (): boolean => [...this.#options.sockets()].some(([port, sockets]) => sockets === '' && (before.get(port) ?? '') !== '');
     await goes.end();
-    if ([...this.#options.sockets()].some(([port, sockets]) => sockets === '' && (before.get(port) ?? '') !== '')) stays.restart();
+    if (!silent()) return;
+    await sleep(settleMs);
+    if (silent()) stays.restart();
   }
 
   leave(): void { this.#stopped = true; }
