@@ -44,9 +44,12 @@ function xds(folder: string): Message {
   };
 }
 
+/** Connections to a server that wait for the next request of the same client. Servers close such ones after 5 s at the earliest (Node's own). */
+const upstreamIdle = '4s';
+
 /**
- * HTTP goes on in the version it came in. A connection of a client has connections of its own to the server: none is shared
- * with another, which may be another workload by now under the same address.
+ * HTTP goes on in the version it came in. A client's connections to a server serve all of its own: the kernel judges them by its address each
+ * time that anything has changed (bpf/lib/ct_row.h). One for each of its connections would stay open behind it: Envoy closes it for its idle time alone.
  */
 function original(upstream: BootstrapOptions['upstream']): Message {
   const socket = upstream === undefined ? undefined : { address: upstream.address, port_value: upstream.port };
@@ -54,14 +57,13 @@ function original(upstream: BootstrapOptions['upstream']): Message {
     name: originalCluster, connect_timeout: seconds(connectTimeoutMs),
     ...(socket === undefined ? { type: 'ORIGINAL_DST', lb_policy: 'CLUSTER_PROVIDED', cleanup_interval: '10s' }
       : { type: 'STATIC', load_assignment: { cluster_name: originalCluster, endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: socket } } }] }] } }),
-    connection_pool_per_downstream_connection: true,
     per_connection_buffer_limit_bytes: 256 * 1024,
     circuit_breakers: { thresholds: ['DEFAULT', 'HIGH'].map((priority) => ({ priority, max_connections: most, max_pending_requests: most, max_requests: most, max_retries: most })) },
     typed_extension_protocol_options: {
       [protocolOptions]: {
         '@type': type(protocolOptions),
         use_downstream_protocol_config: { http_protocol_options: { enable_trailers: true }, http2_protocol_options: {} },
-        common_http_protocol_options: { idle_timeout: '3600s', max_response_headers_kb: 256, max_headers_count: 1_000 },
+        common_http_protocol_options: { idle_timeout: upstreamIdle, max_response_headers_kb: 256, max_headers_count: 1_000 },
       },
     },
   };
