@@ -33,6 +33,8 @@ test('an upgrade keeps what was learned', async () => {
   const ask = (): Found[] => JSON.parse(cluster.exec('default/client', ...lookups(all, door)).out) as Found[];
   await cluster.until('the servers answer', () => ask().every(({ reached }) => reached === 'open'));
   const [first, second] = ['198.18.0.5', '2001:db8:18::1'];
+  // The agent reads what the kernel has learned 20 times a second.
+  await cluster.until('their names are known', () => cluster.json<{ names: string[] }[]>('dns', 'cache', 'list').filter(({ names }) => names.length > 0).length === 2);
   await cluster.stop('SIGKILL');
   await cluster.up();
   await cluster.until('it says so', () => /takes over 1 endpoints and \d+ connections from an agent whose maps were others/.test(cluster.log), 5_000);

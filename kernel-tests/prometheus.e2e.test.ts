@@ -77,7 +77,7 @@ ran('with prometheus (Debian\'s package)', () => {
   test('maps, reconcilers and queues are among it', () => {
     const labels = (expr: string, label: string): string[] => query(expr).data!.result.map(({ metric }) => metric[label]!).sort();
     expect(labels('weir_map_pressure_ratio', 'map')).toEqual(expect.arrayContaining(['conntrack', 'endpoints', 'fragments', 'ipcache', 'nat']));
-    expect(labels('weir_reconcile_errors_total', 'reconciler')).toEqual(['conntrack', 'devices', 'dns', 'endpoints', 'policy', 'routes', 'rules', 'workloads']);
+    expect(labels('weir_reconcile_errors_total', 'reconciler')).toEqual(['conntrack', 'devices', 'dns', 'endpoints', 'envoy', 'policy', 'routes', 'rules', 'workloads']);
     expect(labels('weir_queue_length', 'queue')).toEqual(['export flows', 'policy', 'workloads']);
     // The client's connection to the outside is translated: two rows each.
     expect(Number(query('weir_map_entries{map="nat"}').data!.result[0]!.value[1])).toBeGreaterThanOrEqual(2);

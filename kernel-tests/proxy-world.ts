@@ -158,7 +158,7 @@ export class ProxyWorld {
     this.at = { node: this.#python('node'), a: this.#python('a'), b: this.#python('b'), outside: this.#python('outside') };
   }
 
-  #python(place: Place): Python { return new Python(paths[place].split('/').at(-1)!, place === 'node' ? this.cgroup : cgroupRoot()!, prelude); }
+  #python(place: Place): Python { return new Python(paths[place], place === 'node' ? this.cgroup : cgroupRoot()!, prelude); }
 
   /** The proxy's process ends, with all its sockets, and another comes. */
   async restartNode(): Promise<void> {
