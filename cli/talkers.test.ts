@@ -15,6 +15,7 @@ const cases: { name: string; steps: readonly Step[]; rows: readonly object[] }[]
     rows: [{ port: '81/TCP', verdict: 'DROPPED', decidedBy: 'Invalid source ip' }, { port: '80/TCP' }] },
   { name: 'a reply that passes is no row', steps: [{ atMs: 0, flow: { ...tcp(80), is_reply: { value: true } } }], rows: [] },
   { name: 'a request that passes is no row, one that is refused is', steps: [{ atMs: 0, flow: { ...tcp(80), Type: 2 } }, { atMs: 0, flow: { ...tcp(80), Type: 2, verdict: 2, ingress_denied_by: [{ name: 'web' }] } }], rows: [{ verdict: 'DROPPED', decidedBy: 'web', total: 1 }] },
+  { name: 'through Envoy: one row, with the policies', steps: [{ atMs: 0, flow: { ...tcp(80), verdict: 5, ingress_allowed_by: [{ name: 'web' }] } }, { atMs: 1, flow: tcp(80), count: 3 }], rows: [{ verdict: 'REDIRECTED', decidedBy: 'web', total: 1 }] },
   { name: 'a pair that turned loses its old verdict', steps: [{ atMs: 0, flow: { ...tcp(80), verdict: 2 } }, { atMs: 3_000, flow: tcp(80) }], rows: [{ verdict: 'FORWARDED' }] },
 ];
 

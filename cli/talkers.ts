@@ -6,7 +6,8 @@ export interface Talker {
   readonly source: string;
   readonly destination: string;
   readonly port: string;
-  readonly verdict: 'FORWARDED' | 'DROPPED';
+  /** REDIRECTED: through Envoy. */
+  readonly verdict: 'FORWARDED' | 'REDIRECTED' | 'DROPPED';
   /** The policies, or the reason when none was asked. */
   readonly decidedBy: string;
   /** Which node told. */
@@ -23,8 +24,8 @@ const sliceMs = 100;
 const maxEntries = 2_000;
 /** A pair that has changed its verdict loses the old one after so long a silence. */
 const turnedMs = 2_000;
-const forwarded = 1;
-const dropped = 2;
+const verdicts: Readonly<Record<number, Talker['verdict']>> = { 1: 'FORWARDED', 2: 'DROPPED', 5: 'REDIRECTED' };
+const passed = ['FORWARDED', 'REDIRECTED'] as const;
 
 /** Rates are of connections that were opened or packets that were dropped, over the last ten seconds. */
 export class Talkers {
@@ -33,10 +34,10 @@ export class Talkers {
 
   constructor(now: () => number = Date.now) { this.#now = now; }
 
-  /** The pair that `count` flows like this one belong to; undefined for replies, which say nothing new. */
+  /** The pair that `count` flows like this one belong to; undefined for replies and what Envoy sends on, which say nothing new. */
   count(flow: Flow, count: number): Talker | undefined {
     const talker = talkerOf(flow);
-    if (talker === undefined) return undefined;
+    if (talker === undefined || this.#isOnward(talker)) return undefined;
     const key = keyOf(talker);
     const entry = this.#entries.get(key) ?? { talker, total: 0, seen: [], lastMs: 0 };
     entry.talker = talker;
@@ -58,9 +59,14 @@ export class Talkers {
       .sort((a, b) => Number(b.verdict === 'DROPPED') - Number(a.verdict === 'DROPPED') || b.perSecond - a.perSecond || b.total - a.total).slice(0, limit);
   }
 
+  /** Envoy's own connection for a client: judged no more. */
+  #isOnward(talker: Entry['talker']): boolean {
+    return talker.verdict === 'FORWARDED' && talker.decidedBy === '' && this.#entries.has(keyOf({ ...talker, verdict: 'REDIRECTED' }));
+  }
+
   #turned({ talker, lastMs }: Entry): boolean {
-    const other = this.#entries.get(keyOf({ ...talker, verdict: talker.verdict === 'DROPPED' ? 'FORWARDED' : 'DROPPED' }));
-    return other !== undefined && other.lastMs > lastMs && lastMs < this.#now() - turnedMs;
+    const others = talker.verdict === 'DROPPED' ? passed : ['DROPPED'] as const;
+    return lastMs < this.#now() - turnedMs && others.some((verdict) => (this.#entries.get(keyOf({ ...talker, verdict }))?.lastMs ?? 0) > lastMs);
   }
 
   #told(entry: Entry): Talker {
@@ -74,9 +80,9 @@ const keyOf = ({ source, destination, port, verdict }: Entry['talker']): string 
 
 function talkerOf(flow: Flow): Entry['talker'] | undefined {
   const isReply = flow.is_reply?.value === true;
-  const verdict = flow.verdict === dropped ? 'DROPPED' as const : flow.verdict === forwarded ? 'FORWARDED' as const : undefined;
+  const verdict = verdicts[flow.verdict ?? 0];
   // What passed at layer 7 went in a connection that was told of.
-  if (verdict === undefined || (flow.Type === flowType.l7 && verdict === 'FORWARDED') || (isReply && verdict === 'FORWARDED')) return undefined;
+  if (verdict === undefined || (flow.Type === flowType.l7 && verdict === 'FORWARDED') || (isReply && verdict !== 'DROPPED')) return undefined;
   const policies = verdict === 'DROPPED' ? [...flow.egress_denied_by ?? [], ...flow.ingress_denied_by ?? []] : [...flow.egress_allowed_by ?? [], ...flow.ingress_allowed_by ?? []];
   return {
     source: endName(flow.source, flow.IP?.source), destination: endName(flow.destination, flow.IP?.destination), port: portOf(flow), verdict, node: flow.node_name ?? '',
