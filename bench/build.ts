@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildKeeper } from '../agent/envoy/build.ts';
 import { buildShim } from '../agent/workload/build.ts';
 import { buildBpf, findClang, objectPath } from '../bpf/build.ts';
 
@@ -29,6 +30,7 @@ export function buildAll(): void {
   mkdirSync(build, { recursive: true });
   buildBpf();
   buildShim();
+  buildKeeper();
   compile('peer.c', peerPath, []);
   compile('http.c', httpPath, ['-D_GNU_SOURCE']);
   const include = `/usr/include/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`;

@@ -45,6 +45,7 @@ async function compare(ways: readonly HttpWay[]): Promise<Figure[]> {
   const servers = [];
   for (const way of ways) servers.push(await serveHttp(way));
   try {
+    loadHttp(ways[1]!, 1, 100, '/secret', 403);
     return targets.flatMap(([connections, target]) => figuresOf(connections, target, interleave(ways, rounds, (way) => loadHttp(way, connections, roundMs)), ways));
   } finally {
     for (const server of servers) server.kill();
@@ -57,10 +58,11 @@ export async function l7(): Promise<Figure[]> {
   try {
     const rows = cluster.json<{ name: string; shimPid: number }[]>('db', 'show', 'workloads');
     const netns = (workload: string): string => `/proc/${rows.find(({ name }) => name === workload)!.shimPid}/ns/net`;
-    const { pid, path: binary } = cluster.json<{ envoy: { pid: number; path: string } }>('status').envoy;
+    const envoy = (): { pid: number; path: string; listeners: number } => cluster.json<{ envoy: ReturnType<typeof envoy> }>('status').envoy;
+    await cluster.until('Envoy runs', () => envoy().pid !== 0 && envoy().listeners > 0);
+    const { pid, path: binary } = envoy();
     const weir = (label: string, port: number): HttpWay => ({ label, client: netns('client'), server: netns('server'), address: cluster.address('default/server').ipv4, port });
     const ways: HttpWay[] = [weir('direct', ports.direct), { ...weir('weir', ports.l7), proxy: () => pid }];
-    loadHttp(ways[1]!, 1, 100, '/secret', 403);
     for (const kind of ['Envoy tcp_proxy', 'HAProxy'] as const) {
       const other = await ProxyWay.make(kind, ports.l7, binary);
       others.push(other);
