@@ -1,5 +1,6 @@
 // DNS rules for TCP by packets: who gets to the proxy, what it may ask, and what its answers teach. Both families.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { whyNoDnsByTcp } from '../agent/dns/maps.ts';
 import { frameOf } from '../agent/dns/proxy/kernel.ts';
 import { textOf } from '../agent/ipcache/address.ts';
 import { testRun } from '../agent/kernel/bpf.ts';
@@ -59,6 +60,9 @@ const says = (of: ReturnType<typeof connection>, message: Buffer): number => tes
 const learned = (): string[] => bench.datapath.dns.addresses.entries().map(([key]) => `${key.endpoint} ${textOf(key.addr.word)}`).sort();
 const counted = (which: keyof typeof dns_counter): bigint => bench.datapath.dns.counter(dns_counter[which]);
 
+/** What the proxy asks; it runs from Linux 6.0 on. */
+const byProxy = whyNoDnsByTcp() === undefined ? test : test.skip;
+
 describe.each(families)('$family', (f) => {
   test('a connection that DNS rules allow goes up to the proxy', () => {
     const { verdict, mark, packet } = open(f);
@@ -68,8 +72,8 @@ describe.each(families)('$family', (f) => {
 
   test('the proxy goes on under the client\'s address, and its egress is judged already', () => {
     open(f);
-    const { verdict, records: told } = bench.run('from_proxy', frame().ip(f.own, f.dns).tcp(50_000, 53, 'S').bytes(), marks.egressDone);
-    expect([verdict, told[0]?.reason]).toEqual(['redirect', 0]);
+    const { verdict, records: seen } = bench.run('from_proxy', frame().ip(f.own, f.dns).tcp(50_000, 53, 'S').bytes(), marks.egressDone);
+    expect([verdict, seen[0]?.reason]).toEqual(['redirect', 0]);
   });
 
   test('another port: denied', () => { expect(open(f, f.dns, 54).records[0]!.reason).toBe(drop_reason.DROP_POLICY_DENIED); });
@@ -78,8 +82,8 @@ describe.each(families)('$family', (f) => {
 
   test('nobody listens: a reset', async () => {
     bench.datapath.proxies.set(0, { ...bench.datapath.proxies.get(0)!, dns_port: proxyPort.dns + 1 });
-    const { verdict, packet, records: told } = open(f);
-    expect([verdict, told[0]!.reason, packet[f.family === 'IPv4' ? 47 : 67]! & 4, checksumsHold(packet)]).toEqual(['redirect', drop_reason.DROP_SOCKET_LOOKUP_FAILED, 4, true]);
+    const { verdict, packet, records: seen } = open(f);
+    expect([verdict, seen[0]!.reason, packet[f.family === 'IPv4' ? 47 : 67]! & 4, checksumsHold(packet)]).toEqual(['redirect', drop_reason.DROP_SOCKET_LOOKUP_FAILED, 4, true]);
   });
 
   test('no proxy at all: dropped', () => {
@@ -97,7 +101,7 @@ describe.each(families)('$family', (f) => {
     { name: 'an update', of: { name: 'www.example.test', flags: 0x2800 }, allowed: false },
     { name: 'a name that never ends', of: { name: Buffer.from([60, 97, 98]) }, allowed: false },
   ];
-  test.each(queries)('query: $name', ({ of, allowed, tells }) => {
+  byProxy.each(queries)('query: $name', ({ of, allowed, tells }) => {
     const own = open(f).port;
     const before = counted('DNS_COUNT_REFUSED');
     expect(says(connection(f, own), query(of))).toBe(allowed ? 1 : 0);
@@ -106,7 +110,7 @@ describe.each(families)('$family', (f) => {
       .toEqual(tells === undefined ? [] : [{ event: tells, protocol: 6, endpoint: 1, dport: 53, rcode: 5 }]);
   });
 
-  test.each([
+  byProxy.each([
     { name: 'a port that the client has not opened', of: (own: number) => connection(f, own + 1_000) },
     { name: 'a server that it has not', of: (own: number) => connection(f, own, f.also) },
     { name: 'another client', of: (own: number) => ({ ...connection(f, own), client: { address: f.also, port: own } }) },
@@ -116,18 +120,18 @@ describe.each(families)('$family', (f) => {
     expect([says(of(own), query({ name: 'www.example.test' })), says(of(own), answer({ name: 'www.example.test', answers: [address(f.target)] })), learned()]).toEqual([dns_said.DNS_SAID_GONE, dns_said.DNS_SAID_GONE, []]);
   });
 
-  test('a direct connection is none either', () => {
+  byProxy('a direct connection is none either', () => {
     const own = open(f, f.also).port;
     expect(says(connection(f, own, f.also), query({ name: 'www.example.test' }))).toBe(dns_said.DNS_SAID_GONE);
   });
 
-  test('policies that change hold for the next query', async () => {
+  byProxy('policies that change hold for the next query', async () => {
     const own = open(f).port;
     await apply(egress.replaceAll('exact.test', 'www.other.test'));
     expect(['www.other.test', 'exact.test'].map((name) => says(connection(f, own), query({ name })))).toEqual([1, 0]);
   });
 
-  test('addresses stand in the map before the answer is handed on, and are reached', () => {
+  byProxy('addresses stand in the map before the answer is handed on, and are reached', () => {
     const own = open(f).port;
     expect(open(f, f.target, 443).records[0]!.reason).toBe(drop_reason.DROP_POLICY_DENIED);
     expect(says(connection(f, own), answer({ name: 'www.example.test', answers: [address(f.target), address('203.0.113.77')] }))).toBe(1);
@@ -136,13 +140,13 @@ describe.each(families)('$family', (f) => {
     expect(records()).toMatchObject([{ event: dns_event.DNS_ANSWERED, protocol: 6, addresses: 2, learned: 2, ttl: 300, sport: 53, dport: own, latency_ns: 5n }]);
   });
 
-  test('addresses inside the cluster and the machine are not learned', () => {
+  byProxy('addresses inside the cluster and the machine are not learned', () => {
     const own = open(f).port;
     const inside = ['192.0.2.1', '2001:db8::1', f.dns, '127.0.0.1', '::1', '169.254.169.254'];
     expect([says(connection(f, own), answer({ name: 'www.example.test', answers: inside.map((one) => address(one)) })), learned()]).toEqual([1, []]);
   });
 
-  test('beyond the quota nothing is learned', () => {
+  byProxy('beyond the quota nothing is learned', () => {
     bench.datapath.dns.usages.setUint32(16 + 4, 1, true);
     const own = open(f).port;
     const before = counted('DNS_COUNT_CROWDED');
@@ -150,7 +154,7 @@ describe.each(families)('$family', (f) => {
     expect([learned().length, counted('DNS_COUNT_CROWDED') - before]).toEqual([1, 1n]);
   });
 
-  test('a name that nobody names teaches nothing', () => {
+  byProxy('a name that nobody names teaches nothing', () => {
     const own = open(f).port;
     expect([says(connection(f, own), answer({ name: 'www.example.org', answers: [address(f.target)] })), learned()]).toEqual([1, []]);
   });

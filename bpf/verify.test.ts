@@ -50,7 +50,7 @@ test.each([
   }
 });
 
-test('a refusal names the line of C', () => {
+(findClang() === undefined ? test.skip : test)('a refusal names the line of C', () => {
   const folder = mkdtempSync(join(tmpdir(), 'weir-verify-'));
   try {
     writeFileSync(join(folder, 'bad.c'), 'struct __sk_buff { unsigned words[48]; };\n__attribute__((section("tc"), used))\nint from_workload(struct __sk_buff *skb)\n{\n\tlong *where = (long *)(long)skb->words[0];\n\treturn *where;\n}\n');

@@ -1,5 +1,5 @@
 // What each program costs the verifier of the running kernel: `VERIFY {...}` lines for kernel-tests/vm/verify.ts, which shows them.
-import { attachTypes } from '../agent/datapath/maps.ts';
+import { loading } from '../agent/datapath/maps.ts';
 import { messageOf } from '../agent/errors.ts';
 import { programCode, programSize } from '../agent/kernel/bpf.ts';
 import { VerifierError } from '../agent/kernel/errors.ts';
@@ -40,7 +40,7 @@ export const sourceOf = (log: string): string | undefined => log.split('\n').fin
 export function verify(objectPath: string): VerifyRow[] | Refusal {
   const logs = new Map<string, string>();
   try {
-    const object = loadObject(objectPath, { attachTypes, statistics: (program, log) => { logs.set(program, log); } });
+    const object = loadObject(objectPath, { ...loading, statistics: (program, log) => { logs.set(program, log); } });
     const rows = [...object.programs].map(([program, fd]): VerifyRow => {
       const calls = callsOf(programCode(fd, program));
       const chain = calls === undefined ? {} : { deepestChain: deepestChain(calls, framesOf(logs.get(program)!)) };
@@ -56,7 +56,7 @@ export function verify(objectPath: string): VerifyRow[] | Refusal {
 /** Loads once more with the whole walk, to say where it ended. */
 function refusalOf(objectPath: string, first: unknown): Refusal {
   try {
-    loadObject(objectPath, { attachTypes }).close();
+    loadObject(objectPath, loading).close();
   } catch (error) {
     if (error instanceof VerifierError) return { refused: `${error.message}\n  in: ${sourceOf(error.log) ?? 'no line of C in the log'}` };
   }

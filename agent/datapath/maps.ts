@@ -1,9 +1,9 @@
 // The loaded programs with their maps, typed by the generated interfaces: what the reconcilers of all features write to.
-import { dnsAttachTypes, dnsMaps, type DnsMaps } from '../dns/maps.ts';
+import { dnsAttachTypes, dnsMaps, whyNoDnsByTcp, type DnsMaps } from '../dns/maps.ts';
 import { attachType } from '../kernel/bpf.ts';
 import { codecOf, type Codec } from '../kernel/codec.ts';
 import { BpfMap, mapMemory, perCpuSums, possibleCpus } from '../kernel/map.ts';
-import { loadObject, type LoadedMap, type LoadedObject } from '../kernel/object.ts';
+import { loadObject, type LoadedMap, type LoadedObject, type LoadOptions } from '../kernel/object.ts';
 import { direction as directions, drop_reason, limit, type Bounds, type Control, type CtEntry, type CtKey, type Endpoint, type FlowRecord, type FragmentKey, type FragmentValue, type IpcacheKey,
   type IpcacheValue, type NatKey, type NatValue, type Netdev, type NetnsQuestion, type Overlay, type Policy, type Proxy, type ProxyKey, type ProxyListener, type ServiceClient, type SockPeer, type SockPeerKey, type Step } from '../../bpf/types.gen.ts';
 
@@ -77,11 +77,14 @@ export interface DatapathOptions {
   readonly maxEntries?: Readonly<Record<string, number>>;
 }
 
-/** expected_attach_type of every program: also where it is loaded only to try, for programs of one PROG_ARRAY must agree. */
-export const attachTypes: Readonly<Record<string, number>> = {
-  from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress, from_overlay: attachType.tcxIngress,
-  from_proxy: attachType.tcxIngress,
-  ...dnsAttachTypes(attachType.tcxIngress, attachType.tcxEgress),
+/** How build/weir.o is loaded, also where it is only tried: programs of one PROG_ARRAY must agree on the expected_attach_type. */
+export const loading: Pick<LoadOptions, 'attachTypes' | 'leave'> = {
+  attachTypes: {
+    from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress, from_overlay: attachType.tcxIngress,
+    from_proxy: attachType.tcxIngress,
+    ...dnsAttachTypes(attachType.tcxIngress, attachType.tcxEgress),
+  },
+  leave: whyNoDnsByTcp() === undefined ? [] : ['dns_by_tcp'],
 };
 
 /** Loads build/weir.o. */
@@ -89,7 +92,7 @@ export function loadDatapath(objectPath: string, { pinDir, connections = limit.M
   const object = loadObject(objectPath, {
     ...(pinDir === undefined ? {} : { pinDir }),
     maxEntries: { conntrack: connections, nat: 2 * connections, translations: connections, ...maxEntries },
-    attachTypes,
+    ...loading,
   });
   const map = (name: string): LoadedMap => object.maps.get(name)!;
   const layout = <Row>(name: string): Codec<Row> => codecOf<Row>(object.btf.struct(name));

@@ -3,7 +3,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
-import { release } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Datapath } from '../datapath/maps.ts';
@@ -11,6 +10,7 @@ import type { SharedSteering } from '../envoy/start.ts';
 import { dnsPortOf } from '../envoy/ports.ts';
 import { messageOf } from '../errors.ts';
 import type { Instance } from '../instance.ts';
+import { whyNoDnsByTcp } from './maps.ts';
 import type { Counts } from './proxy/conversation.ts';
 import { ProxyProcess } from './proxy-process.ts';
 
@@ -20,8 +20,6 @@ const lookMs = 1_000;
 /** Looks at which nobody listened: it is started anew. */
 const mostMissing = 15;
 const statusMs = 1_000;
-/** Before it, packets interrupt test runs (bpf/dns_tcp.c). */
-const firstKernel = 6;
 
 export interface DnsByTcpOptions {
   readonly instance: Instance;
@@ -86,7 +84,8 @@ export function dnsByTcp({ instance, cgroup, steering, datapath, objectPath, cha
     }
   };
   const serve = async (): Promise<string | undefined> => {
-    if (Number(release().split('.')[0]) < firstKernel) return `queries by TCP are refused: their proxy needs Linux ${firstKernel}.0, this is ${release()}`;
+    const why = whyNoDnsByTcp();
+    if (why !== undefined) return `queries by TCP are refused: ${why}`;
     try {
       await ensure();
       for (const deadline = performance.now() + readyMs; !listens() && performance.now() < deadline;) await sleep(pollMs);

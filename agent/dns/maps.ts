@@ -1,4 +1,5 @@
 // The maps and programs of DNS rules, typed: a part of the datapath.
+import { release } from 'node:os';
 import { codecOf, type Codec } from '../kernel/codec.ts';
 import { mapUpdate, updateFlags } from '../kernel/bpf.ts';
 import { BpfMap, mapMemory, perCpuSums, possibleCpus } from '../kernel/map.ts';
@@ -29,6 +30,13 @@ export interface DnsMaps {
 /** expected_attach_type of each program: that of the hook it is called from. */
 export const dnsAttachTypes = (ingress: number, egress: number): Record<string, number> =>
   ({ dns_query: ingress, dns_passed: ingress, dns_answer: ingress, dns_answer_host: egress, dns_by_tcp: ingress });
+
+/** Before 6.0 packets interrupt test runs and take their rows (bpf/dns_tcp.c), and the verifier of 5.10 gives up on the program. */
+const byTcpKernel = 6;
+
+/** Undefined: this kernel can judge what the proxy of DNS by TCP asks. */
+export const whyNoDnsByTcp = (kernel = release()): string | undefined =>
+  (Number(kernel.split('.')[0]) < byTcpKernel ? `their proxy needs Linux ${byTcpKernel}.0, this is ${kernel}` : undefined);
 
 const called = [
   ['dns_programs', dns_program.DNS_QUERY, 'dns_query'], ['dns_programs', dns_program.DNS_PASSED, 'dns_passed'],

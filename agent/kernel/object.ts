@@ -30,6 +30,7 @@ function bind() {
     programFd: libbpf.func('int bpf_program__fd(void *program)'),
     logBuffer: libbpf.func('int bpf_program__set_log_buf(void *program, void *buffer, size_t size)'),
     logLevel: libbpf.func('int bpf_program__set_log_level(void *program, unsigned int level)'),
+    autoload: libbpf.func('int bpf_program__set_autoload(void *program, bool autoload)'),
     attachType: libbpf.func('int bpf_program__set_expected_attach_type(void *program, int type)'),
   };
 }
@@ -48,6 +49,8 @@ export interface LoadOptions {
   readonly pinDir?: string;
   /** expected_attach_type by program name. */
   readonly attachTypes?: Readonly<Record<string, number>>;
+  /** Programs that are not loaded. */
+  readonly leave?: readonly string[];
   /** Maps of another object: those of the same name are not made anew. */
   readonly share?: LoadedObject['maps'];
   /** Rows of a map, where they are not those of the source. */
@@ -85,8 +88,14 @@ function loadOnce(path: string, options: LoadOptions): LoadedObject {
   const object = b.open(file, file.length, null);
   if (object === null || object === 0n) throw new KernelError(path, 'bpf_object__open_mem', koffi.errno());
   const logs = new Map<string, Uint8Array>();
+  const programs = new Map<string, unknown>();
   for (const program of pointers((previous) => b.nextProgram(object, previous))) {
     const name: string = b.programName(program);
+    if (options.leave?.includes(name)) {
+      b.autoload(program, false);
+      continue;
+    }
+    programs.set(name, program);
     const log = Buffer.allocUnsafeSlow(logSize); // pages that nobody writes to cost nothing
     log[0] = 0;
     logs.set(name, log);
@@ -117,7 +126,7 @@ function loadOnce(path: string, options: LoadOptions): LoadedObject {
     btf: new Btf(elfSection(file, '.BTF')),
     maps: new Map(maps.map((map) => [b.mapName(map) as string,
       { name: b.mapName(map), fd: b.mapFd(map), keySize: b.keySize(map), valueSize: b.valueSize(map), maxEntries: b.maxEntries(map) }])),
-    programs: new Map([...pointers((previous) => b.nextProgram(object, previous))].map((program) => [b.programName(program) as string, b.programFd(program) as number])),
+    programs: new Map([...programs].map(([name, program]) => [name, b.programFd(program) as number])),
     close: () => { b.close(object); },
   };
 }

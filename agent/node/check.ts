@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
-import { attachTypes } from '../datapath/maps.ts';
+import { loading } from '../datapath/maps.ts';
 import { whyNoSockmap } from '../datapath/sockmap.ts';
 import { ConfigError, messageOf } from '../errors.ts';
 import { mount } from '../kernel/libc.ts';
@@ -68,7 +68,7 @@ export function checkMachine(objectPath: string): CheckRow[] {
 /** Loads the programs into the kernel for a moment: the one check that proves the rest. */
 export function checkPrograms(objectPath: string): CheckRow[] {
   try {
-    const object = loadObject(objectPath, { attachTypes });
+    const object = loadObject(objectPath, loading);
     const mode = detectAttachMode(object.programs.get('from_workload')!);
     const count = object.programs.size;
     object.close();
