@@ -154,6 +154,16 @@ describe.each(families)('quota over $family', (f) => {
     expect(used().connections).toBe(1);
   });
 
+  test('a tuple of another\'s that is over and opened again is paid for by who opens it', () => {
+    connect(a, b, 1000);
+    const [key, entry] = rows()[0]!;
+    bench.datapath.conntrack.set(key, { ...entry, owner: other, seen: ticksAgo(61) });
+    bench.datapath.usage.setUint32(here * 16, 0, true);
+    bench.datapath.usage.setUint32(other * 16, 1, true);
+    expect(connect(a, b, 1000).verdict).toBe('redirect');
+    expect([rows().length, used().connections, usageOf(bench.datapath.usage, other).connections]).toEqual([1, 1, 0]);
+  });
+
   test('what comes from no endpoint counts against the one that it goes to', () => {
     bench.prefix(`198.51.100.7/32`, 1);
     bench.prefix(`2001:db8::7/128`, 1);

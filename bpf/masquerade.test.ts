@@ -1,5 +1,6 @@
 // Packet tables of masquerading: what leaves the node carries its address. Real routes, in a namespace of the test's own.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { sweepOnce } from '../agent/datapath/sweeper.ts';
 import { mappedBytes } from '../agent/ipcache/address.ts';
 import { ct_state, direction, drop_reason, flow_event, limit, observation_point } from './types.gen.ts';
 import { Bench, here, ticksAgo, type Outcome } from './testing/bench.ts';
@@ -120,6 +121,16 @@ describe('masquerading', () => {
     bench.datapath.nat.set(outwards, { addr: local!, port, leg: 0 });
     expect(send(a, f, (base) => base.sctp(port, 600)).verdict).toBe('redirect');
     expect(bench.datapath.nat.get(outwards)).toBeUndefined();
+  });
+
+  test.each(table)('$name: what the sweeper takes leaves no row of its port', async ({ f, ask, number }) => {
+    send(a, f, (base) => ask(f, base, port));
+    const { datapath } = bench;
+    for (const [key, entry] of datapath.conntrack.entries()) datapath.conntrack.set(key, { ...entry, seen: ticksAgo(300) });
+    const held = (): number => datapath.nat.entries().filter(([key, { addr }]) => key.protocol === number(f) && [key.local, addr].some(({ word }) => Buffer.compare(word, mappedBytes(a[f.key])) === 0)).length;
+    const before = held();
+    await sweepOnce(datapath, new Set([here]));
+    expect([before > 0, held()]).toEqual([true, 0]);
   });
 
   test.each(families)('$family: a connection whose row back went to another gets a port of its own again', (f) => {
