@@ -218,7 +218,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     },
   });
   undo.push(() => { endpoints.stop(); });
-  const services = startServices(options, tables, datapath, resets);
+  const services = startServices(options, tables, datapath, resets, adopted?.services);
   undo.push(services.stop);
   serviceNames.follow(services.users);
   const steering = sharedSteering({ instance, netlink, datapath, hooks, mtu });

@@ -80,7 +80,7 @@ export interface DatapathOptions {
 /** expected_attach_type of every program: also where it is loaded only to try, for programs of one PROG_ARRAY must agree. */
 export const attachTypes: Readonly<Record<string, number>> = {
   from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress, from_overlay: attachType.tcxIngress,
-  from_proxy: attachType.tcxIngress,
+  from_proxy: attachType.tcxIngress, to_netdev: attachType.tcxEgress,
   ...dnsAttachTypes(attachType.tcxIngress, attachType.tcxEgress),
 };
 
