@@ -27,7 +27,7 @@ const e2e = (...names: string[]): RegExp => new RegExp(`^kernel-tests/(${names.j
 /** The tables run everywhere; the rest is spread over the kernels, as an emulated machine takes minutes for each, so that clsact and TCX both get
  * some of it. `--whole` runs all of them on any kernel. */
 export const groups: readonly Group[] = [
-  { name: 'packet tables', files: /^bpf\/(?!conformance|verdict|generate|verify|sizes).*\.test\.ts$/, quick: /^bpf\/(connection|from_workload|from_netdev|dns_names)\.test\.ts$/ },
+  { name: 'packet tables', files: /^bpf\/(?!conformance|verdict|generate|verify|sizes|service-table).*\.test\.ts$/, quick: /^bpf\/(connection|from_workload|from_netdev|dns_names)\.test\.ts$/ },
   { name: 'verdict tables', files: /^bpf\/(conformance|verdict)\.test\.ts$/, quick: /^bpf\/verdict\.test\.ts$/ },
   { name: 'large sets', files: /^bpf\/sizes\.test\.ts$/, on: ['5.10'] },
   { name: 'policy end to end', files: e2e('policy'), on: ['5.10', '6.18'] },
