@@ -51,7 +51,7 @@ function baseOf(policy: PodDns['policy'], namespace: string, { domain, server, m
   return { servers: server === undefined ? [] : [server], search: [`${namespace}.svc.${domain}`, `svc.${domain}`, domain, ...machine.search], options: ['ndots:5'] };
 }
 
-/** As kubelet writes it (pkg/kubelet/network/dns): what is too many is left out at the end. */
+/** As kubelet writes it (pkg/kubelet/network/dns): servers beyond those that are asked are left out. */
 export function resolvText(namespace: string, cluster: ClusterResolv, dns: PodDns = { policy: 'ClusterFirst', servers: [], searches: [], options: [] }): string {
   const base = baseOf(dns.policy, namespace, cluster);
   const servers = unique([...base.servers, ...dns.servers]).slice(0, mostServers);
