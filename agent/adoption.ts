@@ -56,8 +56,9 @@ export interface Opened {
   readonly policy: PolicyReconciler;
   /** To be called after each flip. */
   readonly applied: () => Promise<void>;
-  /** Absent after a clean start: the endpoints that live on, and the identity that the kernel has for each prefix. */
-  readonly adopted?: { readonly endpoints: readonly EndpointRow[]; readonly identities: ReadonlyMap<string, number> };
+  /** Absent after a clean start: the endpoints that live on, the identity that the kernel has for each prefix, and, where its maps were others,
+   * the number of the service behind each frontend. */
+  readonly adopted?: { readonly endpoints: readonly EndpointRow[]; readonly identities: ReadonlyMap<string, number>; readonly services?: ReadonlyMap<string, number> };
 }
 
 /**

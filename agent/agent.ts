@@ -201,7 +201,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     : startNames({ instance, ranges, serviceRanges: Object.values(serviceRangesIn(options).clusterIps), ...(cluster === undefined ? {} : { node: cluster.node }), log }, tables);
   undo.push(() => { names?.stop(); });
   const workloads = new WorkloadReconciler({
-    instance, pods: tables.pods, workloads: tables.workloads, resolvFile: (namespace) => names?.resolvFile(namespace), cgroupFolder: cgroupFolder(instance.cgroup),
+    instance, pods: tables.pods, workloads: tables.workloads, resolvFile: (pod) => names?.resolvFile(pod), cgroupFolder: cgroupFolder(instance.cgroup),
     addresses: (key) => {
       const row = tables.endpoints.get(key);
       return row === undefined ? [] : [row.ipv4, row.ipv6];
@@ -218,7 +218,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     },
   });
   undo.push(() => { endpoints.stop(); });
-  const services = startServices(options, tables, datapath, resets);
+  const services = startServices(options, tables, datapath, resets, adopted?.services);
   undo.push(services.stop);
   serviceNames.follow(services.users);
   const steering = sharedSteering({ instance, netlink, datapath, hooks, mtu });

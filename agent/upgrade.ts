@@ -20,6 +20,7 @@ import { openPin, pin } from './kernel/bpf.ts';
 import { links } from './kernel/link.ts';
 import type { Netlink } from './kernel/netlink.ts';
 import { PolicyReconciler } from './policy/reconciler.ts';
+import { numbersIn } from './service/numbers.ts';
 
 const draftPrefix = 'next-';
 const drafts = (pinDir: string): string[] => readdirSync(pinDir).filter((name) => name.startsWith(draftPrefix)).map((name) => join(pinDir, name));
@@ -51,7 +52,7 @@ export async function upgrade(options: AgentOptions, netlink: Netlink, keep: () 
     policy.dns.inherit();
     log(`takes over ${endpoints.length} endpoints and ${copied.connections} connections from an agent whose maps were others`);
     const applied = changeOver({ pinDir, draft, hooks, copy: async () => { copyAddresses(pinDir, datapath!, endpoints); return copyAll([pinDir], datapath!, endpoints); }, keep, log });
-    return { datapath, hooks, attachMode, policy, applied, adopted: { endpoints, identities: old.identities } };
+    return { datapath, hooks, attachMode, policy, applied, adopted: { endpoints, identities: old.identities, services: old.services } };
   } catch (error) {
     datapath?.object.close();
     removePins(draft);
@@ -72,7 +73,7 @@ function shareListeners(from: string, to: string): void {
   }
 }
 
-interface Old { readonly generation: number; readonly endpoints: ReadonlyMap<number, Endpoint>; readonly identities: ReadonlyMap<string, number> }
+interface Old { readonly generation: number; readonly endpoints: ReadonlyMap<number, Endpoint>; readonly identities: ReadonlyMap<string, number>; readonly services: ReadonlyMap<string, number> }
 
 function readOld(folder: string): Old {
   const [control] = oldRows<number, Control>(folder, 'control_words', undefined, 'control');
@@ -81,7 +82,7 @@ function readOld(folder: string): Old {
   const prefixes = oldRows<IpcacheKey, IpcacheValue>(folder, 'ipcache', 'ipcache_key', 'ipcache_value');
   return {
     generation, endpoints: new Map(oldRows<number, Endpoint>(folder, 'endpoints', undefined, 'endpoint')),
-    identities: new Map(prefixes.map(([key, value]) => [prefixOfKey(key), identityOf(value)])),
+    identities: new Map(prefixes.map(([key, value]) => [prefixOfKey(key), identityOf(value)])), services: numbersIn(folder),
   };
 }
 

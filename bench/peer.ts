@@ -21,14 +21,18 @@ export interface Pair {
 
 export interface Result { readonly p50Ns: number; readonly p99Ns: number; readonly perSecond: number; readonly bytesPerSecond: number; readonly count: number; readonly cpuNs: number }
 
-/** Where client and server run. `one`: both on the same core, so that no wake-up of another is in the figure; `any`: as the scheduler likes. */
-export type Cores = 'one' | 'any';
+/** Where client and server run. `one`: both on the same core, so that no wake-up of another is in the figure; `two`: each on its own; `any`: as
+ * the scheduler likes, which is one or two, another each time. */
+export type Cores = 'one' | 'two' | 'any';
 
-const words = (netns: string, cores: Cores): string[] => [`--net=${netns}`, ...(cores === 'one' ? ['taskset', '-c', '0'] : []), peerPath];
+const coreOf = (cores: Cores, isClient: boolean): string[] => (cores === 'any' ? [] : ['taskset', '-c', cores === 'two' && isClient ? '1' : '0']);
+/** Before whatever else runs on this machine, on both sides of a comparison: what is measured is the way, not the wait for a core. */
+const first = ['nice', '-n', '-20'];
+const words = (netns: string, cores: Cores, isClient: boolean): string[] => [`--net=${netns}`, ...first, ...coreOf(cores, isClient), peerPath];
 
 /** A server at its place, until `kill`. */
 export async function serve({ server }: Pair, cores: Cores): Promise<ChildProcess> {
-  const child = spawn('nsenter', [...words(server, cores), 'server', String(port)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn('nsenter', [...words(server, cores, false), 'server', String(port)], { stdio: ['ignore', 'pipe', 'inherit'] });
   const failed = once(child, 'exit').then(([code]) => { throw new Error(`the server in ${server} ended with ${String(code)}`); });
   await Promise.race([once(child.stdout, 'data'), failed]);
   return child;
@@ -41,7 +45,7 @@ export async function stop(server: ChildProcess): Promise<void> {
 }
 
 export function run({ client, to }: Pair, cores: Cores, test: Test, family: Family, forMs: number): Result {
-  const out = execFileSync('nsenter', [...words(client, cores), test, to[family], String(port), String(forMs)], { encoding: 'utf8' });
+  const out = execFileSync('nsenter', [...words(client, cores, true), test, to[family], String(port), String(forMs)], { encoding: 'utf8' });
   return JSON.parse(out) as Result;
 }
 

@@ -31,7 +31,16 @@ static __noinline int for_service(struct __sk_buff *skb, struct work *w)
 	return to_backend(skb, scope_of(&p->saddr));
 }
 
-/* What was for an address of this node is for `p->daddr` now. TC_ACT_OK: it is for the workload at `ifindex`, or for nobody here (0). */
+/* The node's own processes answer by to_netdev. */
+static __always_inline void expect_answers(void)
+{
+	__u32 zero = 0, *on = bpf_map_lookup_elem(&node_backends, &zero);
+
+	if (on && !*on)
+		*on = 1;
+}
+
+/* What was for an address of this node is for `p->daddr` now. TC_ACT_OK: it is for the workload at `ifindex`, or (0) a process of the node or nobody here. */
 static __always_inline int for_workload(struct work *w, __u32 *ifindex)
 {
 	struct ipcache_value *to = ipcache_lookup(&w->packet.daddr);
@@ -44,9 +53,13 @@ static __always_inline int for_workload(struct work *w, __u32 *ifindex)
 		o->point = TO_ENDPOINT;
 		return TC_ACT_OK;
 	}
-	/* The node's own processes would answer past us. */
+	if (to && to->flags & IPCACHE_HOST && (o->service & SERVICE_TO_BACKEND || (w->packet.icmp_error && is_about_answer(w)))) {
+		expect_answers();
+		o->point = TO_HOST;
+		return TC_ACT_OK;
+	}
 	if (o->service & SERVICE_TO_BACKEND)
-		return to && !(to->flags & IPCACHE_HOST) ? TC_ACT_OK : drop_unjudged(w, DIRECTION_INGRESS, DROP_NO_WORKLOAD_HERE);
+		return to ? TC_ACT_OK : drop_unjudged(w, DIRECTION_INGRESS, DROP_NO_WORKLOAD_HERE);
 	if (w->packet.icmp_error && to && to->flags & IPCACHE_REMOTE && is_about_answer(w)) {
 		o->service |= SERVICE_ERROR_BACK;
 		return TC_ACT_OK;
@@ -129,6 +142,8 @@ int from_netdev(struct __sk_buff *skb)
 		return hand_to_proxy(skb);
 	if (ifindex)
 		return hand_over(skb, w, ifindex);
+	if (w->observation.point == TO_HOST)
+		return TC_ACT_UNSPEC;
 	if (w->observation.service & SERVICE_ERROR_BACK)
 		return forward_error(skb, w);
 	return w->observation.service & SERVICE_TO_BACKEND ? forward_for_client(skb, w) : hand_to_network(skb, w);

@@ -11,6 +11,7 @@
 #include "socket.c"
 #include "socket_bind.c"
 #include "sweep.c"
+#include "to_netdev.c"
 #include "to_workload.c"
 #include "xdp.c"
 

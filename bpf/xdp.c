@@ -73,6 +73,13 @@ static __always_inline struct ct_entry *settled(struct work *w)
 	return entry;
 }
 
+static __always_inline int is_on_other_node(const struct addr *addr)
+{
+	struct ipcache_value *at = ipcache_lookup(addr);
+
+	return at && at->flags & IPCACHE_REMOTE;
+}
+
 /* From a client: the backend into w->destination, the address that the connection has there into w->source. */
 static __always_inline struct ct_entry *client_to_backend(struct work *w, struct xdp_ports *ports)
 {

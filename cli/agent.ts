@@ -17,10 +17,10 @@ export interface AgentWords extends RangeWords, ServiceWords {
 }
 
 /** The command line of one node's agent. */
-export const wordsOf = ({ instance, dir, member, nodes, tunnel, underlay, ipv4Range, ipv6Range, allowRoot, attach, serviceIpv4Range, serviceIpv6Range, poolIpv4Range, poolIpv6Range, names, envoy, xdp, sockmap, maglevSize, serviceAlgorithm, serviceMode, hubble }: AgentWords): string[] => [
+export const wordsOf = ({ instance, dir, member, nodes, tunnel, underlay, ipv4Range, ipv6Range, allowRoot, attach, serviceIpv4Range, serviceIpv6Range, poolIpv4Range, poolIpv6Range, names, envoy, xdp, sockmap, maglevSize, serviceDrain, serviceAlgorithm, serviceMode, hubble }: AgentWords): string[] => [
   'agent', dir, '--member', member, ...hubbleArguments(hubble, member), '--instance', instance, '--nodes', String(nodes), '--tunnel', tunnel, '--underlay', underlay, '--xdp', xdp, '--sockmap', sockmap,
   '--ipv4-range', ipv4Range, '--ipv6-range', ipv6Range, ...(allowRoot === true ? ['--allow-root'] : []), ...(attach === undefined ? [] : ['--attach', attach]), ...(names ? [] : ['--no-names']), ...(envoy === undefined ? [] : ['--envoy', envoy]),
-  ...(maglevSize === undefined ? [] : ['--maglev-size', String(maglevSize)]), '--service-algorithm', serviceAlgorithm, '--service-mode', serviceMode,
+  ...(maglevSize === undefined ? [] : ['--maglev-size', String(maglevSize)]), ...(serviceDrain === undefined ? [] : ['--service-drain', String(serviceDrain)]), '--service-algorithm', serviceAlgorithm, '--service-mode', serviceMode,
   ...[['--service-ipv4-range', serviceIpv4Range], ['--service-ipv6-range', serviceIpv6Range], ['--pool-ipv4-range', poolIpv4Range], ['--pool-ipv6-range', poolIpv6Range]].flatMap(([flag, range]) => (range === undefined ? [] : [flag!, range])),
 ];
 

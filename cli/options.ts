@@ -21,20 +21,30 @@ export const rangeFlags = (command: Command): Command => command
   .option('--service-ipv4-range <prefix>', 'ClusterIPs of Services').option('--service-ipv6-range <prefix>', 'ClusterIPs of Services')
   .option('--pool-ipv4-range <prefix>', 'addresses of Services of type LoadBalancer').option('--pool-ipv6-range <prefix>', 'addresses of Services of type LoadBalancer');
 
+/** Ten minutes; of a pod whose grace is shorter, that. */
+const mostDrainMs = 600_000;
+
 /** What Services are that do not say it themselves; all nodes of a cluster alike. */
-export interface ServiceWords { readonly maglevSize?: number; readonly serviceAlgorithm: 'random' | 'maglev'; readonly serviceMode: 'snat' | 'dsr' }
+export interface ServiceWords { readonly maglevSize?: number; readonly serviceDrain?: number; readonly serviceAlgorithm: 'random' | 'maglev'; readonly serviceMode: 'snat' | 'dsr' }
 export const serviceFlags = (command: Command): Command => command
   .option('--maglev-size <prime>', 'slots of each Maglev table (16381)', sizeOf)
+  .option('--service-drain <ms>', 'how long a pod that is to end, and gets no new connections any more, may answer before it is told (500)', drainOf)
   .addOption(new Option('--service-algorithm <name>', 'which backend a client outside gets').choices(['random', 'maglev']).default('random'))
   .addOption(new Option('--service-mode <mode>', 'who answers a client outside, where the backend is on another node: the one that it asked (snat), or the backend\'s own (dsr)').choices(['snat', 'dsr']).default('snat'));
 
-export const serviceDefaultsOf = ({ maglevSize, serviceAlgorithm, serviceMode }: ServiceWords): ServiceDefaults =>
-  ({ ...(maglevSize === undefined ? {} : { maglevSize }), maglev: serviceAlgorithm === 'maglev', dsr: serviceMode === 'dsr' });
+export const serviceDefaultsOf = ({ maglevSize, serviceDrain, serviceAlgorithm, serviceMode }: ServiceWords): ServiceDefaults =>
+  ({ ...(maglevSize === undefined ? {} : { maglevSize }), ...(serviceDrain === undefined ? {} : { drainMs: serviceDrain }), maglev: serviceAlgorithm === 'maglev', dsr: serviceMode === 'dsr' });
 
 function sizeOf(text: string): number {
   const size = Number(text);
   if (!/^\d{1,9}$/.test(text) || !isPrime(size) || size > maxMaglevSize) throw new InvalidArgumentError(`It is a prime up to ${maxMaglevSize}, such as 251, 1021 or 16381.`);
   return size;
+}
+
+function drainOf(text: string): number {
+  const drainMs = Number(text);
+  if (!/^\d{1,6}$/.test(text) || drainMs > mostDrainMs) throw new InvalidArgumentError(`It is a whole number of milliseconds up to ${mostDrainMs}.`);
+  return drainMs;
 }
 
 /** How the node's devices run XDP. Not unless it is asked for: a driver that runs programs may lose offloads by it, and generic XDP costs every packet. */

@@ -148,6 +148,10 @@ export class Cluster {
   /** Ends with the cluster. */
   background(place: 'node' | 'outside', ...command: string[]): ChildProcess {
     const child = spawn('nsenter', [`--net=/run/netns/${this.netns}${place === 'outside' ? '-out' : ''}`, ...command], { stdio: ['ignore', 'pipe', 'inherit'] });
+    return this.keep(child);
+  }
+
+  protected keep(child: ChildProcess): ChildProcess {
     this.#background.push(child);
     return child;
   }

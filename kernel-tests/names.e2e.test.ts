@@ -18,9 +18,13 @@ const files = {
   'web.yaml': deployment(2),
   'pods.yaml': [
     pod('client', idle), pod('strict', idle), pod('mute', idle), pod('named', idle), pod('outer', idle, { app: 'outer' }, 'other'),
+    pod('first', idle, { app: 'set' }, 'default', { hostname: 'one', subdomain: 'set', setHostnameAsFQDN: true, hostAliases: [{ ip: '192.0.2.77', hostnames: ['alias', 'alias.example'] }] }),
+    pod('second', idle, { app: 'set' }, 'default', { subdomain: 'set', dnsConfig: { nameservers: ['192.0.2.53'], searches: ['b.example'], options: [{ name: 'ndots', value: '2' }, { name: 'edns0' }] } }),
+    pod('alone', idle, { app: 'alone' }, 'default', { dnsPolicy: 'None', dnsConfig: { nameservers: ['192.0.2.53'], searches: ['b.example'] } }),
+    pod('default', idle, { app: 'default' }, 'default', { dnsPolicy: 'Default' }),
     { ...back, spec: { containers: [{ ...back.spec.containers[0], readinessProbe: { exec: { command: ['sh', '-c', 'test ! -e $TMPDIR/away'] }, periodSeconds: 1, failureThreshold: 1 } }] } },
   ],
-  'services.yaml': [service('shop', {}), service('pods', { clusterIP: 'None' }), service('far', { type: 'ExternalName', externalName: 'shop.default.svc.cluster.local', selector: undefined, ports: undefined })],
+  'services.yaml': [service('shop', {}), service('pods', { clusterIP: 'None' }), service('set', { clusterIP: 'None', selector: { app: 'set' } }), service('far', { type: 'ExternalName', externalName: 'shop.default.svc.cluster.local', selector: undefined, ports: undefined })],
   'policies.yaml': [policy('strict', { ...subject('strict'), egress: [dns] }), policy('mute', { ...subject('mute'), egress: [{}] }), policy('named', { ...subject('named'), egress: [named] })],
 };
 
@@ -69,6 +73,30 @@ test('a pod is found by its address, and an address by its name', () => {
 
 test('its own name every workload knows without asking', () => {
   expect(addresses('default/mute', 'mute')).toEqual(both('default/mute').sort());
+});
+
+test('a pod with a hostname and a subdomain has a name of its own below that headless Service, others their pod\'s', () => {
+  expect(addresses('default/client', 'one.set')).toEqual(both('default/first').sort());
+  expect(addresses('other/outer', 'one.set.default.svc.cluster.local')).toEqual(both('default/first').sort());
+  expect(addresses('default/client', 'second.set')).toEqual(both('default/second').sort());
+  expect(addresses('default/client', 'first.set')).toEqual([]);
+  expect(addresses('default/client', 'set')).toEqual([...both('default/first'), ...both('default/second')].sort());
+  expect(cluster.exec('default/client', 'getent', 'hosts', both('default/first')[0]!).out).toContain('one.set.default.svc.cluster.local');
+});
+
+test('what a pod is called, and its aliases', () => {
+  const said = (workload: string, ...command: string[]): string => cluster.exec(workload, ...command).out.trim();
+  expect([said('default/first', 'hostname'), said('default/second', 'hostname'), said('default/second', 'hostname', '-f')]).toEqual(['one.set.default.svc.cluster.local', 'second', 'second.set.default.svc.cluster.local']);
+  expect([addresses('default/first', 'one'), addresses('default/first', 'alias.example')]).toEqual([both('default/first').sort(), ['192.0.2.77']]);
+});
+
+test('dnsPolicy and dnsConfig', () => {
+  const resolv = (workload: string): string[] => cluster.exec(workload, 'cat', '/etc/resolv.conf').out.trimEnd().split('\n');
+  const [server] = clusterIps('kube-system/kube-dns');
+  const [shared, own] = [resolv('default/client'), resolv('default/second')];
+  expect(own).toEqual([`nameserver ${server}`, 'nameserver 192.0.2.53', `${shared.find((line) => line.startsWith('search'))} b.example`, 'options ndots:2 edns0']);
+  expect(resolv('default/alone')).toEqual(['nameserver 192.0.2.53', 'search b.example']);
+  expect(resolv('default/default').filter((line) => line.includes(server!) || line.includes('cluster.local'))).toEqual([]);
 });
 
 test('the usual rule for kube-dns lets names through; without it there are none', () => {

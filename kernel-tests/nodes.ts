@@ -1,5 +1,5 @@
 // As cluster.ts, with several nodes: workloads are addressed by the node that they run on, nodes by their name.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import type { Instance } from '../agent/instance.ts';
 import { nodeInstance } from '../agent/node/cluster.ts';
@@ -50,6 +50,9 @@ export class NodesCluster extends Cluster {
     const { status, stdout, stderr } = spawnSync('nsenter', [`--net=${netnsOf(this.instance, node)}`, ...command], { encoding: 'utf8' });
     return { code: status, out: stdout, error: stderr };
   }
+
+  /** Ends with the cluster. */
+  backgroundOn(node: Node, ...command: string[]): void { this.keep(spawn('nsenter', [`--net=${netnsOf(this.instance, node)}`, ...command], { stdio: ['ignore', 'ignore', 'inherit'] })); }
 
   override probe(from: string, probes: readonly Probe[]): Answer[] {
     if (!nodes.some((node) => node === from)) return super.probe(from, probes);

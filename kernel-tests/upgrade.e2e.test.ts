@@ -3,7 +3,7 @@
 import { readdirSync } from 'node:fs';
 import { afterEach, expect, test } from '@jest/globals';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Cluster, pod, policy, traces } from './cluster.ts';
+import { Cluster, node as address, pod, policy, traces } from './cluster.ts';
 import { idle, server } from './programs.ts';
 import { Denied, endStreams, Stream } from './streams.ts';
 import { compileOther, withObject, type Changes } from './versions.ts';
@@ -95,6 +95,39 @@ test.each(upgrades)('$name: connections go on, what is denied stays denied', asy
   await cluster.stop('SIGKILL');
   await cluster.up(args);
   await cluster.until('it says so', () => cluster.log.includes('takes over 3 endpoints from an agent that had died'), 5_000);
+  await ended(cluster);
+}, 120_000);
+
+/** Says which pod answers. */
+const teller = ['python3', '-uc', `import socket
+s = socket.create_server(('::', 7000), family=socket.AF_INET6, dualstack_ipv6=True)
+while True:
+    c, _ = s.accept(); c.sendall(socket.gethostname().encode()); c.close()`];
+/** The names of those who answered six times. */
+const askSix = (to: string, port: number): string[] => ['python3', '-c', `import socket
+def ask():
+    s = socket.create_connection(('${to}', ${port}), timeout=2); return s.recv(100).decode()
+print(*sorted({ask() for _ in range(6)}))`];
+
+test('clients with affinity stay with their backends', async () => {
+  const other = compileOther([['struct affinity {\n', 'struct affinity {\n	__u32 colour;\n']]);
+  undo.push(other.remove);
+  const tellers = Array.from({ length: 6 }, (_, index) => pod(`teller-${index}`, teller, { app: 'teller' }));
+  const stay = { apiVersion: 'v1', kind: 'Service', metadata: { name: 'stay' }, spec: { type: 'NodePort', selector: { app: 'teller' }, sessionAffinity: 'ClientIP', ports: [{ port: 80, targetPort: 7_000, nodePort: 30_070 }] } };
+  const cluster = Cluster.make('upstay', { 'pods.yaml': [pod('a', idle), pod('b', idle), pod('c', idle), ...tellers], 'service.yaml': [{ ...stay, metadata: { name: 'before' }, spec: { ...stay.spec, type: 'ClusterIP', ports: [{ port: 80, targetPort: 7_000 }] } }, stay] });
+  undo.push(() => cluster.close());
+  await withObject(other.path, () => cluster.up());
+  const to = (): string => cluster.json<{ key: string; clusterIps: string[] }[]>('db', 'show', 'services').find(({ key }) => key === 'default/stay')!.clusterIps[0]!;
+  const ask = (): string[] => [...['a', 'b', 'c'].map((name) => cluster.exec(`default/${name}`, ...askSix(to(), 80))), cluster.on('node', ...askSix(to(), 80)), cluster.on('outside', ...askSix(address.ipv4, 30_070))].map(({ out, error }) => out.trim() || error);
+  await cluster.until('all answer', () => cluster.json<{ pod?: string }[]>('db', 'show', 'backends').length === tellers.length && ask().every((name) => name.startsWith('teller-')));
+  const before = ask();
+  expect(before.map((names) => names.split(' ').length)).toEqual([1, 1, 1, 1, 1]);
+  // The first service goes meanwhile: numbers are not those of a start from nothing.
+  await cluster.stop('SIGKILL');
+  cluster.write('service.yaml', stay);
+  await cluster.up();
+  await cluster.until('it has changed over', () => cluster.log.includes('whose maps were others') && !readdirSync(cluster.instance.pinDir).some((name) => name.startsWith('next-')), 5_000);
+  expect(ask()).toEqual(before);
   await ended(cluster);
 }, 120_000);
 

@@ -1,5 +1,5 @@
-// Puts the programs on interfaces and takes them off: both hooks of a workload's veth, the one of a device of the node
-// or of its overlay; those of sockets on the root of the cgroup tree; and those of Envoy's way.
+// Puts the programs on interfaces and takes them off: both hooks of a workload's veth and of a device of the node, the one
+// of its overlay; those of sockets on the root of the cgroup tree; and those of Envoy's way.
 import { mkdirSync, readdirSync, unlinkSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Instance } from '../instance.ts';
@@ -9,7 +9,7 @@ import type { LoadedObject } from '../kernel/object.ts';
 import type { Netlink } from '../kernel/netlink.ts';
 
 const workloadHooks: readonly (readonly [Hook, string])[] = [['ingress', 'from_workload'], ['egress', 'to_workload']];
-const netdevHooks: readonly (readonly [Hook, string])[] = [['ingress', 'from_netdev']];
+const netdevHooks: readonly (readonly [Hook, string])[] = [['ingress', 'from_netdev'], ['egress', 'to_netdev']];
 
 const overlayHooks: readonly (readonly [Hook, string])[] = [['ingress', 'from_overlay']];
 const proxyHooks: readonly (readonly [Hook, string])[] = [['ingress', 'from_proxy']];

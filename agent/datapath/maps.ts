@@ -81,7 +81,7 @@ export interface DatapathOptions {
 export const loading: Pick<LoadOptions, 'attachTypes' | 'leave'> = {
   attachTypes: {
     from_workload: attachType.tcxIngress, to_workload: attachType.tcxEgress, from_netdev: attachType.tcxIngress, from_overlay: attachType.tcxIngress,
-    from_proxy: attachType.tcxIngress,
+    from_proxy: attachType.tcxIngress, to_netdev: attachType.tcxEgress,
     ...dnsAttachTypes(attachType.tcxIngress, attachType.tcxEgress),
   },
   leave: whyNoDnsByTcp() === undefined ? [] : ['dns_by_tcp'],

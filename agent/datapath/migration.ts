@@ -4,7 +4,7 @@ import { closeSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { mappedBytes } from '../ipcache/address.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
-import { mapBatch, mapInfo, mapUpdate, openPin, readBtf, updateFlags, type Batch } from '../kernel/bpf.ts';
+import { mapBatch, mapInfo, mapLookup, mapUpdate, openPin, readBtf, updateFlags, type Batch } from '../kernel/bpf.ts';
 import { Btf } from '../kernel/btf.ts';
 import { codecOf, type Codec } from '../kernel/codec.ts';
 import { errno, KernelError } from '../kernel/errors.ts';
@@ -23,17 +23,19 @@ interface CopiedMap { readonly map: string; readonly key?: keyof typeof keyField
 
 /** Numbers in the rows that are copied. */
 const enums = ['ct_state', 'ct_flag', 'ct_service', 'direction', 'backend_state'];
-/** Backends under the numbers that the others name; what follows from Services (frontends, slots, tables) is derived anew. */
+/** Backends under the numbers that the others name, affinities under those of services, which the reconciler is told (agent/upgrade.ts); what follows from Services (frontends, slots, tables) is derived anew. */
 const copied: readonly CopiedMap[] = [
   { map: 'conntrack', key: 'ct_key', row: 'ct_entry', needed: ['origin', 'state', 'policy_key', 'generation', 'reason'] },
   { map: 'nat', key: 'nat_key', row: 'nat_value', needed: ['addr', 'port'] },
   { map: 'backends', row: 'backend', needed: ['addr', 'port', 'protocol', 'state'], optional: true },
   { map: 'translations', key: 'translation_key', row: 'translation', needed: ['addr', 'port', 'backend'], optional: true },
   { map: 'sock_peers', key: 'sock_peer_key', row: 'sock_peer', needed: ['frontend', 'backend', 'frontend_port', 'backend_port', 'number'], optional: true },
+  { map: 'affinities', key: 'affinity_key', row: 'affinity', needed: ['backend', 'seen'], optional: true },
 ];
 const keyFields = {
   ct_key: ['addr', 'port', 'protocol'], nat_key: ['remote', 'local', 'remote_port', 'local_port', 'protocol', 'direction'],
   translation_key: ['client', 'frontend', 'client_port', 'frontend_port', 'protocol'], sock_peer_key: ['cookie', 'slot'],
+  affinity_key: ['client', 'service', 'by_socket'],
 } as const;
 /** Key: a number. */
 const numberKey: Moves = { size: 4, moves: [{ from: 0, to: 0, bytes: 4 }], absent: [] };
@@ -95,6 +97,7 @@ export interface Copied { readonly connections: number; readonly nat: number; /*
 export async function copyRows(folder: string, datapath: Datapath, endpoints: readonly EndpointRow[]): Promise<Copied> {
   const found: Record<string, number> = {};
   let lost = 0;
+  keepNodeBackends(folder, datapath);
   for (const plan of planCopy(folder, datapath)) {
     const to = datapath.object.maps.get(plan.map)!;
     const finish = plan.map === 'conntrack' ? completer(datapath, plan.row, endpoints) : undefined;
@@ -120,6 +123,14 @@ export async function copyRows(folder: string, datapath: Datapath, endpoints: re
     found[plan.map] = copiedRows;
   }
   return { connections: found['conntrack']!, nat: found['nat']!, lost };
+}
+
+/** Processes of the node answer clients of services, perhaps before those ask again. */
+function keepNodeBackends(folder: string, { object }: Datapath): void {
+  const name = 'node_backends';
+  if (!existsSync(join(folder, name))) return;
+  const [row, value] = [numberCodec.encode(0), new Uint8Array(numberCodec.size)];
+  withOld(folder, name, ({ fd }) => { if (mapLookup(fd, row, value, name) && value.some((byte) => byte !== 0)) mapUpdate(object.maps.get(name)!.fd, row, value, name); });
 }
 
 function write(to: LoadedMap, key: Uint8Array, row: Uint8Array): 'new' | 'known' | 'full' {

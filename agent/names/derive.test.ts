@@ -1,4 +1,4 @@
-// What a name stands for, the files that tell it, and resolv.conf.
+// What a name stands for, and the files that tell it.
 import { describe, expect, test } from '@jest/globals';
 import { mkdtempSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,7 +6,6 @@ import { join } from 'node:path';
 import type { ServiceRow, SliceRow } from '../service/tables.ts';
 import { keysOf, nameOf, type Named } from './derive.ts';
 import { NamesFolder } from './folder.ts';
-import { readResolv, ResolvFiles, resolvText } from './resolv.ts';
 
 const service: ServiceRow = {
   key: 'shop/web', namespace: 'shop', name: 'web', type: 'ClusterIP', labels: {}, annotations: {}, headless: false, clusterIps: ['10.96.0.2'], externalIps: [], loadBalancerIps: [],
@@ -56,28 +55,5 @@ describe('the folder', () => {
     expect(readdirSync(path).map((name) => readFileSync(join(path, name), 'utf8'))).toEqual(['{"key":"a/7","workloads":["10.0.0.2"]}\n']);
     next.write([['a/7', undefined]]);
     expect(readdirSync(path)).toEqual([]);
-  });
-});
-
-describe('resolv.conf', () => {
-  test.each([
-    { name: 'of a machine', text: '# x\nnameserver 192.0.2.1\nnameserver 2001:db8::1\nsearch a.example b.example\noptions edns0\n', servers: ['192.0.2.1', '2001:db8::1'], search: ['a.example', 'b.example'] },
-    { name: 'on the loopback of the machine', text: 'nameserver 127.0.0.53\nnameserver ::1\n', servers: [], search: [] },
-    { name: 'more than are asked, and a root', text: `${[1, 2, 3, 4].map((one) => `nameserver 192.0.2.${one}`).join('\n')}\nsearch .\n`, servers: ['192.0.2.1', '192.0.2.2', '192.0.2.3'], search: [] },
-    { name: 'that says nonsense', text: 'nameserver\nnameserver x\n', servers: [], search: [] },
-  ])('$name', ({ text, servers, search }) => { expect(readResolv(text)).toEqual({ servers, search }); });
-
-  test('of a namespace', () => {
-    expect(resolvText('shop', 'cluster.local', '10.96.0.10', ['a.example'])).toBe('nameserver 10.96.0.10\nsearch shop.svc.cluster.local svc.cluster.local cluster.local a.example\noptions ndots:5\n');
-  });
-
-  test('follows the name server, in place', () => {
-    const path = mkdtempSync(join(tmpdir(), 'resolv-'));
-    const files = new ResolvFiles(path, 'cluster.local', []);
-    const file = files.path('shop');
-    const { ino } = statSync(file);
-    expect(readFileSync(file, 'utf8')).not.toContain('nameserver');
-    files.use('10.1.0.2');
-    expect([readFileSync(file, 'utf8').split('\n')[0], statSync(file).ino]).toEqual(['nameserver 10.1.0.2', ino]);
   });
 });

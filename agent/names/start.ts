@@ -5,13 +5,13 @@ import type { Instance } from '../instance.ts';
 import type { Ranges } from '../node/addresses.ts';
 import type { Table } from '../store/table.ts';
 import type { PodRow } from '../workload/tables.ts';
+import { clusterDomain } from './domain.ts';
 import { NamesFolder } from './folder.ts';
 import { dnsName, dnsNamespace, dnsPod } from './pod.ts';
 import { publishNames, type NameTables } from './publisher.ts';
 import { machineResolv, ResolvFiles } from './resolv.ts';
 import { dnsService } from './service.ts';
 
-export const clusterDomain = 'cluster.local';
 const serviceKey = `${dnsNamespace}/${dnsName}`;
 /** How soon another name server of the machine is asked. */
 const lookMs = 5_000;
@@ -27,8 +27,8 @@ export interface NamesOptions {
 }
 
 export interface Names {
-  /** resolv.conf of a namespace; it exists from then on. */
-  readonly resolvFile: (namespace: string) => string;
+  /** resolv.conf of a pod; it exists from then on. */
+  readonly resolvFile: (pod: PodRow) => string;
   readonly stop: () => void;
 }
 
@@ -36,7 +36,7 @@ export function startNames({ instance, ranges, serviceRanges, node, log }: Names
   const { pods, endpoints, services } = tables;
   const folder = new NamesFolder(join(instance.stateDir, 'names'));
   const machine = machineResolv();
-  const files = new ResolvFiles(join(instance.stateDir, 'resolv'), clusterDomain, machine.search);
+  const files = new ResolvFiles(join(instance.stateDir, 'resolv'), clusterDomain, machine);
   let servers = machine.servers;
   const settings = (): void => { folder.settings({ domain: clusterDomain, ranges: [ranges.ipv4, ranges.ipv6, ...serviceRanges], upstreams: servers }); };
   settings();
@@ -56,7 +56,7 @@ export function startNames({ instance, ranges, serviceRanges, node, log }: Names
     }
   }, lookMs).unref();
   return {
-    resolvFile: (namespace) => files.path(namespace),
+    resolvFile: (row) => files.path(row),
     stop: () => {
       clearInterval(look);
       for (const stop of stops) stop();

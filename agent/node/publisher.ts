@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, rmSync, utimesSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import type { EndpointRow } from '../endpoint/tables.ts';
-import { localPod } from '../service/pods.ts';
+import { localPod, sharedOf } from '../service/pods.ts';
 import { writeJson } from '../store/file.ts';
 import type { Table } from '../store/table.ts';
 import type { Ranges } from './addresses.ts';
@@ -17,7 +17,7 @@ function endpointOf(node: string, row: EndpointRow, workload: WorkloadRow | unde
   const pod = localPod(row, workload, node);
   return {
     key, node, namespace, name, labels, identity, ipv4, ipv6, ...(owner === undefined ? {} : { owner }),
-    ...(pod === undefined ? {} : { pod: { labels: pod.labels, namedPorts: pod.namedPorts, serving: pod.serving, terminating: pod.terminating, ...(pod.weight === undefined ? {} : { weight: pod.weight }) } }),
+    ...(pod === undefined ? {} : { pod: { labels: pod.labels, namedPorts: pod.namedPorts, serving: pod.serving, terminating: pod.terminating, ...sharedOf(pod) } }),
   };
 }
 

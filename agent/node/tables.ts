@@ -47,6 +47,8 @@ export interface RemotePod {
   readonly namedPorts: EndpointRow['namedPorts'];
   readonly serving: boolean;
   readonly terminating: boolean;
+  readonly hostname?: string;
+  readonly subdomain?: string;
   readonly weight?: number;
 }
 

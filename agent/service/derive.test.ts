@@ -57,6 +57,22 @@ describe('ports', () => {
   });
 });
 
+describe('names of pods below a headless service', () => {
+  const row = service({ headless: true, clusterIps: [] });
+  test.each([
+    ['a pod\'s own', {}, 'web-1'],
+    ['another one, where its subdomain is that service', { hostname: 'first', subdomain: 'web' }, 'first'],
+    ['its own, where the subdomain is another', { hostname: 'first', subdomain: 'db' }, 'web-1'],
+    ['its own, without a subdomain', { hostname: 'first' }, 'web-1'],
+    ['its own, with a subdomain alone', { subdomain: 'web' }, 'web-1'],
+  ])('%s', (_, more, name) => {
+    expect(slicesOf(row, [pod(1, more)]).map(({ family, endpoints }) => [family, endpoints.map(({ hostname }) => hostname)])).toEqual([[4, [name]], [6, [name]]]);
+  });
+  test('none below one that has an address', () => {
+    expect(slicesOf(service(), [pod(1, { hostname: 'first', subdomain: 'web' })])[0]!.endpoints[0]).not.toHaveProperty('hostname');
+  });
+});
+
 describe('where it is reached', () => {
   const here = [pod(1), pod(2, { node: 'n2' })];
   const nodePort = { type: 'NodePort' as const, ports: [{ name: '', protocol: 'TCP' as const, port: 80, targetPort: 8080, nodePort: 30080 }] };

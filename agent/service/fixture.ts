@@ -33,11 +33,12 @@ function frontend(service: string, address: string, backends: readonly string[],
   };
 }
 
-function agentOn(maps: ServiceMaps, size = maglevSize): TestAgent {
+/** `numbers`: see ReconcilerOptions. */
+export function agentOn(maps: ServiceMaps, size = maglevSize, numbers: ReadonlyMap<string, number> = new Map()): TestAgent {
   const [frontends, backends] = [frontendTable(), backendTable()];
   const log: string[] = [];
   let waiting: (() => void)[] = [];
-  const reconciler = new ServiceReconciler({ maps, frontends, backends, maglevSize: size, log: (line) => { log.push(line); }, grace: () => new Promise((resolve) => { waiting.push(resolve); }) });
+  const reconciler = new ServiceReconciler({ maps, frontends, backends, maglevSize: size, numbers, log: (line) => { log.push(line); }, grace: () => new Promise((resolve) => { waiting.push(resolve); }) });
   const pass = async (): Promise<void> => {
     await new Promise(setImmediate);
     await new Promise(setImmediate);

@@ -29,22 +29,25 @@ export class Inherited {
   readonly rest: Spread[] = [];
   readonly #claimed = new Set<number>();
 
-  constructor(maps: ServiceMaps, backendNumbers: NumberAllocator, serviceNumbers: NumberAllocator) {
+  readonly #numberOf: Map<string, number>;
+
+  /** `before`: by frontend, numbers of services that are in no map here. */
+  constructor(maps: ServiceMaps, backendNumbers: NumberAllocator, serviceNumbers: NumberAllocator, before: ReadonlyMap<string, number> = new Map()) {
     const byNumber = (a: readonly [number, Backend], b: readonly [number, Backend]): number => a[0] - b[0];
     for (const [number, backend] of maps.backends.entries().sort(byNumber)) if (backendNumbers.reserve(number)) this.backends.set(keyOfBackend(backend), number);
     for (const [kernelKey, value] of maps.frontends.entries()) {
       const key = keyOfFrontend(kernelKey);
       if (key !== undefined) this.frontends.set(key, { kernelKey, value, backends: maps.slots.range(value.first, value.count), place: placeOf(value) });
     }
-    const numbers = new Set([...this.frontends.values()].map(({ value }) => value.service));
-    for (const number of [...numbers].sort((a, b) => a - b)) if (serviceNumbers.reserve(number)) this.serviceNumbers.add(number);
+    this.#numberOf = new Map([...before, ...[...this.frontends].map(([key, { value }]) => [key, value.service] as const)]);
+    for (const number of [...new Set(this.#numberOf.values())].sort((a, b) => a - b)) if (serviceNumbers.reserve(number)) this.serviceNumbers.add(number);
     for (const [key] of maps.sourceRanges.entries()) this.sourceRanges.set(`${key.service} ${rangeText(key)}`, key);
   }
 
-  /** The number by which the kernel knows a service with these frontends. */
+  /** The number by which the kernel knows, or knew, a service with these frontends. */
   serviceNumber(rows: readonly FrontendRow[]): number | undefined {
     for (const { key } of rows) {
-      const number = this.frontends.get(key)?.value.service;
+      const number = this.#numberOf.get(key);
       if (number === undefined || !this.serviceNumbers.has(number) || this.#claimed.has(number)) continue;
       this.#claimed.add(number);
       return number;

@@ -16,8 +16,15 @@ export interface ServicePod {
   /** Answers, as far as its probes say. */
   readonly serving: boolean;
   readonly terminating: boolean;
+  /** Where both are given: a name of its own below that headless Service. */
+  readonly hostname?: string;
+  readonly subdomain?: string;
   readonly weight?: number;
 }
+
+/** What a pod's manifest says to its Services, on whatever node. */
+export const sharedOf = ({ hostname, subdomain, weight }: Pick<ServicePod, 'hostname' | 'subdomain' | 'weight'>): Pick<ServicePod, 'hostname' | 'subdomain' | 'weight'> =>
+  ({ ...(hostname === undefined ? {} : { hostname }), ...(subdomain === undefined ? {} : { subdomain }), ...(weight === undefined ? {} : { weight }) });
 
 /** Of this node. Undefined: it has no endpoint yet, or none any more. */
 export function localPod(endpoint: EndpointRow | undefined, workload: WorkloadRow | undefined, node: string): ServicePod | undefined {
@@ -27,12 +34,12 @@ export function localPod(endpoint: EndpointRow | undefined, workload: WorkloadRo
     key: endpoint.key, namespace: endpoint.namespace, labels: workload.pod.labels, node, addresses: [endpoint.ipv4, endpoint.ipv6], namedPorts: endpoint.namedPorts,
     // Its probes have ended with it; it answers as long as it runs.
     serving: endpoint.state === 'ready' && (terminating ? workload.containers.every(({ state }) => state === 'running') : workload.ready), terminating,
-    ...(workload.pod.weight === undefined ? {} : { weight: workload.pod.weight }),
+    ...sharedOf(workload.pod),
   };
 }
 
 export const remotePod = ({ key, namespace, node, ipv4, ipv6, pod }: RemoteEndpointRow): ServicePod | undefined =>
-  (pod === undefined ? undefined : { key, namespace, labels: pod.labels, node, addresses: [ipv4, ipv6], namedPorts: pod.namedPorts, serving: pod.serving, terminating: pod.terminating, ...(pod.weight === undefined ? {} : { weight: pod.weight }) });
+  (pod === undefined ? undefined : { key, namespace, labels: pod.labels, node, addresses: [ipv4, ipv6], namedPorts: pod.namedPorts, serving: pod.serving, terminating: pod.terminating, ...sharedOf(pod) });
 
 const fits = (selector: Readonly<Record<string, string>>, labels: Readonly<Record<string, string>>): boolean => Object.entries(selector).every(([key, value]) => labels[key] === value);
 const labelKey = (namespace: string, key: string, value: string): string => `${namespace}\n${key}\n${value}`;

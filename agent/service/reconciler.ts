@@ -22,6 +22,8 @@ export interface ReconcilerOptions {
   readonly log: (line: string) => void;
   /** Told of backends that nobody is sent to any more, once no program knows them. */
   readonly gone?: (backends: readonly GoneBackend[]) => void;
+  /** By frontend, in other maps than these: the number of its service, which rows of affinities name. */
+  readonly numbers?: ReadonlyMap<string, number>;
   /** Waits until no program that runs now runs any more. */
   readonly grace?: () => Promise<void>;
 }
@@ -68,7 +70,7 @@ export class ServiceReconciler {
       maps, numberOf: (backend) => this.#backends.get(backend)!, retire: (free) => { this.#retire(free); },
       maglevTable: (keys, weights) => maglevTable(keys.map((key, index) => ({ hashString: `[${key},State:active]`, weight: weights?.[index] ?? defaultWeight })), options.maglevSize, seed),
     });
-    this.#inherited = new Inherited(maps, this.#backendNumbers, this.#serviceNumbers);
+    this.#inherited = new Inherited(maps, this.#backendNumbers, this.#serviceNumbers, options.numbers);
     for (const [key, backend] of this.#inherited.backends) this.#backends.set(key, backend);
     this.#stops = [
       frontends.subscribe((changes) => { for (const { old, row } of changes) for (const one of [old, row]) if (one !== undefined) this.#changedServices.add(one.service); }),

@@ -8,8 +8,9 @@ function targetOf({ targetPort, protocol }: ServicePort, { namedPorts }: Service
   return typeof targetPort === 'number' ? targetPort : namedPorts.find((port) => port.name === targetPort && port.protocol === protocol)?.port;
 }
 
-function endpointOf(service: ServiceRow, { key, namespace, node, addresses, serving, terminating, weight }: ServicePod, family: 4 | 6): SliceEndpoint {
-  const name = key.slice(namespace.length + 1);
+function endpointOf(service: ServiceRow, { key, namespace, node, addresses, serving, terminating, hostname, subdomain, weight }: ServicePod, family: 4 | 6): SliceEndpoint {
+  // Kubernetes gives a name to those with both fields alone; here a pod has its own, as of a StatefulSet.
+  const name = hostname !== undefined && subdomain === service.name ? hostname : key.slice(namespace.length + 1);
   return {
     addresses: [addresses[family === 4 ? 0 : 1]], ready: service.publishNotReady || (serving && !terminating), serving: service.publishNotReady || serving, terminating, node, pod: key,
     ...(service.headless ? { hostname: name } : {}), ...(weight === undefined ? {} : { weight }),

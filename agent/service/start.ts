@@ -33,7 +33,7 @@ export interface Services {
 
 const fileName = 'services.json';
 /** Other nodes hear of it within some 10 ms; a request that is under way has the rest. */
-const drainMs = 500;
+const defaultDrainMs = 500;
 
 const standingOf = ({ workloads, endpoints }: Tables): Standing => ({
   pod: (key) => {
@@ -61,12 +61,13 @@ export const startResets = ({ endpoints, workloads }: Tables, datapath: Datapath
   },
 });
 
-export function startServices(options: AgentOptions, tables: Tables, datapath: Datapath, resets: Resets): Services {
+/** `numbers`: see ReconcilerOptions. */
+export function startServices(options: AgentOptions, tables: Tables, datapath: Datapath, resets: Resets, numbers?: ReadonlyMap<string, number>): Services {
   const { services, 'endpoint-slices': slices, frontends, backends, endpoints, workloads, manifests, problems, 'remote-endpoints': remoteEndpoints, 'node-addresses': nodeAddresses } = tables;
-  const { instance, cluster, serviceDefaults: { maglevSize = limit.MAGLEV_SIZE, maglev, dsr } = { maglev: false, dsr: false }, log } = options;
+  const { instance, cluster, serviceDefaults: { maglevSize = limit.MAGLEV_SIZE, drainMs = defaultDrainMs, maglev, dsr } = { maglev: false, dsr: false }, log } = options;
   const node = cluster?.node ?? hostname();
   const maps = serviceMaps(datapath.object);
-  const reconciler = new ServiceReconciler({ maps, frontends, backends, maglevSize, log, gone: (list) => { resets.gone(list); } });
+  const reconciler = new ServiceReconciler({ maps, frontends, backends, maglevSize, log, gone: (list) => { resets.gone(list); }, ...(numbers === undefined ? {} : { numbers }) });
   const reflector = new ServiceReflector({ manifests, problems, services, slices }, new Allocations(join(cluster?.folder ?? instance.stateDir, fileName), serviceRangesIn(options)));
   const follower = new ServiceFollower({ services, slices, frontends, backends, endpoints, workloads, remoteEndpoints, nodeAddresses },
     { node, maglev, dsr }, () => { reconciler.apply(); });

@@ -83,6 +83,8 @@ export interface SliceRow {
 export interface ServiceDefaults {
   /** Slots of each Maglev table, a prime. */
   readonly maglevSize?: number;
+  /** What a pod that is to end has for what is under way, where its grace is no shorter. */
+  readonly drainMs?: number;
   readonly maglev: boolean;
   readonly dsr: boolean;
 }

@@ -55,7 +55,7 @@ export class Fixture {
     const { instance, cgroupFolder, pods, workloads } = this;
     return new WorkloadReconciler({
       instance, pods, workloads, cgroupFolder, addresses: (key) => [this.addresses.get(key) ?? []].flat(), log: (line) => { this.lines.push(line); },
-      resolvFile: (namespace) => {
+      resolvFile: ({ namespace }) => {
         const path = join(instance.stateDir, `resolv-${namespace}`);
         writeInPlace(path, `search ${namespace}.svc.cluster.local\n`);
         return path;

@@ -4,10 +4,11 @@ import { anything, choice, fail, flag, integer, isAbsent, isObject, list, text, 
 import { objectName } from '../policy/formats.ts';
 import { metadata } from '../policy/metadata.ts';
 import { container, podSecurity, type PodContainer, type RunAs } from './pods-container.ts';
+import { checkNames, nameFields, type NamesSpec } from './pods-names.ts';
 import { fieldsOf, labels, refused, warned } from './pods-shape.ts';
 
 /** Checked by the shapes below; null counts as absent. */
-export interface PodSpec {
+export interface PodSpec extends NamesSpec {
   readonly containers: readonly PodContainer[];
   readonly restartPolicy?: 'Always' | 'OnFailure' | 'Never' | null;
   readonly nodeName?: string | null;
@@ -49,7 +50,7 @@ const podFields = fieldsOf('the pod spec', {
   restartPolicy: choice('restartPolicy', ['Always', 'OnFailure', 'Never']),
   serviceAccountName: serviceAccount('serviceAccountName'), serviceAccount: serviceAccount('serviceAccount'),
   securityContext: podSecurity, nodeName: text('nodeName', { test: objectName }),
-  terminationGracePeriodSeconds: integer('terminationGracePeriodSeconds', 0, maxGraceSeconds),
+  terminationGracePeriodSeconds: integer('terminationGracePeriodSeconds', 0, maxGraceSeconds), ...nameFields,
 }, {
   automountServiceAccountToken: flag('automountServiceAccountToken'),
   activeDeadlineSeconds: warned('activeDeadlineSeconds is not handled yet'),
@@ -57,11 +58,6 @@ const podFields = fieldsOf('the pod spec', {
   topologySpreadConstraints: anything, tolerations: anything, schedulerName: anything, schedulingGates: anything,
   priority: anything, priorityClassName: anything, preemptionPolicy: anything, overhead: anything,
   imagePullSecrets: anything, enableServiceLinks: anything, os: anything, resources: anything,
-  hostname: warned('hostname is not handled yet: a workload is called as its pod'),
-  subdomain: warned('subdomain is not handled yet'), setHostnameAsFQDN: warned('setHostnameAsFQDN is not handled yet'),
-  hostAliases: warned('hostAliases are not handled yet'),
-  dnsPolicy: warned('dnsPolicy is not handled yet', (value) => value === 'ClusterFirst'),
-  dnsConfig: warned('dnsConfig is not handled yet'),
   readinessGates: warned('readinessGates are not handled yet'),
   hostNetwork: widens('hostNetwork', 'the network of this machine, where no policy of its own holds'),
   hostPID: widens('hostPID', 'the processes of this machine'),
@@ -89,6 +85,7 @@ const podSpec: Shape = (value, path, report) => {
     fail(report, [...path, 'serviceAccount'], 'serviceAccount and serviceAccountName differ', 'delete serviceAccount');
   }
   checkUnique(value['containers'], [...path, 'containers'], report);
+  checkNames(value, path, report);
 };
 
 /** Names of containers and of ports are unique in a pod. */

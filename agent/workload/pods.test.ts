@@ -125,13 +125,13 @@ const noVolumes = 'volumes are not handled yet';
 
 const refusedFields: readonly { name: string; text: string; line: string }[] = [
   { name: 'no spec', text: 'apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n', line: 'apiVersion error : a Pod needs the field `spec`' },
-  { name: 'spec is a list', text: pod('[]'), line: 'spec error spec: the pod spec must be an object with the fields containers, restartPolicy, serviceAccountName, serviceAccount, securityContext, nodeName, terminationGracePeriodSeconds; found a list' },
+  { name: 'spec is a list', text: pod('[]'), line: 'spec error spec: the pod spec must be an object with the fields containers, restartPolicy, serviceAccountName, serviceAccount, securityContext, nodeName, terminationGracePeriodSeconds, hostname, subdomain, setHostnameAsFQDN, hostAliases, dnsPolicy, dnsConfig; found a list' },
   { name: 'no containers', text: pod('{}'), line: 'spec error spec: the pod spec needs the field `containers`' },
   { name: 'an empty list of containers', text: pod('containers: []'), line: 'containers error spec.containers: containers needs at least 1 item' },
   { name: 'one container that is no list', text: pod('containers: {name: x}'), line: 'containers error spec.containers: containers must be a list; found an object ({name: x}) (write [{name: x}])' },
-  { name: 'a slip in the spec', text: withSpec('restartPolcy: Never'), line: 'restartPolcy error spec.restartPolcy: unknown field `restartPolcy`; the pod spec has containers, restartPolicy, serviceAccountName, serviceAccount, securityContext, nodeName, terminationGracePeriodSeconds (did you mean `restartPolicy`?)' },
+  { name: 'a slip in the spec', text: withSpec('restartPolcy: Never'), line: 'restartPolcy error spec.restartPolcy: unknown field `restartPolcy`; the pod spec has containers, restartPolicy, serviceAccountName, serviceAccount, securityContext, nodeName, terminationGracePeriodSeconds, hostname, subdomain, setHostnameAsFQDN, hostAliases, dnsPolicy, dnsConfig (did you mean `restartPolicy`?)' },
   { name: 'a slip in a container', text: withContainer('commands: [x]'), line: 'commands error spec.containers[0].commands: unknown field `commands`; a container has name, command, args, env, workingDir, ports, securityContext, livenessProbe, readinessProbe, startupProbe (did you mean `command`?)' },
-  { name: 'a field like a property of every object', text: withSpec('constructor: 1'), line: 'constructor error spec.constructor: unknown field `constructor`; the pod spec has containers, restartPolicy, serviceAccountName, serviceAccount, securityContext, nodeName, terminationGracePeriodSeconds' },
+  { name: 'a field like a property of every object', text: withSpec('constructor: 1'), line: 'constructor error spec.constructor: unknown field `constructor`; the pod spec has containers, restartPolicy, serviceAccountName, serviceAccount, securityContext, nodeName, terminationGracePeriodSeconds, hostname, subdomain, setHostnameAsFQDN, hostAliases, dnsPolicy, dnsConfig' },
   { name: 'a field in the wrong place', text: 'apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: x, command: [run]}]}\ncontainers: []\n', line: 'containers error containers: unknown field `containers`; a Pod has apiVersion, kind, metadata, status, spec (it stands under spec)' },
   { name: 'an image without a command', text: pod('containers: [{name: x, image: nginx}]'), line: `image error spec.containers[0].image: an image without a command: weir runs programs of this machine, not images (${form})` },
   { name: 'args without a command', text: pod('containers: [{name: x, args: [a]}]'), line: `{name error spec.containers[0]: a container needs the field \`command\` (${form})` },
@@ -201,7 +201,7 @@ describe('a manifest that is refused', () => {
 const warnings: readonly { name: string; text: string; line: string }[] = [
   { name: 'nodeName', text: withSpec('nodeName: n'), line: 'nodeName warning spec.nodeName: nodeName changes nothing: there is one node (start several with ./weir up DIR --nodes 2)' },
   { name: 'nodeSelector', text: withSpec('nodeSelector: {a: b}'), line: 'nodeSelector warning spec.nodeSelector: nodeSelector changes nothing: a pod runs where nodeName says, or anywhere' },
-  { name: 'hostname', text: withSpec('hostname: h'), line: 'hostname warning spec.hostname: hostname is not handled yet: a workload is called as its pod' },
+  { name: 'setHostnameAsFQDN alone', text: withSpec('setHostnameAsFQDN: true'), line: 'setHostnameAsFQDN warning spec.setHostnameAsFQDN: setHostnameAsFQDN changes nothing without a subdomain' },
   { name: 'runAsGroup', text: withSpec('securityContext: {runAsGroup: 0}'), line: 'runAsGroup warning spec.securityContext.runAsGroup: runAsGroup is not handled yet: a workload runs with the group of its user' },
   { name: 'seccompProfile', text: withSpec('securityContext: {seccompProfile: {type: RuntimeDefault}}'), line: 'seccompProfile warning spec.securityContext.seccompProfile: seccompProfile is not handled yet' },
 ];

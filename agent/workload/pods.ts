@@ -8,6 +8,7 @@ import type { PodContainer, RunAs } from './pods-container.ts';
 import { weightOf } from '../service/words.ts';
 import { expand, expandEnv } from './pods-expand.ts';
 import { nodeOf, type Placement } from './placement.ts';
+import { longHostname, namesOf } from './pods-names.ts';
 import { probesOf } from './probe-spec.ts';
 import { deployment, pod, type DeploymentSpec, type PodSpec, type PodTemplate } from './pods-spec.ts';
 import type { ContainerSpec, NamedPort, PodRow } from './tables.ts';
@@ -53,10 +54,12 @@ export function derivePods(manifests: readonly ManifestRow[], options: PodOption
       }
       for (const row of hasError(found) ? [] : podsOf(manifest, options.placement)) {
         const other = pods.get(row.key);
+        const long = longHostname(row);
         if (other !== undefined) fail(report, ['metadata', 'name'], taken(other), 'choose another name');
         else if (row.name.length > maxNameLength) {
           fail(report, ['metadata', 'name'], `the pod name ${row.name} is longer than ${maxNameLength} characters`, 'choose another name');
-        } else pods.set(row.key, row);
+        } else if (long !== undefined) fail(report, [...templatePath(manifest.kind), 'spec', 'setHostnameAsFQDN'], long, 'delete it, or give a shorter hostname');
+        else pods.set(row.key, row);
       }
       problems.push(...found.map((problem) => rowOf(manifest, problem)));
     }
@@ -148,7 +151,7 @@ function podRow(manifest: ManifestRow, name: string): PodRow {
     restartPolicy: spec.restartPolicy ?? 'Always',
     terminationGracePeriodMs: (spec.terminationGracePeriodSeconds ?? defaultGraceSeconds) * 1000,
     namedPorts: spec.containers.flatMap(namedPorts),
-    ...(weight === undefined ? {} : { weight }),
+    ...namesOf(spec), ...(weight === undefined ? {} : { weight }),
     source,
   };
 }

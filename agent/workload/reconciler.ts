@@ -22,8 +22,8 @@ export interface WorkloadOptions {
   readonly instance: Instance;
   readonly pods: Table<PodRow>;
   readonly workloads: Table<WorkloadRow>;
-  /** Path of the resolv.conf of a namespace, which exists from then on; undefined: workloads see the machine's. */
-  readonly resolvFile: (namespace: string) => string | undefined;
+  /** Path of the resolv.conf of a pod, which exists from then on; undefined: workloads see the machine's. */
+  readonly resolvFile: (pod: PodRow) => string | undefined;
   /** Resolves when nobody is sent to a pod that is to end; at once unless it is given. */
   readonly drained?: (row: WorkloadRow) => Promise<void>;
   /** Absolute; a cgroup v2 folder of this instance. */
@@ -132,7 +132,7 @@ export class WorkloadReconciler {
     const user = this.#users.take();
     try {
       const run = startRun(this.#foldersOf(uid), pod, {
-        user, resolv: pod.binds === undefined ? resolvFile(pod.namespace) : undefined, hidden: [instance.stateDir, otherState],
+        user, resolv: pod.binds === undefined ? resolvFile(pod) : undefined, hidden: [instance.stateDir, otherState],
         ended: () => { const current = this.#runs.get(pod.key); if (current?.uid === uid) this.#look(current); },
       });
       this.#backoff.started(pod.key);
@@ -164,7 +164,7 @@ export class WorkloadReconciler {
         continue;
       }
       if (older !== undefined) this.#end(older);
-      this.#options.resolvFile(run.pod.namespace);
+      this.#options.resolvFile(run.pod);
       this.#runs.set(run.key, run);
       if (run.stopping) this.#end(run);
       else this.#watch(run);

@@ -92,8 +92,8 @@ export class Run {
     }
   }
 
-  /** Its own name at its own addresses; everybody else's comes by DNS. */
-  writeHosts(addresses: readonly string[]): void { writeInPlace(hostsPath(this.folders), hostsText(this.pod.name, addresses)); }
+  /** Its own names at its own addresses, and its aliases; everybody else's come by DNS. */
+  writeHosts(addresses: readonly string[]): void { writeInPlace(hostsPath(this.folders), hostsText(this.pod, addresses)); }
 
   update(pod: PodRow): void {
     this.pod = pod;
@@ -156,7 +156,7 @@ export function startRun(folders: RunFolders, pod: PodRow, options: StartOptions
   const record = { pod, user: options.user, startedAtMs: Date.now() };
   writeFileSync(spec, encodeSpec(pod, options.user, { ...folders, hosts: hostsPath(folders), hidden: options.hidden, ...(options.resolv === undefined ? {} : { resolv: options.resolv }) }), { mode: 0o600 });
   writePod(folders.folder, record);
-  writeInPlace(hostsPath(folders), hostsText(pod.name, []));
+  writeInPlace(hostsPath(folders), hostsText(pod, []));
   const words = openSync(join(folders.folder, 'shim.log'), 'a', 0o600);
   const child = spawn(shimPath, ['run', spec], { cwd: '/', env: {}, detached: true, stdio: ['ignore', words, words] });
   closeSync(words);

@@ -1,6 +1,7 @@
 // A pod as the shim reads it: `key\0value\0` pairs (shim/spec.c), and the comparison that decides whether a changed
 // pod needs a new run.
 import { isDeepStrictEqual } from 'node:util';
+import { hostnameOf } from './pods-names.ts';
 import type { ContainerSpec, PodRow } from './tables.ts';
 
 export interface ShimFolders {
@@ -18,13 +19,13 @@ const home = '/run/tmp';
 
 function environment(pod: PodRow, container: ContainerSpec): Record<string, string> {
   return {
-    PATH: defaultPath, HOME: home, TMPDIR: home, HOSTNAME: pod.name, POD_NAME: pod.name, POD_NAMESPACE: pod.namespace, ...container.env,
+    PATH: defaultPath, HOME: home, TMPDIR: home, HOSTNAME: hostnameOf(pod), POD_NAME: pod.name, POD_NAMESPACE: pod.namespace, ...container.env,
   };
 }
 
 export function encodeSpec(pod: PodRow, user: number, folders: ShimFolders): string {
   const pairs: [key: string, value: string][] = [
-    ['name', pod.name], ['namespace', pod.namespace], ['folder', folders.folder], ['cgroup', folders.cgroup], ['hosts', folders.hosts],
+    ['name', pod.name], ['namespace', pod.namespace], ['hostname', hostnameOf(pod)], ['folder', folders.folder], ['cgroup', folders.cgroup], ['hosts', folders.hosts],
     ['user', String(user)], ['graceMs', String(pod.terminationGracePeriodMs)], ['restartPolicy', pod.restartPolicy],
     ...folders.hidden.map((path): [string, string] => ['hide', path]),
     ...[...(folders.resolv === undefined ? [] : [{ source: folders.resolv, target: '/etc/resolv.conf' }]), ...pod.binds ?? []]

@@ -20,6 +20,15 @@ export interface ContainerSpec {
 /** A folder or file of the machine that a pod sees read-only. */
 export interface Binding { readonly source: string; readonly target: string }
 
+/** Where a pod asks for names. */
+export interface PodDns {
+  readonly policy: 'ClusterFirst' | 'Default' | 'None';
+  /** Beside those of the policy. */
+  readonly servers: readonly string[];
+  readonly searches: readonly string[];
+  readonly options: readonly { readonly name: string; readonly value?: string }[];
+}
+
 /** A pod that shall run; written by the directory (Pods, Deployments) or by `weir workload run`. */
 export interface PodRow {
   /** `namespace/name` */
@@ -33,6 +42,14 @@ export interface PodRow {
   readonly restartPolicy: 'Always' | 'OnFailure' | 'Never';
   readonly terminationGracePeriodMs: number;
   readonly namedPorts: readonly NamedPort[];
+  /** A label; absent: its name. */
+  readonly hostname?: string;
+  readonly subdomain?: string;
+  /** Inside, it is called by its full name. */
+  readonly fqdnHostname?: true;
+  readonly hostAliases?: readonly { readonly ip: string; readonly hostnames: readonly string[] }[];
+  /** Absent: as all of its namespace. */
+  readonly dns?: PodDns;
   /** Its share of the connections to Services; absent: as usual. */
   readonly weight?: number;
   /** The Deployment it was made from, if any. */

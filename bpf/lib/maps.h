@@ -35,6 +35,8 @@ MAP(frontends, BPF_MAP_TYPE_HASH, struct frontend_key, struct frontend, MAX_FRON
 MAP(service_slots, BPF_MAP_TYPE_ARRAY, __u32, __u32, MAX_SERVICE_SLOTS, BPF_F_MMAPABLE);
 MAP(backends, BPF_MAP_TYPE_HASH, __u32, struct backend, MAX_BACKENDS, BPF_F_NO_PREALLOC);
 MAP(services, BPF_MAP_TYPE_ARRAY, __u32, struct service_control, 1, 0);
+/* One row. 1: a client outside was led to a process of this node, whose answers to_netdev looks for. */
+MAP(node_backends, BPF_MAP_TYPE_ARRAY, __u32, __u32, 1, 0);
 MAP(service_clients, BPF_MAP_TYPE_HASH, __u64, struct service_client, MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
 MAP(netns_questions, BPF_MAP_TYPE_ARRAY, __u32, struct netns_question, 1, 0);
 MAP(sock_peers, BPF_MAP_TYPE_HASH, struct sock_peer_key, struct sock_peer, MAX_SOCK_PEERS, BPF_F_NO_PREALLOC);

@@ -8,7 +8,6 @@
 #define TUNNEL_TTL 64
 #define FIRST_WORKLOAD_IDENTITY 256
 #define LAST_WORKLOAD_IDENTITY 65535
-#define IDENTITY_REMOTE_NODE 6	/* agent/identity/reserved.ts */
 
 /* The part of struct bpf_tunnel_key that every kernel from 5.10 on takes. */
 struct tunnel_key { __u32 id; union { __u32 ipv4; __be32 ipv6[4]; } remote; __u8 tos, ttl; __u16 pad; __u32 label; };
@@ -26,11 +25,6 @@ static __always_inline int is_tunnel(const struct packet *p)
 static __always_inline int is_workload_identity(__u32 identity)
 {
 	return identity >= FIRST_WORKLOAD_IDENTITY && identity <= LAST_WORKLOAD_IDENTITY;
-}
-
-static __always_inline __u32 identity_of(const struct ipcache_value *value, __u32 generation)
-{
-	return value->peer[(__s32)(generation - value->since) >= 0].identity;
 }
 
 /* The VNI is that of the packet's own connection; an ICMP error's own is asked for. */

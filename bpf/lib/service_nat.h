@@ -100,11 +100,12 @@ static __always_inline int may_carry_dsr(const struct work *w)
 	return !p->fragment && p->l4 == ETH_HLEN + (p->ipv4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) && w->observation.length <= DSR_LONGEST;
 }
 
-static __always_inline int is_on_other_node(const struct addr *addr)
+/* A node's own process does not know what the packet would say: it would answer under its own address. */
+static __always_inline int may_answer_itself(const struct addr *addr)
 {
 	struct ipcache_value *at = ipcache_lookup(addr);
 
-	return at && at->flags & IPCACHE_REMOTE;
+	return at && at->flags & IPCACHE_REMOTE && identity_of(at, current_generation()) != IDENTITY_REMOTE_NODE;
 }
 
 /* The client's connection is over. */
@@ -150,7 +151,7 @@ static __noinline int find_backend(struct work *w, __u32 scope)
 	if (reason)
 		return -(int)reason;
 	/* A workload's own packets are answered through here anyway. */
-	if (frontend->flags & FRONTEND_DSR && !(w->observation.service & SERVICE_ASK) && may_carry_dsr(w) && is_on_other_node(&w->translation.addr))
+	if (frontend->flags & FRONTEND_DSR && !(w->observation.service & SERVICE_ASK) && may_carry_dsr(w) && may_answer_itself(&w->translation.addr))
 		w->observation.service |= SERVICE_ONE_WAY;
 	return 1;
 }

@@ -6,6 +6,8 @@
 #include "named.h"
 #include "work.h"
 
+#define IDENTITY_REMOTE_NODE 6	/* agent/identity/reserved.ts */
+
 /* How many bounds of `pairs` pairs are not above the key: without a branch, two at a time in one word. */
 static __always_inline __u32 bounds_below(const __u32 *room, int pairs, __u64 key_twice)
 {
@@ -139,6 +141,11 @@ static __always_inline struct ipcache_value *ipcache_lookup(const struct addr *a
 	struct ipcache_key key = { .prefixlen = 128, .addr = *addr };
 
 	return bpf_map_lookup_elem(&ipcache, &key);
+}
+
+static __always_inline __u32 identity_of(const struct ipcache_value *value, __u32 generation)
+{
+	return value->peer[(__s32)(generation - value->since) >= 0].identity;
 }
 
 /* Which end said no. */

@@ -39,7 +39,7 @@ export class Bench {
     this.#ring = openRing(this.datapath.flows.fd, limit.RING_BYTES);
   }
 
-  run(program: 'from_workload' | 'to_workload' | 'from_netdev' | 'from_overlay' | 'from_proxy', frame: Uint8Array, mark = 0): Outcome { return this.runOn(program, frame, here, mark); }
+  run(program: 'from_workload' | 'to_workload' | 'from_netdev' | 'to_netdev' | 'from_overlay' | 'from_proxy', frame: Uint8Array, mark = 0): Outcome { return this.runOn(program, frame, here, mark); }
 
   runOn(program: string, frame: Uint8Array, ifindex: number, before = 0): Outcome {
     this.records();

@@ -26,7 +26,7 @@ const e2e = (...names: string[]): RegExp => new RegExp(`^kernel-tests/(${names.j
  * some of it. `--whole` runs all of them on any kernel. */
 export const groups: readonly Group[] = [
   { name: 'programs load', files: /^bpf\/verify\.test\.ts$/ },
-  { name: 'packet tables', files: /^bpf\/(?!conformance|verdict|generate|verify|sizes).*\.test\.ts$/ },
+  { name: 'packet tables', files: /^bpf\/(?!conformance|verdict|generate|verify|sizes|service-table).*\.test\.ts$/ },
   { name: 'verdict tables', files: /^bpf\/(conformance|verdict)\.test\.ts$/ },
   { name: 'large sets', files: /^bpf\/sizes\.test\.ts$/, on: ['5.10'] },
   { name: 'policy end to end', files: e2e('policy'), on: ['5.10', '6.18'] },

@@ -81,7 +81,7 @@ static int run(const char *spec_path) {
   setsid();
   join_cgroup(pod.spec.cgroup);
   if (unshare(CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) != 0) die("unshare");
-  if (sethostname(pod.spec.name, strnlen(pod.spec.name, 64)) != 0) die("sethostname");
+  if (sethostname(pod.spec.hostname, strnlen(pod.spec.hostname, 64)) != 0) die("sethostname");
   bring_up_loopback();
   pod.go = open_go(&pod.spec);
   pod.news = open_news(&pod.spec);

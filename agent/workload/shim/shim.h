@@ -37,7 +37,7 @@ struct binding { const char *source, *target; };
 enum restart_policy { restart_always, restart_on_failure, restart_never };
 
 struct pod_spec {
-  const char *name, *namespace, *folder, *cgroup, *hosts;
+  const char *name, *namespace, *hostname, *folder, *cgroup, *hosts;
   const char *hidden[max_hidden];
   int hidden_count;
   struct binding binds[max_binds];

@@ -54,6 +54,7 @@ static void container_pair(struct container_spec *container, const char *key, co
 static void pod_pair(struct pod_spec *pod, const char *key, const char *value) {
   if (strcmp(key, "name") == 0) pod->name = value;
   else if (strcmp(key, "namespace") == 0) pod->namespace = value;
+  else if (strcmp(key, "hostname") == 0) pod->hostname = value;
   else if (strcmp(key, "folder") == 0) pod->folder = value;
   else if (strcmp(key, "cgroup") == 0) pod->cgroup = value;
   else if (strcmp(key, "hosts") == 0) pod->hosts = value;
@@ -102,7 +103,7 @@ void read_spec(struct pod_spec *spec, const char *path) {
     else if (spec->container_count > 0) container_pair(&spec->containers[spec->container_count - 1], key, value);
     else pod_pair(spec, key, value);
   }
-  if (!spec->name || !spec->namespace || !spec->folder || !spec->cgroup || !spec->hosts) refuse(path, "a key is missing");
+  if (!spec->name || !spec->namespace || !spec->hostname || !spec->folder || !spec->cgroup || !spec->hosts) refuse(path, "a key is missing");
   for (int i = 0; i < spec->bind_count; i++) {
     if (spec->binds[i].target == NULL) refuse(spec->binds[i].source, "has no bindTo");
   }
