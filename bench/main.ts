@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util';
 import { buildAll } from './build.ts';
 import { dns } from './dns.ts';
+import { dnsLoad } from './dns-load.ts';
 import { hubble } from './hubble.ts';
 import { change } from './change.ts';
 import { l7 } from './l7.ts';
@@ -24,7 +25,7 @@ const benches: Readonly<Record<string, readonly [title: string, run: () => Promi
   records: ['what reading the flow records costs', records],
   hubble: ['flows to clients, readers and a relay', hubble],
   verdict: ['the programs alone, by bpf_prog_test_run', verdict],
-  dns: ['DNS rules: a query, an answer, 500 patterns', dns],
+  dns: ['DNS rules: a query, an answer, 500 patterns; 20,000 lookups a second', async () => [...await dns(), ...await dnsLoad()]],
   l7: ['HTTP through an L7 rule, against no rule, a bare hop through Envoy, and HAProxy', l7],
   sockmap: ['two local workloads from socket to socket, against packets', sockmap],
   xdp: ['a NodePort whose backend is on another node: XDP against tc, live frames', xdp],

@@ -95,17 +95,24 @@ describe.each(families)('TCP over $family', (f) => {
   });
 });
 
-const idle: readonly { name: string; number: (f: Family) => number; ask: (f: Family, base: Frame) => Frame; answer: (f: Family, base: Frame) => Frame; packets: number; lives: number; over: number }[] = [
-  { name: 'UDP, unanswered', number: () => protocol.udp, ask: (_, base) => base.udp(port, 53), answer: (_, base) => base.udp(53, port), packets: 0, lives: 29, over: 31 },
-  { name: 'UDP, a query and its answer', number: () => protocol.udp, ask: (_, base) => base.udp(port, 53), answer: (_, base) => base.udp(53, port), packets: 1, lives: 29, over: 31 },
-  { name: 'UDP, a conversation', number: () => protocol.udp, ask: (_, base) => base.udp(port, 53), answer: (_, base) => base.udp(53, port), packets: 5, lives: 170, over: 181 },
+const udp = (to: number) => ({ number: () => protocol.udp, ask: (_: Family, base: Frame) => base.udp(port, to), answer: (_: Family, base: Frame) => base.udp(to, port) });
+const idle: readonly { name: string; number: (f: Family) => number; ask: (f: Family, base: Frame) => Frame; answer: (f: Family, base: Frame) => Frame; asks?: number; packets: number; lives: number; over: number }[] = [
+  { name: 'UDP, unanswered', ...udp(443), packets: 0, lives: 29, over: 31 },
+  { name: 'UDP, a question and its answer', ...udp(443), packets: 1, lives: 29, over: 31 },
+  { name: 'UDP, a conversation', ...udp(443), packets: 5, lives: 170, over: 181 },
+  { name: 'DNS, unanswered', ...udp(53), packets: 0, lives: 29, over: 31 },
+  { name: 'DNS, a query and its answer', ...udp(53), packets: 1, lives: 2, over: 4 },
+  { name: 'DNS, an answer that comes five times', ...udp(53), packets: 5, lives: 2, over: 4 },
+  { name: 'DNS, two queries and one answer', ...udp(53), asks: 2, packets: 1, lives: 29, over: 31 },
+  { name: 'DNS, two queries and both answers', ...udp(53), asks: 2, packets: 2, lives: 2, over: 4 },
+  { name: 'DNS, more queries at once than are counted', ...udp(53), asks: 3, packets: 3, lives: 170, over: 181 },
   { name: 'SCTP, unanswered', number: () => protocol.sctp, ask: (_, base) => base.sctp(port, 53), answer: (_, base) => base.sctp(53, port), packets: 0, lives: 29, over: 31 },
   { name: 'SCTP, answered', number: () => protocol.sctp, ask: (_, base) => base.sctp(port, 53), answer: (_, base) => base.sctp(53, port), packets: 1, lives: 205, over: 211 },
   { name: 'echo', number: (f) => (f.family === 'ipv4' ? protocol.icmp : protocol.icmp6), ask: (f, base) => base.icmp(f.echo, { id: port }), answer: (f, base) => base.icmp(f.reply, { id: port }), packets: 1, lives: 29, over: 31 },
 ];
 describe.each(families)('idle over $family', (f) => {
-  test.each(idle)('$name: answers pass for $lives s and no more after $over s', ({ number, ask, answer, packets, lives, over }) => {
-    send(a, b, f, (base) => ask(f, base));
+  test.each(idle)('$name: answers pass for $lives s and no more after $over s', ({ number, ask, answer, asks = 1, packets, lives, over }) => {
+    for (let sent = 0; sent < asks; sent += 1) send(a, b, f, (base) => ask(f, base));
     for (let sent = 0; sent < packets; sent += 1) expect(send(b, b, f, (base) => answer(f, base)).verdict).toBe('redirect');
     const before = row(number(f))!;
     age(lives, number(f));

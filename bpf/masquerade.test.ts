@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { sweepOnce } from '../agent/datapath/sweeper.ts';
 import { mappedBytes } from '../agent/ipcache/address.ts';
-import { ct_state, direction, drop_reason, flow_event, limit, observation_point } from './types.gen.ts';
+import { ct_flag, ct_state, direction, drop_reason, flow_event, limit, observation_point } from './types.gen.ts';
 import { Bench, here, ticksAgo, type Outcome } from './testing/bench.ts';
 import { node, Outside } from './testing/outside.ts';
 import { checksumsHold, fieldsOf, frame, protocol, type Frame } from './testing/packet.ts';
@@ -85,18 +85,21 @@ describe('masquerading', () => {
     expect([verdict, records.at(-1)?.reason]).toEqual(['drop', drop_reason.DROP_NO_MAPPING_FOR_NAT_MASQUERADE]);
   });
 
-  const held: readonly { name: string; minutesAgo: number; state: number; packets: bigint; protocol: number; verdict: string; forgotten?: boolean }[] = [
-    { name: 'living', minutesAgo: 0, state: ct_state.CT_ESTABLISHED, packets: 10n, protocol: protocol.udp, verdict: 'drop' },
-    { name: 'of a minute ago, established', minutesAgo: 1, state: ct_state.CT_ESTABLISHED, packets: 10n, protocol: protocol.udp, verdict: 'drop' },
-    { name: 'of a minute ago, a query and its answer', minutesAgo: 1, state: ct_state.CT_ESTABLISHED, packets: 2n, protocol: protocol.udp, verdict: 'redirect' },
-    { name: 'that tracking has forgotten', minutesAgo: 0, state: ct_state.CT_ESTABLISHED, packets: 10n, protocol: protocol.udp, verdict: 'redirect', forgotten: true },
-    { name: 'of TCP, established and silent for a minute', minutesAgo: 1, state: ct_state.CT_ESTABLISHED, packets: 10n, protocol: protocol.tcp, verdict: 'drop' },
-    { name: 'of TCP, closed a minute ago', minutesAgo: 1, state: ct_state.CT_CLOSING, packets: 10n, protocol: protocol.tcp, verdict: 'redirect' },
+  const held: readonly { name: string; secondsAgo: number; state: number; packets: bigint; protocol: number; verdict: string; forgotten?: boolean; to?: number; flags?: number }[] = [
+    { name: 'living', secondsAgo: 0, state: ct_state.CT_ESTABLISHED, packets: 10n, protocol: protocol.udp, verdict: 'drop' },
+    { name: 'of a minute ago, established', secondsAgo: 60, state: ct_state.CT_ESTABLISHED, packets: 10n, protocol: protocol.udp, verdict: 'drop' },
+    { name: 'of a minute ago, a query and its answer', secondsAgo: 60, state: ct_state.CT_ESTABLISHED, packets: 2n, protocol: protocol.udp, verdict: 'redirect' },
+    { name: 'of 4 s ago, a DNS query and its answer', secondsAgo: 4, state: ct_state.CT_ESTABLISHED, packets: 2n, protocol: protocol.udp, verdict: 'redirect', to: 53 },
+    { name: 'of 2 s ago, a DNS query and its answer', secondsAgo: 2, state: ct_state.CT_ESTABLISHED, packets: 2n, protocol: protocol.udp, verdict: 'drop', to: 53 },
+    { name: 'of 4 s ago, a DNS query that waits beside one that has its answer', secondsAgo: 4, state: ct_state.CT_ESTABLISHED, packets: 3n, protocol: protocol.udp, verdict: 'drop', to: 53, flags: ct_flag.CT_FIN },
+    { name: 'that tracking has forgotten', secondsAgo: 0, state: ct_state.CT_ESTABLISHED, packets: 10n, protocol: protocol.udp, verdict: 'redirect', forgotten: true },
+    { name: 'of TCP, established and silent for a minute', secondsAgo: 60, state: ct_state.CT_ESTABLISHED, packets: 10n, protocol: protocol.tcp, verdict: 'drop' },
+    { name: 'of TCP, closed a minute ago', secondsAgo: 60, state: ct_state.CT_CLOSING, packets: 10n, protocol: protocol.tcp, verdict: 'redirect' },
   ];
-  test.each(families.flatMap((f) => held.map((row, index) => ({ ...row, title: `${f.family}: every port towards a server held by connections ${row.name}: ${row.verdict}`, f, to: 700 + index }))))('$title', (row) => {
-    const { f, to } = row;
+  test.each(families.flatMap((f) => held.map((row, index) => ({ ...row, title: `${f.family}: every port towards a server held by connections ${row.name}: ${row.verdict}`, f, server: 700 + index }))))('$title', (row) => {
+    const { f, server: to } = row;
     const [remote, local, inside] = [f.remote, node[f.key], b[f.key]].map((address) => ({ word: mappedBytes(address) }));
-    const seen = ticksAgo(row.minutesAgo * 60);
+    const seen = ticksAgo(row.secondsAgo);
     for (let slot = 0; slot < limit.NAT_PORT_COUNT; slot += 1) {
       const own = 1 + slot;
       bench.datapath.nat.set(
@@ -105,7 +108,7 @@ describe('masquerading', () => {
       );
       // The lower address stands first.
       const key = { addr: [inside!, remote!], port: Uint8Array.from([own >> 8, own & 255, to >> 8, to & 255]), protocol: row.protocol, leg: 0 };
-      if (!row.forgotten) bench.datapath.conntrack.set(key, { ...unjudged, seen, state: row.state, packets: row.packets });
+      if (!row.forgotten) bench.datapath.conntrack.set(key, { ...unjudged, seen, state: row.state, packets: row.packets, flags: row.flags ?? 0, policy_key: row.protocol << 16 | (row.to ?? to) });
     }
     const ask = (base: Frame, server: number): Frame => (row.protocol === protocol.udp ? base.udp(port, server) : base.tcp(port, server, 'S'));
     const { verdict, records } = send(a, f, (base) => ask(base, to));

@@ -549,7 +549,8 @@ export const ct_state = {
 } as const;
 
 export const ct_timeout = {
-  CT_TIMEOUT_SHORTEST: 10,
+  CT_TIMEOUT_SHORTEST: 3,
+  CT_TIMEOUT_ANSWERED: 3,
   CT_TIMEOUT_TCP_CLOSING: 10,
   CT_TIMEOUT_NEW: 30,
   CT_TIMEOUT_SHORT_EXCHANGE: 30,

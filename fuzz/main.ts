@@ -2,6 +2,7 @@
 // failure is made as small as it gets, printed, and ends it with exit code 1.
 import { parseArgs } from 'node:util';
 import { answersPerSeed, dns } from './dns.ts';
+import { dnsTcp, streamsPerSeed } from './dns-tcp.ts';
 import { framesPerSeed, packets } from './packets.ts';
 import { policy } from './policy.ts';
 
@@ -9,6 +10,7 @@ import { policy } from './policy.ts';
 interface Fuzzer { readonly begin: () => Promise<(seed: number) => string | undefined>; readonly size: number }
 const fuzzers: Readonly<Record<string, Fuzzer>> = {
   policy: { begin: async () => Promise.resolve(policy), size: 1 }, packets: { begin: packets, size: framesPerSeed }, dns: { begin: dns, size: answersPerSeed },
+  'dns-tcp': { begin: dnsTcp, size: streamsPerSeed },
 };
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { minutes: { type: 'string' }, count: { type: 'string' }, seed: { type: 'string' } } });

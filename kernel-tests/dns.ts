@@ -124,7 +124,7 @@ while time.monotonic() < end:
     server = servers[counts['lookups'] % len(servers)]
     found = ask(server, 'n%d.example.test' % number, 28 if ':' in server else 1, 2)
     counts['lookups'] += 1
-    time.sleep(0.003)  # masquerading keeps a port for 30 s
+    time.sleep(0.003)  # masquerading has not so many ports for one server
     if not found['addresses']: counts['failedLookups'] += 1; continue
     counts['connections'] += 1
     if reach(found['addresses'][0], port, 0.9) != 'open': counts['failedConnections'] += 1

@@ -13,7 +13,6 @@
 #include "work.h"
 
 #define RST_DOUBT TICKS(1)
-#define CT_FINS (CT_FIN << 0 | CT_FIN << 1)
 
 static __always_inline void connection_from_entry(const struct ct_entry *entry, struct connection *c)
 {
@@ -142,7 +141,7 @@ static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from
 	entry->owner = w->connection.owner;
 	entry->origin = from;
 	entry->state = w->packet.tcp_flags & TCP_RST ? CT_CLOSING : CT_NEW;
-	entry->flags = w->packet.tcp_flags & TCP_FIN ? CT_FIN << from : 0;
+	entry->flags = w->packet.protocol == IPPROTO_UDP ? CT_FIN : w->packet.tcp_flags & TCP_FIN ? CT_FIN << from : 0;
 	service_to_entry(w, entry);
 	proxy_to_entry(w, entry);
 	judgement_to_entry(entry, &w->connection, o->generation, DROP_NONE);
@@ -230,6 +229,8 @@ static __always_inline void ct_pass(struct work *w, struct ct_entry *entry, __u8
 	__sync_fetch_and_add(&entry->bytes, length);
 	if (is != was)
 		entry->state = is;
+	if (w->packet.protocol == IPPROTO_UDP)
+		ct_count_waiting(entry, o->is_reply);
 	if (is >= CT_CLOSING && was < CT_CLOSING)
 		o->event = FLOW_CLOSE;
 	else if (is == CT_CLOSING && was != CT_CLOSING)

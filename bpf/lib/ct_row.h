@@ -6,6 +6,8 @@
 #include "packet.h"
 #include "ticks.h"
 
+#define CT_FINS (CT_FIN << 0 | CT_FIN << 1)
+#define DNS_BY_UDP (IPPROTO_UDP << 16 | 53)	/* as policy_key */
 #define SHORT_EXCHANGE 4	/* packets: a resolver asks for A and AAAA at once */
 
 static __always_inline int is_opening(const struct packet *p)
@@ -26,7 +28,19 @@ static __always_inline __u32 tcp_timeout(__u8 state)
 	return TICKS(CT_TIMEOUT_TCP_NEW);
 }
 
-/* A short exchange by UDP is over early, so that the queries to one name server use up neither quota nor the node's ports. */
+/* What waits for an answer after a packet by UDP: 0, 1, 2, or 3: nobody knows any more. In the bits of FINs. */
+static __always_inline void ct_count_waiting(struct ct_entry *entry, int is_reply)
+{
+	__u8 waiting = (entry->flags & CT_FINS) / CT_FIN;
+
+	if (waiting == 3 || (is_reply && !waiting))
+		return;
+	waiting += is_reply ? -1 : 1;
+	entry->flags = (entry->flags & ~CT_FINS) | waiting * CT_FIN;
+}
+
+/* A short exchange by UDP is over early, a query that has its answer earlier still: so that those to one name server use up neither quota nor
+ * the node's ports. */
 static __always_inline __u32 idle_timeout(__u8 protocol, const struct ct_entry *entry)
 {
 	if (entry->reason)
@@ -37,6 +51,8 @@ static __always_inline __u32 idle_timeout(__u8 protocol, const struct ct_entry *
 		return TICKS(CT_TIMEOUT_ICMP);
 	if (entry->state == CT_NEW)
 		return TICKS(CT_TIMEOUT_NEW);
+	if (entry->policy_key == DNS_BY_UDP && !(entry->flags & CT_FINS))
+		return TICKS(CT_TIMEOUT_ANSWERED);
 	if (protocol == IPPROTO_UDP && entry->packets <= SHORT_EXCHANGE)
 		return TICKS(CT_TIMEOUT_SHORT_EXCHANGE);
 	return protocol == IPPROTO_SCTP ? TICKS(CT_TIMEOUT_SCTP_ESTABLISHED) : TICKS(CT_TIMEOUT_ESTABLISHED);

@@ -299,7 +299,8 @@ enum ct_state {
 
 /* Seconds without a packet after which a connection is over. */
 enum ct_timeout {
-	CT_TIMEOUT_SHORTEST = 10,
+	CT_TIMEOUT_SHORTEST = 3,
+	CT_TIMEOUT_ANSWERED = 3,	/* DNS by UDP, nothing asked that has no answer (RFC 4787, REQ-5 a: shorter for a well-known port) */
 	CT_TIMEOUT_TCP_CLOSING = 10,
 	CT_TIMEOUT_NEW = 30,
 	CT_TIMEOUT_SHORT_EXCHANGE = 30,	/* UDP, as Linux' own (nf_conntrack_udp_timeout) */
@@ -315,7 +316,7 @@ enum ct_timeout {
 /* Bit 0 of each pair is of key.addr[0], bit 1 of key.addr[1]. */
 enum ct_flag {
 	CT_HOST = 1,		/* that end is this node */
-	CT_FIN = 4,		/* that end has sent a FIN */
+	CT_FIN = 4,		/* that end has sent a FIN; of UDP both bits: how many packets of its opener wait for an answer (ct_row.h) */
 	CT_REMOTE = 16,		/* that end is on another node */
 	CT_SERVICE = 64,	/* one bit: ct_entry.service says more, of services or Envoy */
 	CT_DNS = 128,		/* of the connection: queries and answers are read */

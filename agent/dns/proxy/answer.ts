@@ -1,5 +1,6 @@
 // An answer of any size -> pieces that the kernel reads: the same question, and at most 24 of its addresses each. Addresses are those of A, AAAA
 // and the hints of SVCB and HTTPS (RFC 9460, 7.3).
+import { isIP } from 'node:net';
 import packet, { type Answer } from 'dns-packet';
 import { dns_limit } from '../../../bpf/types.gen.ts';
 import { nameEnd } from '../../names/server/compress.ts';
@@ -30,12 +31,18 @@ function hintsOf(data: Buffer, ttl: number): Address[] {
   return found;
 }
 
+/** The codec reads beyond a message that is cut short, and gives text that is none. */
+function bytesOf(data: unknown, kind: 4 | 6): Buffer {
+  if (isIP(String(data)) !== kind) throw new RangeError('an address that is cut short');
+  return kind === 4 ? word(String(data)).subarray(12) : word(String(data));
+}
+
 function addressesOf(answer: Answer): Address[] {
   const { type: name, class: kind, flush, ttl = 0, data } = answer as { type: string; class?: string; flush?: boolean; ttl?: number; data?: unknown };
   // `flush`: the class's highest bit, which the codec takes for that of multicast DNS.
   if (kind !== 'IN' || flush === true) return [];
-  if (name === 'A') return [{ type: type.a, ttl, bytes: word(String(data)).subarray(12) }];
-  if (name === 'AAAA') return [{ type: type.aaaa, ttl, bytes: word(String(data)) }];
+  if (name === 'A') return [{ type: type.a, ttl, bytes: bytesOf(data, 4) }];
+  if (name === 'AAAA') return [{ type: type.aaaa, ttl, bytes: bytesOf(data, 6) }];
   return hintTypes.includes(name) && Buffer.isBuffer(data) ? hintsOf(data, ttl) : [];
 }
 

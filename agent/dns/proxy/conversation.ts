@@ -2,6 +2,7 @@
 // its own; each answer learned before the client gets it. Answers come in any order (RFC 7766, 6.2.1.1).
 import { randomInt } from 'node:crypto';
 import type { Socket } from 'node:net';
+import { KernelError } from '../../kernel/errors.ts';
 import { answers } from '../../names/server/message.ts';
 import { framed } from '../../names/server/upstream.ts';
 import { piecesOf } from './answer.ts';
@@ -69,15 +70,17 @@ export class Conversation {
   }
 
   #go(): void {
+    let drained = false;
     while (!this.#client.destroyed && this.#waiting.size < mostQueries && this.#client.writableLength < mostUnsentBytes) {
       const message = this.#asked.next();
+      drained = message === undefined;
       if (message === undefined) break;
       this.#ask(message);
     }
     if (this.#client.destroyed) return;
     if (this.#asked.full || this.#waiting.size >= mostQueries) this.#client.pause();
     else this.#client.resume();
-    if (this.#ended && this.#waiting.size === 0) this.#client.end();
+    if (this.#ended && drained && this.#waiting.size === 0) this.#client.end();
   }
 
   /** What is no query ends the connection: nothing behind it could be believed. */
@@ -101,7 +104,15 @@ export class Conversation {
     own.writeUInt16BE(id, 0);
     const timer = setTimeout(() => { this.#fail(id); }, answerMs);
     this.#waiting.set(id, { query, own, sinceNs: process.hrtime.bigint(), timer });
-    this.#upstream().write(framed(own));
+    try {
+      this.#upstream().write(framed(own));
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      // No socket to be had.
+      this.#take(id);
+      counts.failed += 1;
+      this.#client.write(framed(reply(query, code.serverFailure)));
+    }
   }
 
   #upstream(): Socket {

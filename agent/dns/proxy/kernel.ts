@@ -1,6 +1,6 @@
 // What the kernel says of a query, and learns from an answer before the client has it: one run of bpf/dns_tcp.c for each, by the same rules as for UDP.
 import { testRun } from '../../kernel/bpf.ts';
-import { dns_said, limit } from '../../../bpf/types.gen.ts';
+import { dns_limit, dns_said, limit } from '../../../bpf/types.gen.ts';
 import { word } from './sockets.ts';
 
 export interface Peer { readonly address: string; readonly port: number }
@@ -33,6 +33,8 @@ export function frameOf({ client, server }: Connection, message: Buffer, latency
 
 export const kernelJudge = (program: number): Judge => ({
   mayAsk: (of, query) => {
+    // As the program says of it; a test run takes no frame beyond a page.
+    if (query.length > dns_limit.DNS_MESSAGE) return 'no';
     const { result } = testRun(program, frameOf(of, query), loopback);
     return result === dns_said.DNS_SAID_YES ? 'yes' : result === dns_said.DNS_SAID_NO ? 'no' : 'gone';
   },
