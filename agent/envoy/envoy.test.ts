@@ -4,11 +4,11 @@ import http from 'node:http';
 import net from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { http1, mapOf, setOf } from './testing-sets.ts';
-import { get, haveEnvoy, startBench, until, type Bench } from './testing.ts';
+import { get, haveEnvoy, lacking, startBench, until, type Bench } from './testing.ts';
 
 const only = haveEnvoy ? describe : describe.skip;
 
-only('rule sets', () => {
+only(`rule sets${lacking}`, () => {
   let bench: Bench;
   const port = (key: string): number => bench.proxy.portOf(key);
   beforeAll(async () => { bench = await startBench('serve'); });
@@ -108,7 +108,7 @@ only('rule sets', () => {
   });
 });
 
-only('lives', () => {
+only(`lives${lacking}`, () => {
   let bench: Bench;
   const works = async (): Promise<true | undefined> => get(bench.proxy.portOf('one'), '/').then(({ code }) => (code === 200 ? true : undefined), () => undefined);
   beforeAll(async () => {

@@ -5,7 +5,7 @@ import http2 from 'node:http2';
 import net from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { http1, mapOf, setOf } from './testing-sets.ts';
-import { haveEnvoy, startBench, type Bench } from './testing.ts';
+import { haveEnvoy, lacking, startBench, type Bench } from './testing.ts';
 
 const only = haveEnvoy ? describe : describe.skip;
 const quietMs = 120;
@@ -46,7 +46,7 @@ const chunked = 'Transfer-Encoding: chunked';
 /** `head`: it may have gone on before the body turned out to be none; its connection to the server ends then. */
 type Reached = readonly string[] | 'head';
 
-only('requests', () => {
+only(`requests${lacking}`, () => {
   test.each<{ name: string; set: string; text: string; codes: readonly number[]; reached?: Reached }>([
     { name: 'a path that is allowed', set: 'path', text: get('/public/a?b=%2f'), codes: [200], reached: ['/public/a?b=%2f'] },
     { name: 'dots', set: 'path', text: get('/public/../secret'), codes: [403] },
@@ -104,7 +104,7 @@ only('requests', () => {
   });
 });
 
-only('connections', () => {
+only(`connections${lacking}`, () => {
   test('headers that do not come to an end: closed after 10 s', async () => {
     const socket = net.connect(bench.proxy.portOf('see'), '127.0.0.1');
     const begunMs = performance.now();
