@@ -2,8 +2,8 @@
 import { RE2JS } from 're2js';
 import { MAX_REGEX } from './l7.ts';
 
-/** Instructions, as the port counts them: letters as long as an expression may be. Classes of characters are up to 300 times as many to Envoy, which
- * is told to take a million; what is too many for RE2 itself it refuses by name. */
+/** Instructions, as the port counts them: room for letters as long as an expression may be. Classes of characters are some 30 times as many to Envoy,
+ * which is told to take a million. */
 const mostInstructions = MAX_REGEX + 100;
 /** Envoy's characters are bytes. */
 const beyondByte = /\\x\{0*[1-9a-f][0-9a-f]{2,}\}/i;
