@@ -99,15 +99,16 @@ result = got`);
     expect(received).toBeGreaterThanOrEqual(1 << 20);
   });
 
-  test.each([['1', '0'], ['2', '0'], ['1', '1']])('rp_filter %s, src_valid_mark %s', async (filter, mark) => {
+  test.each([['1', '0', '0'], ['2', '0', '0'], ['1', '1', '0'], ['0', '0', '1']])('rp_filter %s, src_valid_mark %s, tcp_fwmark_accept %s', async (filter, mark, accept) => {
     world.sysctl('net/ipv4/conf/all/rp_filter', filter);
     world.sysctl('net/ipv4/conf/all/src_valid_mark', mark);
+    world.sysctl('net/ipv4/tcp_fwmark_accept', accept);
     world.sysctl('net/ipv4/conf/all/forwarding', '0');
     world.forwardOwn();
     world.judge('a', { egress: 'proxied' });
     expect(await ask(world.at.a, b[key])).toMatch(seen([egress], a[key]));
     expect(await ask(world.at.a, outside[key])).toMatch(seen([egress], node[key]));
-    for (const one of ['rp_filter', 'src_valid_mark']) world.sysctl(`net/ipv4/conf/all/${one}`, '0');
+    for (const one of ['conf/all/rp_filter', 'conf/all/src_valid_mark', 'tcp_fwmark_accept']) world.sysctl(`net/ipv4/${one}`, '0');
   });
 
   test('the same port on both legs', async () => {
@@ -186,7 +187,8 @@ except ConnectionResetError: result = 'reset'`)).toBe('reset');
     expect(await ask(world.at.a, b[key], 80, a[key])).toMatch(seen([egress], a[key]));
   });
 
-  test('from the proxy to direct: likewise', async () => {
+  test.each(['1', '0'])('from the proxy to direct: likewise, tcp_early_demux %s', async (demux) => {
+    world.sysctl('net/ipv4/tcp_early_demux', demux);
     world.judge('a', { egress: 'proxied' });
     await world.at.a.run(`c = connect(${text(b[key])}, 80, (${text(a[key])}, ${port})); result = say(c, b'hello')`);
     await world.at.a.run(`waiting = connect(${text(b[key])}, 80); waiting.sendall(b'later')`);
@@ -199,6 +201,7 @@ c.close()`)).toBe('reset');
 try: result = waiting.recv(100).decode()
 except ConnectionResetError: result = 'reset'`)).toBe('reset');
     expect(await ask(world.at.a, b[key], 80, a[key])).toBe(`${a[key]} ${port} hello`);
+    world.sysctl('net/ipv4/tcp_early_demux', '1');
   });
 
   test('judged again with the same port: goes on; denied: silent; allowed again: goes on', async () => {

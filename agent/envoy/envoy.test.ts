@@ -1,14 +1,21 @@
 // The real Envoy behind the real sockets: what it serves and refuses, and who lives on when others die.
-import { readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { cgroupRoot } from '../node/check.ts';
+import { removeCgroup } from '../workload/process.ts';
 import { http1, mapOf, setOf } from './testing-sets.ts';
-import { get, haveEnvoy, startBench, until, type Bench } from './testing.ts';
+import { get, haveEnvoy, lacking, startBench, until, type Bench } from './testing.ts';
 
+/** A cgroup for a limit of the kernel's, of either version. */
+const memory = [{ file: '/sys/fs/cgroup/memory/memory.limit_in_bytes', limit: 'memory.limit_in_bytes' }, { file: join(cgroupRoot() ?? '', 'weir/memory.max'), limit: 'memory.max' }]
+  .filter(({ file }) => existsSync(file)).map(({ file, limit }) => ({ folder: join(dirname(file), 'test-envoy-memory'), limit })).at(0);
+const oomKills = (): number => Number(/^oom_kill (\d+)$/m.exec(readFileSync('/proc/vmstat', 'utf8'))![1]);
 const only = haveEnvoy ? describe : describe.skip;
 
-only('rule sets', () => {
+only(`rule sets${lacking}`, () => {
   let bench: Bench;
   const port = (key: string): number => bench.proxy.portOf(key);
   beforeAll(async () => { bench = await startBench('serve'); });
@@ -68,6 +75,28 @@ only('rule sets', () => {
     console.log(`5,000 rules: served after ${servedMs.toFixed(0)} ms, a request that none allows takes ${((performance.now() - askedMs) / 20).toFixed(1)} ms`);
   }, 30_000);
 
+  test('an expression of 10,000 characters: taken; one that is too large for Envoy alone: refused by name', async () => {
+    const long = `/${'a'.repeat(9_999)}`;
+    const refused = await bench.proxy.serve(mapOf(setOf('long', http1({ path: long })), setOf('large', http1({ path: 'a{1000}'.repeat(1_428) }))));
+    expect([...refused]).toEqual([['large', expect.stringMatching(/too large/)]]);
+    expect((await get(port('long'), long)).code).toBe(200);
+    expect((await get(port('long'), long.slice(1))).code).toBe(400);
+    expect((await get(port('long'), `${long}a`)).code).toBe(403);
+  });
+
+  test('a certificate that is none: Envoy says so, and others stay', async () => {
+    const own = await startBench('certificate', { secretOf: () => ({ data: { 'tls.crt': Buffer.from('C').toString('base64'), 'tls.key': Buffer.from('K').toString('base64') } }) });
+    try {
+      const l7 = { ...http1({}), terminatingTls: { namespace: 'test', name: 'bad', certificate: 'tls.crt', privateKey: 'tls.key' } };
+      const refused = await own.proxy.serve(mapOf(setOf('bad', l7), setOf('good', http1({}))));
+      expect([...refused]).toEqual([['bad', expect.stringMatching(/certificate/)]]);
+      expect((await get(own.proxy.portOf('good'), '/')).code).toBe(200);
+      expect(own.proxy.status().refused).toEqual(refused);
+    } finally {
+      await own.stop();
+    }
+  });
+
   test('rules that need a certificate that is not there', async () => {
     const l7 = { ...http1({}), terminatingTls: { namespace: 'test', name: 'absent', certificate: 'tls.crt', privateKey: 'tls.key' } };
     expect(await bench.proxy.serve(mapOf(setOf('no secret', l7)))).toEqual(new Map([['no secret', 'Secret test/absent does not exist']]));
@@ -108,7 +137,7 @@ only('rule sets', () => {
   });
 });
 
-only('lives', () => {
+only(`lives${lacking}`, () => {
   let bench: Bench;
   const works = async (): Promise<true | undefined> => get(bench.proxy.portOf('one'), '/').then(({ code }) => (code === 200 ? true : undefined), () => undefined);
   beforeAll(async () => {
@@ -137,6 +166,30 @@ only('lives', () => {
     expect(restartedMs).toBeLessThan(500);
     expect(bench.proxy.status()).toMatchObject({ restarts: 1, frozen: 0 });
   });
+
+  (memory === undefined ? test.skip : test)(`killed by the kernel for its memory: likewise${memory === undefined ? ' (skipped: no memory controller of cgroups here)' : ''}`, async () => {
+    const { folder, limit } = memory!;
+    const [{ pid, restarts }, sockets] = [bench.proxy.status(), [] as net.Socket[]];
+    const before = oomKills();
+    mkdirSync(folder);
+    try {
+      writeFileSync(join(folder, limit), String(24 * 2 ** 20));
+      writeFileSync(join(folder, 'cgroup.procs'), String(pid));
+      // 100 MB of headers that do not come to an end: less than its own limit.
+      for (let index = 0; index < 2_000; index += 1) {
+        const socket = net.connect(bench.proxy.portOf('one'), '127.0.0.1').on('error', () => undefined);
+        socket.write(`GET / HTTP/1.1\r\nHost: a\r\nX: ${'a'.repeat(50_000)}`);
+        sockets.push(socket);
+      }
+      await until(() => (bench.proxy.status().pid !== pid && bench.proxy.status().pid > 0 ? true : undefined), 20_000);
+      await until(works);
+      expect(bench.proxy.status()).toMatchObject({ restarts: restarts + 1, frozen: 0 });
+      expect(oomKills()).toBeGreaterThan(before);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      await removeCgroup(folder);
+    }
+  }, 40_000);
 
   test('frozen: found within seconds', async () => {
     const { pid } = bench.proxy.status();

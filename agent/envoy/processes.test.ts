@@ -6,14 +6,14 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { http1, mapOf, setOf } from './testing-sets.ts';
-import { get, haveEnvoy, startBench, until, type Bench } from './testing.ts';
+import { get, haveEnvoy, lacking, startBench, until, type Bench } from './testing.ts';
 import { findBinary } from './binary.ts';
 
 const only = haveEnvoy ? describe : describe.skip;
 const folder = mkdtempSync(join(tmpdir(), 'weir-other-envoy-'));
 afterAll(() => { rmSync(folder, { recursive: true }); });
 
-only('another binary', () => {
+only(`another binary${lacking}`, () => {
   let bench: Bench;
   const log: string[] = [];
   const sets = mapOf(setOf('one', http1({ path: '/a' })), setOf('two', http1({ path: '/(' })));

@@ -2,9 +2,9 @@
 import { expect, test } from '@jest/globals';
 import { refused, taken } from '../policy/testdata/regex.ts';
 import { http1, mapOf, setOf } from './testing-sets.ts';
-import { haveEnvoy, startBench } from './testing.ts';
+import { haveEnvoy, lacking, startBench } from './testing.ts';
 
-(haveEnvoy ? test : test.skip)('Envoy says the same', async () => {
+(haveEnvoy ? test : test.skip)(`Envoy says the same${lacking}`, async () => {
   const bench = await startBench('regex', { timeoutMs: 30_000 });
   try {
     const texts = [...taken, ...refused.map(({ text }) => text)];

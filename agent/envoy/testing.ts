@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ProxyAccess } from '../../hubble/access.ts';
+import { messageOf } from '../errors.ts';
 import { cgroupFolder } from '../node/check.ts';
 import { buildKeeper } from './build.ts';
 import { fetchBinary } from './binary.ts';
@@ -34,8 +35,9 @@ function listeners(): ReadonlyMap<string, string> {
 export const listening = (port: number): { ipv4: boolean; ipv6: boolean } => ({ ipv4: listeners().has(`4:${port}`), ipv6: listeners().has(`6:${port}`) });
 const sockets = (port: number): string => (listening(port).ipv4 && listening(port).ipv6 ? `${listeners().get(`4:${port}`)} ${listeners().get(`6:${port}`)}` : '');
 
-/** Whether Envoy can be had here; without it tests are skipped. */
-export const haveEnvoy = await fetchBinary().then(() => true, () => false);
+/** Behind the names of tests that are skipped where no Envoy can be had: why. */
+export const lacking = await fetchBinary().then(() => '', (error: unknown) => ` (skipped: ${messageOf(error).split('\n')[0]})`);
+export const haveEnvoy = lacking === '';
 
 export interface Bench {
   proxy: L7Proxy;

@@ -40,6 +40,7 @@ function checkEntry(entry: Json, path: Path, section: Section, forNodes: boolean
     fail(report, path, 'toPorts and icmps stand in one entry', 'make an entry of each: they are OR-ed');
   }
   warnEmpty(entry, path, members, report);
+  if (section === 'ingress') warnNodeIsNotAsked(entry, path, report);
   listOf(entry[`${prefix}CIDRSet`]).forEach((set, index) => checkCidrSet(set, [...path, `${prefix}CIDRSet`, index], report));
   listOf(entry['toPorts']).forEach((item, index) => checkPortRule(item, [...path, 'toPorts', index], section, forNodes, report));
   listOf(entry['icmps']).forEach((item, index) => listOf(item['fields']).forEach((field, at) =>
@@ -56,6 +57,14 @@ function warnEmpty(entry: Json, path: Path, members: readonly string[], report: 
     if (listOf(item['ports']).length > 0 || !isAbsent(item['rules'])) return;
     report({ path: [...path, 'toPorts', index], severity: 'warning', name: 'selects-nothing', message: 'no ports are given, so this allows or denies nothing', mend: 'leave toPorts out to mean every port' });
   });
+}
+
+/** Its connections pass by the built-in entry. */
+function warnNodeIsNotAsked(entry: Json, path: Path, report: Report): void {
+  const host = (listOf(entry['fromEntities']) as unknown as string[]).indexOf('host');
+  const asks = (item: Json): boolean => listOf(item['serverNames']).length > 0 || !isAbsent(item['terminatingTLS']) || listOf((item['rules'] as Json | undefined)?.['http']).length > 0;
+  if (host < 0 || !listOf(entry['toPorts']).some(asks)) return;
+  report({ path: [...path, 'fromEntities', host], severity: 'warning', name: 'open-l7', message: 'the node\'s own processes are never asked: every request of theirs passes', mend: 'leave host out' });
 }
 
 function checkCidrSet(set: Json, path: Path, report: Report): void {

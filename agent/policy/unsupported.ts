@@ -43,6 +43,7 @@ function inEntry(entry: Json, path: Path): Unsupported[] {
   const mode = isAbsent(entry['authentication']) ? 'disabled' : (entry['authentication'] as Json)['mode'];
   return [
     ...Object.keys(IN_ENTRY).filter((field) => isThere(entry[field])).map((field) => say([...path, field], IN_ENTRY[field]!)),
+    ...inEntities(entry, path),
     ...(mode === 'disabled' ? [] : [say([...path, 'authentication', 'mode'], `authentication mode ${String(mode)}`)]),
     ...listOf(entry['toPorts']).flatMap((item, index) => inPorts(item, [...path, 'toPorts', index])),
     ...['fromCIDR', 'toCIDR'].flatMap((field) => listOf(entry[field]).flatMap((cidr, index) => inCidr(cidr, [...path, field, index]))),
@@ -51,6 +52,15 @@ function inEntry(entry: Json, path: Path): Unsupported[] {
       ...listOf(set['except']).flatMap((except, at) => inCidr(except, [...path, field, index, 'except', at])),
     ])),
   ];
+}
+
+const asksEnvoy = (item: Json): boolean => ['serverNames', 'terminatingTLS'].some((field) => isThere(item[field])) || isThere((item['rules'] as Json | undefined)?.['http']);
+
+/** Where the node is one peer of many (`all`, `cluster`), connections to it alone are refused (bpf/lib/proxy.h). */
+function inEntities(entry: Json, path: Path): Unsupported[] {
+  const host = (listOf(entry['toEntities']) as unknown as string[]).indexOf('host');
+  return host < 0 || !listOf(entry['toPorts']).some(asksEnvoy) ? []
+    : [say([...path, 'toEntities', host], 'L7 rules for the node itself (Envoy cannot reach the node\'s own processes; allow the port alone)')];
 }
 
 function inPorts(item: Json, path: Path): Unsupported[] {

@@ -56,6 +56,7 @@ describe('warnings leave a policy valid', () => {
     ['an item without ports', 'toPorts: [{ports: []}]', 'allows or denies nothing'],
     ['an unknown label source', 'fromEndpoints: [{matchLabels: {"foo:app": a}}]', 'label source `foo` is unknown'],
     ['an octal port', 'toPorts: [{ports: [{port: "0443"}]}]', 'octal'],
+    ['L7 rules for what the node sends', '{fromEntities: [host], toPorts: [{ports: [{port: "80", protocol: TCP}], rules: {http: [{}]}}]}', 'the node\'s own processes are never asked'],
   ])('%s', (_, entry, message) => {
     const { valid, problems } = check(policy(`{endpointSelector: {}, ingress: [${JSON.stringify(parse(entry))}]}`));
     expect([valid, problems.map((one) => one.severity)]).toEqual([true, ['warning']]);
@@ -73,12 +74,16 @@ describe('valid, but refused until it is enforced', () => {
     ['toPorts: [{ports: [{port: "80", protocol: TCP}], rules: {http: [{headerMatches: [{name: x, secret: {name: s}}]}]}}]', 'spec.egress.0.toPorts.0.rules.http.0.headerMatches.0.secret'],
     ['toPorts: [{ports: [{port: "443", protocol: TCP}], listener: {name: l, envoyConfig: {name: e}}}]', 'spec.egress.0.toPorts.0.listener'],
     ['toCIDR: ["::ffff:10.0.0.0/104"]', 'spec.egress.0.toCIDR.0'],
+    ['{toEntities: [world, host], toPorts: [{ports: [{port: "80", protocol: TCP}], rules: {http: [{}]}}]}', 'spec.egress.0.toEntities.1'],
+    ['{toEntities: [host], toPorts: [{ports: [{port: "443", protocol: TCP}], serverNames: [a.b]}]}', 'spec.egress.0.toEntities.0'],
   ])('%s', (entry, field) => {
     const { valid, unsupported } = check(policy(`{endpointSelector: {}, egress: [${JSON.stringify(parse(entry))}]}`));
     expect([valid, unsupported.map((one) => one.path.join('.'))]).toEqual([true, [field]]);
     expect(unsupported[0]!.message).toContain('does not enforce it yet');
   });
 
+  test.each(['{toEntities: [host], toPorts: [{ports: [{port: "80", protocol: TCP}]}]}', '{toEntities: [all], toPorts: [{ports: [{port: "80", protocol: TCP}], rules: {http: [{}]}}]}'])('L7 rules and the node, where nothing is refused: %s', (entry) =>
+    expect(check(policy(`{endpointSelector: {}, egress: [${JSON.stringify(parse(entry))}]}`)).unsupported).toEqual([]));
   test('a policy for nodes', () => expect(check(policy('{nodeSelector: {}, ingress: [{}]}', 'CiliumClusterwideNetworkPolicy')).unsupported).toHaveLength(1));
   test('authentication disabled is nothing', () =>
     expect(check(policy('{endpointSelector: {}, ingress: [{fromEntities: [world], authentication: {mode: disabled}}]}')).unsupported).toEqual([]));
@@ -86,7 +91,7 @@ describe('valid, but refused until it is enforced', () => {
 
 describe('regular expressions', () => {
   test.each([['/a/.*', true], ['(?i)get|post', true], ['(?P<x>a)', true], ['\\pL+', true], ['a{2,3}', true], ['[[:alpha:]]', true],
-    ['a**', false], ['(', false], ['*.a', false], ['a(?=b)', false], ['(a)\\1', false], ['[b-a]', false]])('%s: %s', (text, valid) =>
+    ['a**', false], ['(', false], ['*.a', false], ['a(?=b)', false], ['(a)\\1', false], ['[b-a]', false], ['a{1001}', false], ['\\Z', false], ['/'.repeat(10_000), true], ['/'.repeat(10_001), false]])('%s: %s', (text, valid) =>
     expect(regularExpression(text) === undefined).toBe(valid));
 });
 

@@ -90,9 +90,12 @@ export class Python {
   }
 
   async close(): Promise<void> {
-    const ended = new Promise((resolve) => { this.#child.once('exit', resolve); });
-    this.#child.stdin!.end();
-    await ended;
+    // One that a failed test has ended is gone already.
+    if (this.#child.exitCode === null && this.#child.signalCode === null) {
+      const ended = new Promise((resolve) => { this.#child.once('exit', resolve); });
+      this.#child.stdin!.end();
+      await ended;
+    }
     this.#reader.close();
   }
 }

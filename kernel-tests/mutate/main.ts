@@ -29,12 +29,12 @@ function plant(text: string, { file, find, plant: bug }: Mutation): string {
 }
 
 /** The first test of the pattern that fails. */
-function firstFailure(folder: string, pattern: string): string | undefined {
+function firstFailure(folder: string, { tests: pattern, names }: Mutation): string | undefined {
   const results = join(folder, 'results.json');
   rmSync(results, { force: true });
   const built = spawnSync(process.execPath, ['--disable-warning=ExperimentalWarning', 'bpf/build.ts'], { cwd: folder, encoding: 'utf8' });
   if (built.status !== 0) throw new Error(`the programs do not compile: ${/error: .*/.exec(built.stderr)?.[0] ?? built.stderr}`);
-  spawnSync(process.execPath, ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning', join(root, 'node_modules/jest/bin/jest.js'), '--runInBand', '--json', `--outputFile=${results}`, pattern],
+  spawnSync(process.execPath, ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning', join(root, 'node_modules/jest/bin/jest.js'), '--runInBand', '--json', `--outputFile=${results}`, ...(names === undefined ? [] : ['--testNamePattern', names]), pattern],
     // What is set shortens the fuzzing: it goes on after its first difference.
     { cwd: folder, stdio: 'ignore', timeout: 300_000, env: { ...process.env, WEIR_SLOWNESS: '1' } });
   const { testResults } = JSON.parse(readFileSync(results, 'utf8')) as { testResults: { message: string; assertionResults: { status: string; fullName: string }[] }[] };
@@ -49,7 +49,7 @@ function tryOne(folder: string, mutation: Mutation): Outcome {
   const good = readFileSync(path, 'utf8');
   try {
     writeFileSync(path, plant(good, mutation));
-    const by = firstFailure(folder, mutation.tests);
+    const by = firstFailure(folder, mutation);
     return { caught: by !== undefined, by: by ?? `nothing in ${mutation.tests}` };
   } catch (error) {
     return { caught: false, by: `nothing: ${messageOf(error)}` };

@@ -8,6 +8,8 @@ export interface Mutation {
   readonly plant: string;
   /** Pattern of test files, as `npm test -- PATTERN` takes it. */
   readonly tests: string;
+  /** Pattern of names within them, where the others would take minutes to time out. */
+  readonly names?: string;
 }
 
 export const mutations: readonly Mutation[] = [
@@ -212,4 +214,58 @@ export const mutations: readonly Mutation[] = [
   { name: 'sockmap: a judgement of another generation holds', file: 'bpf/sockmap.c', tests: 'bpf/sockmap',
     find: 'entry->generation == current_generation() && ',
     plant: '' },
+  { name: 'L7: tc hands a SYN to the listener, be there a TIME_WAIT or not', file: 'bpf/from_proxy.c', tests: 'kernel-tests/proxy', names: 'TIME_WAIT',
+    find: '\tif (skb->mark == proxy->to_proxy)\n\t\treturn TC_ACT_OK;',
+    plant: `\tif (skb->mark == proxy->to_proxy) {
+\t\tstruct proxy_listener listener = {};
+\t\tstruct bpf_sock *socket = 0;
+\t\tstruct ct_entry *entry;
+
+\t\tw = begin(skb, &ether_type);
+\t\tif (!w || parse(skb, ether_type, &w->packet) || !is_opening(&w->packet))
+\t\t\treturn TC_ACT_OK;
+\t\tct_key_of(&w->packet, &w->ct_key);
+\t\tentry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
+\t\tw->ct_key.leg = 1;
+\t\tif (!entry || !is_proxied(entry))
+\t\t\tentry = bpf_map_lookup_elem(&conntrack, &w->ct_key);
+\t\tlistener.port = entry ? entry->proxy_port : 0;
+\t\tlistener.family = w->packet.ipv4 ? 2 : 10;
+\t\tsocket = bpf_map_lookup_elem(&proxy_listeners, &listener);
+\t\tif (socket) {
+\t\t\tbpf_sk_assign(skb, socket, 0);
+\t\t\tbpf_sk_release(socket);
+\t\t}
+\t\treturn TC_ACT_OK;
+\t}` },
+  { name: 'L7: who was on the way through Envoy, and no longer is, waits for nobody', file: 'bpf/lib/conntrack.h', tests: 'bpf/proxy',
+    find: '\t\to->service |= SERVICE_RESET;\n\t}\n\tentry->state = CT_CLOSING;',
+    plant: '\t}\n\tentry->state = CT_CLOSING;' },
+  { name: 'L7: what is on its way through Envoy goes on as it went', file: 'bpf/lib/conntrack.h', tests: 'bpf/proxy',
+    find: '\tif (!o->reason && w->connection.proxy_port != entry->proxy_port)\n\t\to->reason = DROP_UNKNOWN_CT_STATE;\n',
+    plant: '' },
+  { name: 'L7: what is direct now goes up the stack, to the socket that Envoy still has', file: 'bpf/lib/conntrack.h', tests: 'bpf/proxy',
+    find: '\tw->to.proxy = !!entry->proxy_port;',
+    plant: '\tw->to.proxy = entry->proxy_port || held >= 0;' },
+  { name: 'L7: a listener is one of both families', file: 'bpf/proxy_socket.c', tests: 'kernel-tests/proxy', names: 'nobody listens',
+    find: '\tlistener.family = ctx->family;\n\tsocket =',
+    plant: '\tlistener.family = 10;\n\tsocket =' },
+  { name: 'L7: a reverse path filter looks up the way back without a mark', file: 'agent/envoy/steering.ts', tests: 'kernel-tests/proxy', names: 'rp_filter',
+    find: '    { family, priority, ...exactly, table: tables.back, input: \'lo\' },\n',
+    plant: '' },
+  { name: 'L7: anybody comes to Envoy\'s ports', file: 'bpf/proxy_socket.c', tests: 'kernel-tests/proxy', names: 'nobody comes',
+    find: 'is_proxy_port(proxy, ctx->local_port) ? SK_DROP : SK_PASS',
+    plant: 'SK_PASS' },
+  { name: 'L7: paths go to rules as they are written', file: 'agent/envoy/filters.ts', tests: 'agent/envoy/http',
+    find: 'normalize_path: { value: true }, merge_slashes: true, ',
+    plant: '' },
+  { name: 'L7: a rule of a path allows what servers read as another', file: 'agent/envoy/routes.ts', tests: 'agent/envoy/http',
+    find: '    ...(path === undefined ? [] : [{ ...header(\':path\', whole(ambiguous)), invert_match: true }]),\n',
+    plant: '' },
+  { name: 'L7: one of two values of a header is enough', file: 'agent/envoy/bootstrap.ts', tests: 'agent/envoy/http',
+    find: '\'envoy.reloadable_features.match_headers_individually\': false, ',
+    plant: '\'envoy.reloadable_features.match_headers_individually\': true, ' },
+  { name: 'sockmap: IPv4 at a listener of both families is not known', file: 'bpf/sockmap.c', tests: 'bpf/sockmap',
+    find: '\tREAD_ENDS(ctx, &ends);\n',
+    plant: '\tREAD_ENDS(ctx, &ends);\n\tif (ctx->family != AF_INET && ends.local.word[2] == bpf_htonl(0xffff))\n\t\treturn 1;\n' },
 ];

@@ -1,7 +1,7 @@
 // Regular expressions that Envoy takes and refuses.
 export const taken: readonly string[] = [
   '/a', '^/a$', '.*', '/public(/.*)?', 'GET|POST', '[a-z0-9-]+\\.example\\.com', 'a{1000}', 'a{0,1000}', '(a{30}){30}', '\\pL', '\\p{Greek}', '\\p{^Greek}', '[[:alpha:]]', '(?i)a', '(?i-s:a)', '(?U)a', '(?P<n>a)',
-  '(?<n>a)', '\\Qa.b\\E', '\\z', '\\A', '\\b', '\\_', '\\07', 'a{,3}', 'x{3', '{', ']', '[]a]', 'é', '\\x{FF}', '[a-z]{1000}', '(a|b|c|d){1000}', '\\p{Latin}{1000}', '/'.repeat(3_000), '(((((a+)+)+)+)+)+',
+  '(?<n>a)', '\\Qa.b\\E', '\\z', '\\A', '\\b', '\\_', '\\07', 'a{,3}', 'x{3', '{', ']', '[]a]', 'é', '\\x{FF}', '[a-z]{1000}', '(a|b|c|d){1000}', '\\p{Latin}{1000}', '/'.repeat(10_000), '[a-z]'.repeat(2_000), 'a|'.repeat(4_999) + 'ab', '(((((a+)+)+)+)+)+',
 ];
 
 export const refused: readonly { readonly text: string; readonly problem: string }[] = [
