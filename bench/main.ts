@@ -6,6 +6,7 @@ import { dnsLoad } from './dns-load.ts';
 import { hubble } from './hubble.ts';
 import { change } from './change.ts';
 import { l7 } from './l7.ts';
+import { l7Rules } from './l7-rules.ts';
 import { local, rules } from './local.ts';
 import { memory } from './memory.ts';
 import { nodes } from './nodes.ts';
@@ -27,6 +28,7 @@ const benches: Readonly<Record<string, readonly [title: string, run: () => Promi
   verdict: ['the programs alone, by bpf_prog_test_run', verdict],
   dns: ['DNS rules: a query, an answer, 500 patterns; 20,000 lookups a second', async () => [...await dns(), ...await dnsLoad()]],
   l7: ['HTTP through an L7 rule, against no rule, a bare hop through Envoy, and HAProxy', l7],
+  l7rules: ['L7 rules that change under open connections, 1,000 rule sets; 5,000 rules in one', l7Rules],
   sockmap: ['two local workloads from socket to socket, against packets', sockmap],
   xdp: ['a NodePort whose backend is on another node: XDP against tc, live frames', xdp],
   policy: ['the policy compiler, on one core', policy],

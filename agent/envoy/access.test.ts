@@ -1,7 +1,9 @@
 // Entries of the access log as Envoy encodes them -> what the observer gets.
 import { describe, expect, test } from '@jest/globals';
-import { accessOf, readEntries } from './access.ts';
+import { accessOf } from './access.ts';
+import { readEntries, type LogEntry } from './entries.ts';
 import { encode } from './messages.ts';
+import { makeRandom } from '../policy/random-cases.ts';
 
 type Json = Record<string, unknown>;
 
@@ -13,7 +15,12 @@ const common = (set: string, more: Json = {}): Json => ({
 });
 const asked = { request_method: 1, scheme: 'http', authority: 'a.b', path: '/x?y=z', user_agent: 'curl', request_headers_bytes: 100, request_body_bytes: 20, request_headers: { ':method': 'GET', traceparent: '00-1' } };
 const listener = (port: number) => (port === 10_001 ? { key: 'the set', direction: 'egress' as const } : undefined);
-const read = (message: Json) => readEntries(encode('StreamAccessLogsMessage', message)).map((entry) => accessOf(entry, listener));
+const entriesOf = (bytes: Buffer): LogEntry[] => {
+  const entries: LogEntry[] = [];
+  readEntries(bytes, (entry) => { entries.push(entry); });
+  return entries;
+};
+const read = (message: Json) => entriesOf(encode('StreamAccessLogsMessage', message)).map((entry) => accessOf(entry, listener));
 const http = (more: Json): Json => ({ http_logs: { log_entry: [{ common_properties: common('10001 http', { route_name: '2 x-a', ...more }), protocol_version: 3, request: asked, response: { response_code: { value: 204 }, response_headers_bytes: 7, response_body_bytes: 3 } }] } });
 const tcp = (set: string, more: Json = {}): Json => ({ tcp_logs: { log_entry: [{ common_properties: common(set, { tls_properties: { tls_sni_hostname: 'a.b' }, ...more }) }] } });
 
@@ -43,10 +50,64 @@ describe('access log', () => {
   test('many in one message, fields that nobody reads', () => {
     const entry = (http({}) as { http_logs: { log_entry: Json[] } }).http_logs.log_entry[0]!;
     expect(read({ http_logs: { log_entry: Array.from({ length: 50 }, () => entry) } })).toHaveLength(50);
-    expect(readEntries(Buffer.from([0x0a, 0x02, 0x08, 0x01]))).toEqual([]);
+    expect(entriesOf(Buffer.from([0x0a, 0x02, 0x08, 0x01]))).toEqual([]);
   });
-  test('bytes that are no message', () => {
-    const bytes = encode('StreamAccessLogsMessage', http({}));
-    expect(() => readEntries(bytes.subarray(0, bytes.length - 3))).toThrow(RangeError);
+
+  test('what an entry leaves out is not of the one before', () => {
+    const bare = { common_properties: { filter_state_objects: state('10001 http') } };
+    const { http_logs: { log_entry: [whole] } } = http({ response_flags: { no_route_found: true }, tls_properties: { tls_sni_hostname: 'a.b' } }) as { http_logs: { log_entry: Json[] } };
+    const [, second] = read({ http_logs: { log_entry: [whole, bare] } });
+    expect(second).toEqual({
+      ruleSet: 'the set', direction: 'egress', rule: undefined, denied: false, flags: '', startUnixNs: 0n, durationNs: 0n, source: { address: '', port: 0 }, destination: { address: '', port: 0 }, upstreamPort: 0,
+      http: { method: '', scheme: '', authority: '', path: '', protocol: 'HTTP/1.1', code: 0, requestHeaders: [], requestBytes: 0, responseBytes: 0, mismatched: [] },
+    });
   });
+
+  const flags = ['failed_local_healthcheck', 'upstream_connection_failure', 'unauthorized_details', 'downstream_protocol_error', 'downstream_remote_reset'];
+  test('flags in their order, and those that are not set', () => {
+    const [access] = read(http({ response_flags: Object.fromEntries([...flags.map((name) => [name, name === 'unauthorized_details' ? {} : true]), ['no_cluster_found', false]]) }));
+    expect(access!.flags).toBe('LH,UF,UAEX,DPE,DR');
+  });
+
+  test.each([
+    ['long', 'x'.repeat(5_000)], ['not ASCII', '/straße/\u{1f600}'], ['empty', ''], ['of 64 bytes', 'y'.repeat(64)], ['of 65 bytes', 'z'.repeat(65)],
+  ])('a path: %s', (_name, path) => {
+    const [first, second] = read({ http_logs: { log_entry: [0, 1].map(() => ({ common_properties: common('10001 http'), request: { ...asked, path } })) } });
+    expect([first!.http!.path, second!.http!.path]).toEqual([path, path]);
+  });
+});
+
+describe('bytes that are no message', () => {
+  const bytes = encode('StreamAccessLogsMessage', { ...http({ response_flags: { downstream_connection_termination: true } }), ...tcp('10001 3') });
+  test('cut anywhere but between its two parts', () => {
+    const wrong = Array.from(bytes.keys()).slice(1).filter((length) => {
+      try {
+        readEntries(bytes.subarray(0, length), () => undefined);
+        return true;
+      } catch (error) {
+        return !(error instanceof RangeError);
+      }
+    });
+    expect(wrong).toEqual([1 + 2 + bytes.readUInt8(1) % 128 + 128 * bytes.readUInt8(2)]);
+  });
+
+  test('any byte another: entries, or a RangeError', () => {
+    const random = makeRandom(11);
+    const wrong: unknown[] = [];
+    for (let round = 0; round < 2_000; round += 1) {
+      const broken = Buffer.from(bytes);
+      for (let count = 1 + random.below(3); count > 0; count -= 1) broken[random.below(broken.length)] = random.below(256);
+      try {
+        readEntries(broken, (entry) => { if (accessOf(entry, () => ({ key: '', direction: 'ingress' })) === undefined) wrong.push(broken); });
+      } catch (error) {
+        if (!(error instanceof RangeError)) wrong.push(error);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  test.each([
+    { name: 'a number without an end', bytes: [0x08, ...Array.from({ length: 11 }, () => 0xff)] }, { name: 'a length beyond the message', bytes: [0x12, 0x05, 0x0a] },
+    { name: 'groups', bytes: [0x0b] }, { name: 'a fixed number that is cut', bytes: [0x0d, 0x00] },
+  ])('$name', ({ bytes: wrong }) => { expect(() => readEntries(Buffer.from(wrong), () => undefined)).toThrow(RangeError); });
 });

@@ -86,8 +86,13 @@ export class Ads {
 
   /** What every connected Envoy says to the resource as it is now. */
   outcome(type: ResourceType, name: string): Outcome {
-    const outcomes = [...this.#streams].map((stream) => stream.outcome(type, name));
-    return outcomes.find((one) => typeof one === 'object') ?? (outcomes.length > 0 && outcomes.every((one) => one === 'accepted') ? 'accepted' : 'waiting');
+    let outcome: Outcome = this.#streams.size > 0 ? 'accepted' : 'waiting';
+    for (const stream of this.#streams) {
+      const said = stream.outcome(type, name);
+      if (typeof said === 'object') return said;
+      if (said === 'waiting') outcome = said;
+    }
+    return outcome;
   }
 }
 

@@ -39,6 +39,18 @@ const isProgram = (path: string): boolean => {
   }
 };
 
+/** What `--version` said of a file as it is: it is asked for at each change of rules, and takes a tenth of a second. */
+const versions = new Map<string, { readonly file: string; readonly version: string | undefined }>();
+function versionOf(path: string): string | undefined {
+  const { ino, size, mtimeMs } = statSync(path);
+  const file = `${ino} ${size} ${mtimeMs}`;
+  const known = versions.get(path);
+  if (known?.file === file) return known.version;
+  const version = /\/(\d+\.\d+\.\d+)\//.exec(execFileSync(path, ['--version'], { encoding: 'utf8', timeout: 10_000 }))?.[1];
+  versions.set(path, { file, version });
+  return version;
+}
+
 /** `--envoy PATH`, else the fetched one, else undefined. Throws ConfigError when PATH is no Envoy. */
 export function findBinary(path: string | undefined): Binary | undefined {
   if (path === undefined) {
@@ -46,7 +58,7 @@ export function findBinary(path: string | undefined): Binary | undefined {
     return cached !== undefined && isProgram(cached) ? { path: cached, version: envoyVersion } : undefined;
   }
   if (!isProgram(path)) throw new ConfigError(`--envoy ${path}: not a program`, 'give the path of an Envoy binary, or leave the option out');
-  const version = /\/(\d+\.\d+\.\d+)\//.exec(execFileSync(path, ['--version'], { encoding: 'utf8', timeout: 10_000 }))?.[1];
+  const version = versionOf(path);
   if (version === undefined) throw new ConfigError(`--envoy ${path}: does not say a version as Envoy does`, 'give the path of an Envoy binary, or leave the option out');
   return { path, version };
 }

@@ -18,11 +18,14 @@ describe('ports', () => {
   test('the same for a key, also for the next agent', () => {
     const ports = open();
     expect([ports.of('a'), ports.of('b'), ports.of('a')]).toEqual([10_000, 10_001, 10_000]);
+    ports.keep();
     const next = open();
     expect([next.of('b'), next.of('c'), next.keyOf(10_000)]).toEqual([10_001, 10_002, 'a']);
   });
   test('of another range: given out anew', () => {
-    open().of('a');
+    const ports = open();
+    ports.of('a');
+    ports.keep();
     expect(open(20_000).of('a')).toBe(20_000);
   });
   test('given back: free, and not the next', () => {

@@ -67,12 +67,12 @@ export class Processes {
       this.#current.launch(binary);
       return;
     }
-    const before = this.#options.sockets();
     const [old] = running.filter((one) => one !== wanted);
     if (old === undefined) {
       this.#current = wanted!;
       return;
     }
+    const before = this.#options.sockets();
     const other = this.#all.find((one) => one !== old)!;
     if (wanted === undefined) {
       if (other.keeper !== undefined) await other.end();

@@ -99,7 +99,17 @@ interface Served {
   readonly text?: string;
 }
 
-const textOf = (set: RuleSet): string | undefined =>
+/** Of 1,000 sets all but one are the objects they were the last time. */
+const texts = new WeakMap<RuleSet, { readonly text: string | undefined }>();
+function textOf(set: RuleSet): string | undefined {
+  const known = texts.get(set);
+  if (known !== undefined) return known.text;
+  const text = newTextOf(set);
+  texts.set(set, { text });
+  return text;
+}
+
+const newTextOf = (set: RuleSet): string | undefined =>
   (set.rules.some(({ l7 }) => l7 !== 'any' && l7.terminatingTls !== undefined) ? undefined : JSON.stringify([set.direction, set.rules.map(({ l7 }) => l7)]));
 
 class Proxy_ {
@@ -201,6 +211,7 @@ class Proxy_ {
       this.#retiring.delete(key);
       this.#put(key, set, refused);
     }
+    this.ports.keep();
     if (sets.size > 0) this.#wanted = true;
     const problem = this.#wanted ? await this.#ensure() : undefined;
     this.#ads.begin();
@@ -243,10 +254,15 @@ class Proxy_ {
 
   /** Takes `key` out of those waited for when it is decided. */
   #settle(key: string, waiting: Set<string>, refused: Map<string, string>): void {
-    const outcomes = this.#served.get(key)!.resources.map(([type, name]) => this.#ads.outcome(type, name));
-    const bad = outcomes.find((one) => typeof one === 'object');
-    if (bad !== undefined) refused.set(key, bad.refused);
-    else if (outcomes.some((one) => one === 'waiting')) return;
+    let [isWaiting, why]: [boolean, string | undefined] = [false, undefined];
+    for (const [type, name] of this.#served.get(key)!.resources) {
+      const outcome = this.#ads.outcome(type, name);
+      if (typeof outcome === 'object') why ??= outcome.refused;
+      else if (outcome === 'waiting') isWaiting = true;
+    }
+    // Of a listener that is refused nobody asks for the routes.
+    if (why !== undefined) refused.set(key, why);
+    else if (isWaiting) return;
     else {
       const { ipv4, ipv6 } = this.#options.steering.listening(this.ports.of(key));
       if (!ipv4 || !ipv6) return;

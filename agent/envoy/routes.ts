@@ -3,6 +3,7 @@
 import type { HttpRule, RuleSet } from '../policy/image.ts';
 import { originalCluster } from './bootstrap.ts';
 import { duration, type Message } from './messages.ts';
+import { stringMatch } from './string-match.ts';
 
 /** 2^4: each headerMatches entry with a `mismatch` doubles the routes of its rule. */
 export const mostMismatches = 4;
@@ -15,16 +16,20 @@ const deniedBody = 'Access denied\r\n';
  */
 const ambiguous = '[^?]*(?:%2[fF]|%5[cC]|%00|%25(?:2[eEfF]|5[cC])|/(?:\\.|%2[eE])+(?:;|%3[bB]))[^?]*(?:\\?.*)?';
 
-const whole = (regex: string): Message => ({ safe_regex: { google_re2: {}, regex } });
+const isAmbiguous = new RegExp(`^(?:${ambiguous})$`);
 const header = (name: string, string_match: Message): Message => ({ name, string_match });
+const plain: Message = { ...header(':path', { safe_regex: { google_re2: {}, regex: ambiguous } }), invert_match: true };
 
+/** The path first: of many rules it is what most requests fail by. A path that is one text, and no such one, needs not be asked how it is read. */
 function conditions({ method, path, host, headers }: HttpRule): Message[] {
+  const paths = path === undefined ? undefined : stringMatch(path);
+  const exact = paths?.['exact'] as string | undefined;
   return [
-    ...(method === undefined ? [] : [header(':method', whole(method))]),
-    ...(path === undefined ? [] : [header(':path', whole(path))]),
-    ...(host === undefined ? [] : [header(':authority', whole(host))]),
+    ...(paths === undefined ? [] : [header(':path', paths)]),
+    ...(method === undefined ? [] : [header(':method', stringMatch(method))]),
+    ...(host === undefined ? [] : [header(':authority', stringMatch(host))]),
     ...headers.map(({ name, value }) => (value === undefined ? { name, present_match: true } : header(name, { exact: value }))),
-    ...(path === undefined ? [] : [{ ...header(':path', whole(ambiguous)), invert_match: true }]),
+    ...(paths === undefined || (exact !== undefined && !isAmbiguous.test(exact)) ? [] : [plain]),
   ];
 }
 
