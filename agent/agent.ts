@@ -11,6 +11,7 @@ import { verbsOf } from './api/verbs.ts';
 import { ServiceClients } from './datapath/clients.ts';
 import { Enforcement } from './datapath/enforcement.ts';
 import { removePins } from './datapath/hooks.ts';
+import { defaultShare, setShare, type Share } from './datapath/proxy-share.ts';
 import { startSockmap, type SockmapMode } from './datapath/sockmap.ts';
 import { sweepConnections, type Sweeper } from './datapath/sweeper.ts';
 import type { Datapath } from './datapath/maps.ts';
@@ -89,6 +90,8 @@ export interface AgentOptions {
   readonly names?: boolean;
   /** Path of an Envoy binary; absent: the one that the set-up fetched. */
   readonly envoy?: string;
+  /** Of Envoy, for each endpoint; absent: defaultShare. */
+  readonly l7Share?: Share;
   /** Absent: the only node. */
   readonly cluster?: Membership;
   readonly log: (line: string) => void;
@@ -167,6 +170,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   undo.push(() => { closeSync(netlink.fd); });
   const { datapath, hooks, attachMode, policy, adopted, applied } = await open(options, netlink, owns);
   undo.push(() => { datapath.object.close(); });
+  setShare(datapath.proxyShares, options.l7Share ?? defaultShare);
   hooks.attachSockets(cgroupRoot()!);
   undo.push(startSockmap(instance, datapath, hooks, cgroupRoot()!, options.sockmap ?? 'off'));
   const clients = new ServiceClients(datapath, cgroupRoot()!);

@@ -61,6 +61,7 @@ enum drop_reason {
 	DROP_POLICY_DENY = 181,	/* a deny rule */
 	DROP_VLAN_FILTERED = 182,	/* a tagged frame from or to a workload */
 	DROP_TTL_EXCEEDED = 196,
+	DROP_RATE_LIMITED = 198,	/* more than its share of Envoy */
 	DROP_EP_NOT_READY = 203,
 };
 
