@@ -19,6 +19,7 @@ import { dnsByTcp, type DnsByTcp } from './dns/by-tcp.ts';
 import { followDns, type Dns } from './dns/follow.ts';
 import { reflectDirectory } from './directory/reflector.ts';
 import { manifestTable, problemTable } from './directory/tables.ts';
+import { followCapacity } from './envoy/capacity.ts';
 import { l7Proxy, sharedSteering, type L7 } from './envoy/start.ts';
 import { EndpointReconciler } from './endpoint/reconciler.ts';
 import { saveEndpoints } from './endpoint/saved.ts';
@@ -233,6 +234,8 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     onAccess: (entry) => { observer.access(entry, enforcement.ruleSet(entry.ruleSet)); }, changed, log: progress.log('envoy'),
   });
   undo.push(() => l7.stop());
+  const share = options.l7Share ?? defaultShare;
+  undo.push(followCapacity(() => l7.status()?.pid ?? 0, (part) => { setShare(datapath.proxyShares, share, part); }));
   undo.push(tables.manifests.subscribe((changes) => { if (changes.some(({ row, old }) => (row ?? old)?.kind === 'Secret')) enforcement.mark(); }));
   const byTcp = dnsByTcp({ instance, cgroup: cgroupFolder(join(instance.cgroup, 'dns')), steering, datapath, objectPath, changed, log: progress.log('dns') });
   undo.push(() => byTcp.stop());

@@ -598,9 +598,11 @@ export const ct_service = {
 export const proxy_cost = {
   PROXY_COST_OPEN: 150000,
   PROXY_COST_PACKET: 10000,
-  PROXY_COST_BYTE: 8,
+  PROXY_COST_HEADER_BYTE: 25,
+  PROXY_COST_BYTE: 1,
   PROXY_COST_ANSWER: 40000,
-  PROXY_COST_ANSWER_BYTE: 1,
+  PROXY_COST_RESET: 20000000,
+  PROXY_HEADER_UNITS: 3840,
 } as const;
 
 export const frontend_scope = {

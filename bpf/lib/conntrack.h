@@ -315,7 +315,7 @@ static __noinline enum drop_reason conntrack_judge(struct __sk_buff *skb, struct
 	w->observation.is_reply = from != entry->origin;
 	entry->seen = now;
 	if (!ct_verdict(w, entry)) {
-		if (is_envoys(entry) && proxy_pays(skb, entry->owner, w->observation.is_reply)) {
+		if (is_envoys(entry) && is_beyond_share(skb, entry, w->observation.is_reply)) {
 			connection_from_entry(entry, &w->connection);
 			w->observation.event = FLOW_DROP;
 			return w->observation.reason = DROP_RATE_LIMITED;

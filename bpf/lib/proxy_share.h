@@ -69,21 +69,37 @@ static __always_inline int pay(__u32 owner, __u64 cost, int owed)
 	return 0;
 }
 
-/* A packet of an open connection, `answer`: from Envoy. What has no data costs nobody anything. Global, so that the verifier walks it once. */
-__noinline int proxy_pays(struct __sk_buff *skb, __u32 owner, __u32 answer)
+/* `units`: of 16 bytes, since Envoy's last answer. What has no data costs nobody anything. Global, so that the verifier walks it once. The
+ * result: how many from now on, or less than 0: its share has not paid for it. */
+__noinline int proxy_pays(struct __sk_buff *skb, __u32 owner, __u32 answer, __u32 units)
 {
 	struct work *w = this_work();
 	__u32 head, length = skb->len;
 
 	if (!w)
 		return 0;
+	if (answer && w->packet.tcp_flags & TCP_RST)
+		return pay(owner, PROXY_COST_RESET, 1);
 	head = w->packet.l4 + transport_length(skb, &w->packet);
 	if (length <= head)
-		return 0;
+		return units;
 	length -= head;
 	if (answer)
-		return pay(owner, PROXY_COST_ANSWER + (__u64)length * PROXY_COST_ANSWER_BYTE, 1);
-	return pay(owner, PROXY_COST_PACKET + (__u64)length * PROXY_COST_BYTE, 0);
+		return pay(owner, PROXY_COST_ANSWER + (__u64)length * PROXY_COST_BYTE, 1);
+	if (pay(owner, PROXY_COST_PACKET + (__u64)length * (units < PROXY_HEADER_UNITS ? PROXY_COST_HEADER_BYTE : PROXY_COST_BYTE), 0))
+		return -1;
+	return units < PROXY_HEADER_UNITS ? units + (length + 15) / 16 : units;
+}
+
+/* A packet of an open connection of Envoy's. 1: its share has not paid for it. */
+static __always_inline int is_beyond_share(struct __sk_buff *skb, struct ct_entry *entry, __u32 answer)
+{
+	int units = proxy_pays(skb, entry->owner, answer, entry->unread[0]);
+
+	if (units < 0)
+		return 1;
+	entry->unread[0] = units;
+	return 0;
 }
 
 /* A connection that is about to be opened. */

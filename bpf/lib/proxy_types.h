@@ -50,14 +50,16 @@ struct proxy_turn {
 	__u32 pad;
 };
 
-/* ns of Envoy's thread, as measured (agent/envoy/README.md): what a SYN, a packet with data and its bytes cost it. A request is paid
- * for when it comes and again when it is answered, so that many in one packet are too. */
+/* ns of Envoy's thread, as measured (agent/envoy/README.md). A request is paid for when it comes and again when it is answered, so that many in
+ * one packet are too. */
 enum proxy_cost {
 	PROXY_COST_OPEN = 150000,
-	PROXY_COST_PACKET = 10000,
-	PROXY_COST_BYTE = 8,
-	PROXY_COST_ANSWER = 40000,
-	PROXY_COST_ANSWER_BYTE = 1,
+	PROXY_COST_PACKET = 10000,	/* with data */
+	PROXY_COST_HEADER_BYTE = 25,	/* of the first PROXY_HEADER_UNITS since the last answer */
+	PROXY_COST_BYTE = 1,		/* of what follows, and of answers */
+	PROXY_COST_ANSWER = 40000,	/* a packet of it */
+	PROXY_COST_RESET = 20000000,	/* a connection that Envoy ends by a reset: it had enough of it, as of streams that are taken back */
+	PROXY_HEADER_UNITS = 3840,	/* of 16 bytes: as much as Envoy takes */
 };
 
 /* Key of proxy_listeners. */

@@ -351,7 +351,7 @@ struct ct_entry {
 	__u8 pad;
 	__u32 device;		/* CT_TRANSLATED, of a client outside: where it came in */
 	__u64 socket[2];	/* of key.addr[i], where the kernel has it (sockmap.c); 0: it takes packets */
-	__u16 unread[2];	/* messages to that end since its queue was seen empty */
+	__u16 unread[2];	/* messages to that end since its queue was seen empty; CT_PROXIED: the first has units of 16 bytes since Envoy's last answer */
 	__u16 proxy_port;	/* CT_PROXIED */
 	__u8 pad2[2];
 };
