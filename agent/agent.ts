@@ -11,6 +11,7 @@ import { verbsOf } from './api/verbs.ts';
 import { ServiceClients } from './datapath/clients.ts';
 import { Enforcement } from './datapath/enforcement.ts';
 import { removePins } from './datapath/hooks.ts';
+import { defaultShare, setShare, type Share } from './datapath/proxy-share.ts';
 import { startSockmap, type SockmapMode } from './datapath/sockmap.ts';
 import { sweepConnections, type Sweeper } from './datapath/sweeper.ts';
 import type { Datapath } from './datapath/maps.ts';
@@ -18,6 +19,7 @@ import { dnsByTcp, type DnsByTcp } from './dns/by-tcp.ts';
 import { followDns, type Dns } from './dns/follow.ts';
 import { reflectDirectory } from './directory/reflector.ts';
 import { manifestTable, problemTable } from './directory/tables.ts';
+import { followCapacity } from './envoy/capacity.ts';
 import { l7Proxy, sharedSteering, type L7 } from './envoy/start.ts';
 import { EndpointReconciler } from './endpoint/reconciler.ts';
 import { saveEndpoints } from './endpoint/saved.ts';
@@ -89,6 +91,8 @@ export interface AgentOptions {
   readonly names?: boolean;
   /** Path of an Envoy binary; absent: the one that the set-up fetched. */
   readonly envoy?: string;
+  /** Of Envoy, for each endpoint; absent: defaultShare. */
+  readonly l7Share?: Share;
   /** Absent: the only node. */
   readonly cluster?: Membership;
   readonly log: (line: string) => void;
@@ -167,6 +171,7 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   undo.push(() => { closeSync(netlink.fd); });
   const { datapath, hooks, attachMode, policy, adopted, applied } = await open(options, netlink, owns);
   undo.push(() => { datapath.object.close(); });
+  setShare(datapath.proxyShares, options.l7Share ?? defaultShare);
   hooks.attachSockets(cgroupRoot()!);
   undo.push(startSockmap(instance, datapath, hooks, cgroupRoot()!, options.sockmap ?? 'off'));
   const clients = new ServiceClients(datapath, cgroupRoot()!);
@@ -229,6 +234,8 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
     onAccess: (entry) => { observer.access(entry, enforcement.ruleSet(entry.ruleSet)); }, changed, log: progress.log('envoy'),
   });
   undo.push(() => l7.stop());
+  const share = options.l7Share ?? defaultShare;
+  undo.push(followCapacity(() => l7.status()?.pid ?? 0, (part) => { setShare(datapath.proxyShares, share, part); }));
   undo.push(tables.manifests.subscribe((changes) => { if (changes.some(({ row, old }) => (row ?? old)?.kind === 'Secret')) enforcement.mark(); }));
   const byTcp = dnsByTcp({ instance, cgroup: cgroupFolder(join(instance.cgroup, 'dns')), steering, datapath, objectPath, changed, log: progress.log('dns') });
   undo.push(() => byTcp.stop());

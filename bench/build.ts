@@ -1,4 +1,4 @@
-// Compiles what the benches need beside the agent into build/: the traffic program (peer.c, http.c, dns.c) and the object for verdicts (judge.c).
+// Compiles what the benches need beside the agent into build/: the traffic programs (peer.c, http.c, dns.c, abuse.c) and the object for verdicts (judge.c).
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -10,6 +10,7 @@ import { buildBpf, findClang, objectPath } from '../bpf/build.ts';
 const here = dirname(fileURLToPath(import.meta.url));
 const build = join(here, '..', 'build');
 export const peerPath = join(build, 'weir-peer');
+export const abusePath = join(build, 'weir-abuse');
 export const httpPath = join(build, 'weir-http');
 export const dnsPath = join(build, 'weir-dns');
 /** Programs of others that weir is measured against. */
@@ -35,6 +36,7 @@ export function buildAll(): void {
   compile('peer.c', peerPath, []);
   compile('http.c', httpPath, ['-D_GNU_SOURCE']);
   compile('dns.c', dnsPath, ['-D_GNU_SOURCE']);
+  compile('abuse.c', abusePath, ['-D_GNU_SOURCE']);
   const include = `/usr/include/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`;
   compile('judge.c', judgePath, ['-g', '-target', 'bpf', '-mcpu=v3', '-I', include, '-c'], statSync(objectPath).mtimeMs);
 }

@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { most_connections = 4096, message_bytes = 4096, most_samples = 1 << 22, events_at_once = 256, idle_ms = 2000 };
+enum { most_connections = 4096, message_bytes = 128 * 1024, most_samples = 1 << 22, events_at_once = 256, idle_ms = 2000 };
 
 static const char answer[] = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nok";
 

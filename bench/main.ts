@@ -7,6 +7,7 @@ import { hubble } from './hubble.ts';
 import { change } from './change.ts';
 import { l7 } from './l7.ts';
 import { l7Rules } from './l7-rules.ts';
+import { l7Isolation } from './l7-isolation.ts';
 import { local, rules } from './local.ts';
 import { memory } from './memory.ts';
 import { nodes } from './nodes.ts';
@@ -29,6 +30,7 @@ const benches: Readonly<Record<string, readonly [title: string, run: () => Promi
   dns: ['DNS rules: a query, an answer, 500 patterns; 20,000 lookups a second', async () => [...await dns(), ...await dnsLoad()]],
   l7: ['HTTP through an L7 rule, against no rule, a bare hop through Envoy, and HAProxy', l7],
   l7rules: ['L7 rules that change under open connections, 1,000 rule sets; 5,000 rules in one', l7Rules],
+  'l7-isolation': ['requests through Envoy beside a workload that floods it, against alone and beside the same past Envoy', l7Isolation],
   sockmap: ['two local workloads from socket to socket, against packets', sockmap],
   xdp: ['a NodePort whose backend is on another node: XDP against tc, live frames', xdp],
   policy: ['the policy compiler, on one core', policy],

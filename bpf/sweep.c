@@ -4,6 +4,7 @@
  * revived meanwhile is lost. Its state is on the stack: before 6.0 a packet may interrupt a test run, and the work row would be its. */
 #include "lib/count.h"
 #include "lib/nat.h"
+#include "lib/proxy_share.h"
 
 /* An end that was local and is no more: nobody can use the connection. */
 static __always_inline int end_is_gone(__u32 ifindex)
@@ -64,6 +65,8 @@ static __noinline int sweep_one(struct __sk_buff *skb, __u32 at)
 	/* What came since its last record. After a flip its numbers may mean other rules. The row is gone, its memory not before this program ends (RCU). */
 	if (entry->packets != entry->counted_packets && !entry->reason && entry->generation == current_generation())
 		count_judgements(&entry->egress, &entry->ingress, entry->packets - entry->counted_packets, entry->bytes - entry->counted_bytes);
+	if (entry->state != CT_CLOSING)
+		proxy_holds(entry, -1);
 	used = bpf_map_lookup_elem(&usage, &owner);
 	if (used)
 		__sync_fetch_and_add(&used->connections, -1);

@@ -242,6 +242,20 @@ export interface ProxyListener {
   readonly family: number;
 }
 
+export interface ProxyShare {
+  readonly stretch: number;
+  readonly connections: number;
+  readonly burst_ns: bigint;
+}
+
+export interface ProxyUse {
+  readonly paid_until: bigint;
+  readonly spent_ns: bigint;
+  readonly dropped: bigint;
+  readonly refused: number;
+  readonly connections: number;
+}
+
 export interface FrontendKey {
   readonly addr: Addr;
   readonly port: number;
@@ -445,6 +459,7 @@ export const drop_reason = {
   DROP_POLICY_DENY: 181,
   DROP_VLAN_FILTERED: 182,
   DROP_TTL_EXCEEDED: 196,
+  DROP_RATE_LIMITED: 198,
   DROP_EP_NOT_READY: 203,
 } as const;
 
@@ -579,6 +594,16 @@ export const ct_service = {
   CT_PROXIED: 16,
   CT_EGRESS_DONE: 32,
   CT_BOTH_DONE: 64,
+} as const;
+
+export const proxy_cost = {
+  PROXY_COST_OPEN: 150000,
+  PROXY_COST_PACKET: 10000,
+  PROXY_COST_HEADER_BYTE: 15,
+  PROXY_COST_BYTE: 1,
+  PROXY_COST_ANSWER: 60000,
+  PROXY_COST_RESET: 5000000,
+  PROXY_HEADER_UNITS: 3840,
 } as const;
 
 export const frontend_scope = {

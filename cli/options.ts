@@ -1,5 +1,6 @@
 // Options that several verbs share.
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { defaultShare, type Share } from '../agent/datapath/proxy-share.ts';
 import type { XdpMode } from '../agent/kernel/attach.ts';
 import { defaultInstance, instanceOf, type Instance } from '../agent/instance.ts';
 import { isPrime, maxMaglevSize } from '../agent/service/maglev.ts';
@@ -46,6 +47,19 @@ function drainOf(text: string): number {
   if (!/^\d{1,6}$/.test(text) || drainMs > mostDrainMs) throw new InvalidArgumentError(`It is a whole number of milliseconds up to ${mostDrainMs}.`);
   return drainMs;
 }
+/** Of Envoy, for each workload; all nodes of a cluster alike. */
+export interface ShareWords { readonly l7Share?: number; readonly l7Connections?: number }
+export const shareFlags = (command: Command): Command => command
+  .option('--l7-share <percent>', `of Envoy's thread, for each workload while others use it too; 100: no limit (${defaultShare.percent})`, between(1, 100))
+  .option('--l7-connections <n>', `that each workload may have open through Envoy (${defaultShare.connections})`, between(1, 50_000));
+
+export const shareOf = ({ l7Share, l7Connections }: ShareWords): Share => ({ percent: l7Share ?? defaultShare.percent, connections: l7Connections ?? defaultShare.connections });
+
+const between = (least: number, most: number) => (text: string): number => {
+  const value = wholeNumber(text);
+  if (value < least || value > most) throw new InvalidArgumentError(`It is a number from ${least} to ${most}.`);
+  return value;
+};
 
 /** How the node's devices run XDP. Not unless it is asked for: a driver that runs programs may lose offloads by it, and generic XDP costs every packet. */
 export type XdpWord = 'off' | 'auto' | 'generic';

@@ -16,6 +16,14 @@ test('sockets are told of where they are joined', () => {
   expect([told(status)['sockets'], told({ ...status, sockmap })['sockets']]).toEqual([undefined, 'marked: 12 messages from socket to socket, 2 as packets, 1 sockets found no place']);
 });
 
+test.each([
+  { name: 'nobody', limited: [], line: '1.40.0, process 9, 2 listeners' },
+  { name: 'the one with the most, and how many', limited: [{ endpoint: 'shop/a', dropped: 70, refused: 1 }, { endpoint: 'shop/b', dropped: 3, refused: 0 }],
+    line: '1.40.0, process 9, 2 listeners, 2 held to their share (shop/a: 70 packets, 1 connections)' },
+])('held to their share of Envoy: $name', ({ limited, line }) => {
+  expect(told({ ...status, envoy: { running: true, connected: true, pid: 9, version: '1.40.0', listeners: 2, restarts: 0, refused: {}, limited } })['envoy']).toBe(line);
+});
+
 describe('services', () => {
   test.each<{ name: string; services: Status['services']; line: string }>([
     { name: 'none', services: status.services, line: 'none' },

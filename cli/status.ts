@@ -11,7 +11,7 @@ export interface Status {
   readonly endpoints: Readonly<Record<'ready' | 'all', number>>; readonly policies: Readonly<Record<'enforced' | 'audited' | 'off' | 'refused', number>>; readonly identities: number;
   readonly services: { readonly all: number; readonly frontends: number; readonly backends: number; readonly refused: number; readonly reset: Readonly<Record<'TCP' | 'UDP', number>>; readonly resetByPacket: number };
   /** null: no policy has needed it. */
-  readonly envoy: { readonly running: boolean; readonly connected: boolean; readonly pid: number; readonly version: string; readonly listeners: number; readonly restarts: number; readonly refused: Readonly<Record<string, string>>; readonly problem?: string } | null;
+  readonly envoy: { readonly running: boolean; readonly connected: boolean; readonly pid: number; readonly version: string; readonly listeners: number; readonly restarts: number; readonly refused: Readonly<Record<string, string>>; readonly limited: readonly { readonly endpoint: string; readonly dropped: number; readonly refused: number }[]; readonly problem?: string } | null;
   readonly nodes: readonly { readonly name: string; readonly health: string; readonly local: boolean; readonly tunnel: string }[];
   readonly problems: readonly { readonly at: string; readonly field: string; readonly message: string; readonly mend?: string }[];
   readonly packets: Readonly<Record<'forwarded' | 'dropped', number>>;
@@ -33,9 +33,10 @@ const topReasons = 3;
 const topDrops = (drops: Status['drops']): string => (drops.length === 0 ? ''
   : `: ${drops.slice(0, topReasons).map(({ reason, direction, packets }) => `${packets} ${reason}${direction === 'unknown' ? '' : ` (${direction})`}`).join(', ')}${drops.length > topReasons ? ', ...' : ''}`);
 
-const envoyText = ({ running, connected, pid, version, listeners, restarts, refused, problem }: NonNullable<Status['envoy']>): string =>
+const envoyText = ({ running, connected, pid, version, listeners, restarts, refused, limited, problem }: NonNullable<Status['envoy']>): string =>
   `${running ? `${version}, process ${pid}${connected ? '' : ', not connected'}, ${listeners} listeners` : problem ?? 'does not run'}${restarts === 0 ? '' : `, started again ${restarts} times`}`
-  + (Object.keys(refused).length === 0 ? '' : `, ${Object.keys(refused).length} rule sets not served: ${Object.values(refused)[0]!}`);
+  + (Object.keys(refused).length === 0 ? '' : `, ${Object.keys(refused).length} rule sets not served: ${Object.values(refused)[0]!}`)
+  + limited.slice(0, 1).map((most) => `, ${limited.length} held to their share (${most.endpoint}: ${most.dropped} packets, ${most.refused} connections)`).join('');
 
 /** For people: a line each, with words for the numbers. */
 export function told({ instance, pid, startedAt, directory, attach, xdp, sockmap, generation, ranges, workloads, ready, endpoints, policies, identities, services, envoy, nodes, problems, packets, drops, connections, flows, memoryBytes }: Status): Row {

@@ -16,14 +16,14 @@ import type { Tunnel } from '../agent/node/tables.ts';
 import { processOf } from '../agent/workload/process.ts';
 import type { RangeWords } from '../agent/service/ranges.ts';
 import { hubbleFlags, hubbleOf, sharedWords, type HubbleWords } from './hubble-flags.ts';
-import { chosenInstance, instanceFlag, instanceOption, rangeFlags, serviceDefaultsOf, serviceFlags, sockmapOption, wholeNumber, xdpModes, xdpOption, type ServiceWords, type XdpWord } from './options.ts';
+import { chosenInstance, instanceFlag, instanceOption, rangeFlags, serviceDefaultsOf, serviceFlags, shareFlags, shareOf, sockmapOption, wholeNumber, xdpModes, xdpOption, type ServiceWords, type ShareWords, type XdpWord } from './options.ts';
 import { printError } from './print.ts';
 import { Screen } from './screen.ts';
 
 /** The agent with all its libraries: loaded by the verbs that need it, so that the others start fast. */
 const loadAgent = async () => import('../agent/agent.ts');
 
-interface UpOptions extends HubbleWords, RangeWords, ServiceWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly names: boolean; readonly envoy?: string; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode; readonly xdp: XdpWord; readonly sockmap: SockmapMode; readonly conntrackEntries?: number;
+interface UpOptions extends HubbleWords, RangeWords, ServiceWords, ShareWords { readonly instance: string; readonly detach?: boolean; readonly allowRoot?: boolean; readonly names: boolean; readonly envoy?: string; readonly ipv4Range?: string; readonly ipv6Range?: string; readonly attach?: AttachMode; readonly xdp: XdpWord; readonly sockmap: SockmapMode; readonly conntrackEntries?: number;
   readonly nodes?: number; readonly tunnel: Tunnel; readonly underlay: 'ipv4' | 'ipv6' }
 
 const startTimeoutMs = 60_000;
@@ -31,7 +31,7 @@ const stopTimeoutMs = 30_000;
 const pollMs = 50;
 
 export function register(program: Command): void {
-  serviceFlags(rangeFlags(hubbleFlags(program.command('up')))).description('runs the workloads of a directory under its policies, until Ctrl-C').argument('<dir>', 'a directory of Kubernetes YAML')
+  shareFlags(serviceFlags(rangeFlags(hubbleFlags(program.command('up'))))).description('runs the workloads of a directory under its policies, until Ctrl-C').argument('<dir>', 'a directory of Kubernetes YAML')
     .option('-d, --detach', 'in the background; ./weir down ends it').option('--allow-root', 'workloads may run as uid 0 (still without any capability)')
     .option('--no-names', 'no name server: workloads see the resolv.conf of this machine')
     .option('--envoy <path>', 'an Envoy binary for L7 rules, instead of the one that the set-up fetched')
@@ -94,7 +94,7 @@ async function up(dir: string, options: UpOptions): Promise<void> {
   const screen = new Screen(process.stdout, dir, () => explain);
   const agentOptions: AgentOptions = {
     instance: chosenInstance(options), ...await allRangesOf(options), dir, allowRoot: options.allowRoot === true, names: options.names, ...(options.envoy === undefined ? {} : { envoy: resolve(options.envoy) }), hubble: hubbleOf(options),
-    ...(options.attach === undefined ? {} : { attachMode: options.attach }), xdp: xdpModes[options.xdp], sockmap: options.sockmap, serviceDefaults: serviceDefaultsOf(options), ...(options.conntrackEntries === undefined ? {} : { connections: options.conntrackEntries }),
+    ...(options.attach === undefined ? {} : { attachMode: options.attach }), xdp: xdpModes[options.xdp], sockmap: options.sockmap, serviceDefaults: serviceDefaultsOf(options), l7Share: shareOf(options), ...(options.conntrackEntries === undefined ? {} : { connections: options.conntrackEntries }),
     log: (line) => { screen.log(line); },
   };
   const agent = await startAgent(agentOptions).catch((error: unknown) => {
@@ -118,10 +118,10 @@ async function upNodes(dir: string, options: UpOptions, count: number): Promise<
   const screen = new Screen(process.stdout, dir, (node) => `./weir --node ${node} explain --last-drop${instanceFlag(options.instance)}`);
   const { instance, tunnel, underlay, allowRoot, attach, names, envoy, xdp, sockmap, maglevSize, serviceAlgorithm, serviceMode } = options;
   const { ranges } = await allRangesOf(options);
-  const { serviceIpv4Range, serviceIpv6Range, poolIpv4Range, poolIpv6Range } = options;
+  const { serviceIpv4Range, serviceIpv6Range, poolIpv4Range, poolIpv6Range, l7Share, l7Connections } = options;
   const nodes = new Nodes(chosenInstance(options), {
     instance, dir: resolve(dir), nodes: count, tunnel, underlay, xdp, sockmap, ipv4Range: ranges.ipv4, ipv6Range: ranges.ipv6, hubble, names, serviceAlgorithm, serviceMode, ...(maglevSize === undefined ? {} : { maglevSize }), ...(allowRoot === true ? { allowRoot } : {}), ...(attach === undefined ? {} : { attach }), ...(envoy === undefined ? {} : { envoy: resolve(envoy) }),
-    ...Object.fromEntries(Object.entries({ serviceIpv4Range, serviceIpv6Range, poolIpv4Range, poolIpv6Range }).filter(([, range]) => range !== undefined)),
+    ...Object.fromEntries(Object.entries({ serviceIpv4Range, serviceIpv6Range, poolIpv4Range, poolIpv6Range, l7Share, l7Connections }).filter(([, word]) => word !== undefined)),
   }, (line) => { screen.log(line); });
   const view = new NodesView(nodes.names.map((node) => nodeInstance(instance, node)));
   await nodes.start().then(async () => view.start()).catch(async (error: unknown) => {

@@ -1,5 +1,6 @@
-// The conntrack table as the kernel has it: how full it is, and whose connections fill it.
+// The conntrack table as the kernel has it: how full it is, and whose connections fill it; and whose use Envoy.
 import type { Agent } from '../agent.ts';
+import { defaultShare, proxyUsed } from '../datapath/proxy-share.ts';
 import { heldOf, usageOf } from '../datapath/usage.ts';
 import { counter } from '../../bpf/types.gen.ts';
 
@@ -11,6 +12,10 @@ export interface Connections {
   readonly sweepMs: number;
   readonly endpoints: readonly { readonly endpoint: string; readonly held: number; readonly quota: number; readonly refused: number }[];
 }
+
+/** What each endpoint has had of Envoy, the most first. */
+export const proxyShares = ({ datapath, tables, options }: Agent) => tables.endpoints.rows().map(({ id, key }) => ({ endpoint: key, ...proxyUsed(datapath.proxyUses, id), most: (options.l7Share ?? defaultShare).connections }))
+  .filter(({ spentMs, refused, connections }) => spentMs + refused + connections > 0).sort((a, b) => b.spentMs - a.spentMs);
 
 export function connectionsOf({ datapath, tables, sweeper }: Agent): Connections {
   const endpoints = tables.endpoints.rows().map(({ id, key }) => {

@@ -9,7 +9,7 @@ import { counter, ct_state, direction as directions, ipcache_flag } from '../../
 import { protocolName } from '../policy/icmp.ts';
 import { podOf } from '../workload/by-hand.ts';
 import { bpfPolicy } from './bpf-policy.ts';
-import { connectionsOf } from './bpf-ct.ts';
+import { connectionsOf, proxyShares } from './bpf-ct.ts';
 import { listNat } from './bpf-nat.ts';
 import { explainFlow } from './explain.ts';
 import { auditReport } from './policy-audit.ts';
@@ -54,6 +54,7 @@ export function verbsOf(agent: Agent): Readonly<Record<string, Verb>> {
     }),
     'bpf drops': () => dropRows(agent),
     'bpf quota': () => connectionsOf(agent).endpoints,
+    'bpf l7': () => proxyShares(agent).map(({ spentMs, ...row }) => ({ ...row, spent: `${Math.round(spentMs)} ms` })),
     'bpf ipcache': () => datapath.ipcache.entries(maxRows).map(([key, value]) => ({
       prefix: prefixOfKey(key), identity: value.peer[1]!.identity, class: value.peer[1]!.class_id, ifindex: value.ifindex, host: (value.flags & ipcache_flag.IPCACHE_HOST) !== 0,
       ...(value.flags & ipcache_flag.IPCACHE_REMOTE ? { node: textOf(value.node.word) } : {}),
@@ -100,9 +101,10 @@ function countBy<Row>(rows: readonly Row[], word: (row: Row) => string, from: Re
   return counts;
 }
 
-function envoyStatus({ l7 }: Agent): Record<string, unknown> | null {
-  const status = l7.status();
-  return status === undefined ? null : { ...status, refused: Object.fromEntries(status.refused) };
+function envoyStatus(agent: Agent): Record<string, unknown> | null {
+  const status = agent.l7.status();
+  const limited = proxyShares(agent).filter(({ dropped, refused }) => dropped + refused > 0).sort((a, b) => b.dropped + b.refused - a.dropped - a.refused).map(({ endpoint, dropped, refused }) => ({ endpoint, dropped, refused }));
+  return status === undefined ? null : { ...status, refused: Object.fromEntries(status.refused), limited };
 }
 
 function statusOf(agent: Agent): Record<string, unknown> {

@@ -5,7 +5,7 @@ import { codecOf, type Codec } from '../kernel/codec.ts';
 import { BpfMap, mapMemory, perCpuSums, possibleCpus } from '../kernel/map.ts';
 import { loadObject, type LoadedMap, type LoadedObject, type LoadOptions } from '../kernel/object.ts';
 import { direction as directions, drop_reason, limit, type Bounds, type Control, type CtEntry, type CtKey, type Endpoint, type FlowRecord, type FragmentKey, type FragmentValue, type IpcacheKey,
-  type IpcacheValue, type NatKey, type NatValue, type Netdev, type NetnsQuestion, type Overlay, type Policy, type Proxy, type ProxyKey, type ProxyListener, type ServiceClient, type SockPeer, type SockPeerKey, type Step } from '../../bpf/types.gen.ts';
+  type IpcacheValue, type NatKey, type NatValue, type Netdev, type NetnsQuestion, type Overlay, type Policy, type Proxy, type ProxyKey, type ProxyListener, type ProxyShare, type ServiceClient, type SockPeer, type SockPeerKey, type Step } from '../../bpf/types.gen.ts';
 
 export interface Datapath {
   readonly object: LoadedObject;
@@ -29,6 +29,9 @@ export interface Datapath {
   readonly proxies: BpfMap<number, Proxy>;
   /** Cookie of the listening socket. */
   readonly proxyListeners: BpfMap<ProxyListener, bigint>;
+  readonly proxyShares: BpfMap<number, ProxyShare>;
+  /** struct proxy_use, by endpoint id (proxy-share.ts). */
+  readonly proxyUses: DataView;
   /** struct class_line, for `withMemory`. */
   readonly classRows: LoadedMap;
   /** How many rows the conntrack table may have. */
@@ -116,6 +119,8 @@ export function loadDatapath(objectPath: string, { pinDir, connections = limit.M
     proxyPorts: new BpfMap(map('proxy_ports'), layout<ProxyKey>('proxy_key'), number),
     proxies: new BpfMap(map('proxies'), number, layout<Proxy>('proxy')),
     proxyListeners: new BpfMap(map('proxy_listeners'), layout<ProxyListener>('proxy_listener'), cookie),
+    proxyShares: new BpfMap(map('proxy_shares'), number, layout<ProxyShare>('proxy_share')),
+    proxyUses: new DataView(mapMemory(map('proxy_uses'), limit.MAX_ENDPOINTS)),
     classRows: map('class_rows'),
     connections,
     usage: new DataView(mapMemory(map('usage'), limit.MAX_ENDPOINTS)),

@@ -1,5 +1,6 @@
 // Gives back what connections hold that are over: reads the conntrack table in batches beside the packets, and lets the kernel look
-// again at those that may be over (bpf/sweep.c). Sets each endpoint's quota, which depends on how many there are.
+// again at those that may be over (bpf/sweep.c). Sets each endpoint's quota, which depends on how many there are,
+// and holds the count of connections through Envoy against the table.
 import { setImmediate as turn } from 'node:timers/promises';
 import { ct_state, ct_timeout, limit } from '../../bpf/types.gen.ts';
 import type { EndpointRow } from '../endpoint/tables.ts';
@@ -7,6 +8,7 @@ import { messageOf } from '../errors.ts';
 import { mapBatch, mapDelete, testRun, type Batch } from '../kernel/bpf.ts';
 import type { Table } from '../store/table.ts';
 import type { Datapath } from './maps.ts';
+import { heldCounter, mendHeld, proxyHeld } from './proxy-share.ts';
 import { ticksNow, ticksOf, ticksSince } from './ticks.ts';
 import { fairQuota, setQuota } from './usage.ts';
 
@@ -71,18 +73,22 @@ async function sweepBatch(datapath: Datapath, { keys }: Batch, rows: readonly nu
 export async function sweepOnce(datapath: Datapath, present: ReadonlySet<number>, stopped: () => boolean = () => false): Promise<Sweep> {
   const map = datapath.object.maps.get('conntrack')!;
   const choose = candidates(datapath, present);
+  const before = proxyHeld(datapath.proxyUses);
+  const proxied = heldCounter(datapath.object.btf, map.valueSize);
   let [seen, swept, longestMs] = [0, 0, 0];
   for (let batch: Batch | undefined, more = true; more && !stopped();) {
     batch = await mapBatch(map, Math.min(batchRows, datapath.connections), batch?.next, batch);
     more = batch.next !== undefined;
     const begin = performance.now();
     const over = choose(batch, ticksNow());
+    proxied.add(batch);
     const choseMs = performance.now() - begin;
     const slices = await sweepBatch(datapath, batch, over, map.keySize);
     seen += batch.count;
     swept += slices.swept;
     longestMs = Math.max(longestMs, choseMs, slices.longestMs);
   }
+  if (!stopped()) mendHeld(datapath.proxyUses, before, proxied.held);
   return { seen, swept, longestMs };
 }
 

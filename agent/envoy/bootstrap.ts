@@ -16,6 +16,8 @@ const frozenMs = 5_000;
 const mostConnections = 50_000;
 /** Of one regular expression (100 unless it is given: a path of 100 letters); agent/policy/regex.ts refuses long before. */
 const mostInstructions = 1_000_000;
+/** Streams of a connection, of which the half may be taken back within a second: then it is ended (500 unless it is given). */
+const mostResets = 100;
 const most = 1_000_000_000;
 
 export const originalCluster = 'original';
@@ -106,6 +108,7 @@ export function bootstrap({ nodeId, upstream, heapBytes = mostHeapBytes, folder 
     overload_manager: overload(heapBytes),
     watchdogs: { worker_watchdog: { miss_timeout: '1s', megamiss_timeout: '2s', kill_timeout: seconds(frozenMs) }, main_thread_watchdog: {} },
     // A header that comes twice is compared as one value, `a,b`: one that fits must not let pass another that the server may believe.
-    layered_runtime: { layers: [{ name: 'static', static_layer: { 'envoy.reloadable_features.match_headers_individually': false, 're2.max_program_size.error_level': mostInstructions, 're2.max_program_size.warn_level': mostInstructions } }] },
+    // One request of a connection, then others' turn: what a client sends at once, or takes back at once, does not come before them.
+    layered_runtime: { layers: [{ name: 'static', static_layer: { 'http.max_requests_per_io_cycle': 1, 'overload.premature_reset_total_stream_count': mostResets, 'envoy.reloadable_features.match_headers_individually': false, 're2.max_program_size.error_level': mostInstructions, 're2.max_program_size.warn_level': mostInstructions } }] },
   };
 }

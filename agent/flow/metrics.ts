@@ -8,6 +8,7 @@ import { counter, limit } from '../../bpf/types.gen.ts';
 import type { Tables } from '../agent.ts';
 import { droppedIn, type Datapath } from '../datapath/maps.ts';
 import { sockmapCounts } from '../datapath/sockmap.ts';
+import { proxyUsed, type ProxyUsed } from '../datapath/proxy-share.ts';
 import { RowCounts } from '../datapath/rows.ts';
 import { heldOf } from '../datapath/usage.ts';
 import type { Progress } from '../progress.ts';
@@ -59,6 +60,8 @@ export function agentMetrics({ observer, events, exporter, audits, datapath, tab
       ...counted.look(),
     };
     const ofMaps = (of: (rows: number, capacity: number) => number): Sample[] => by('map', Object.fromEntries(Object.entries(full).map(([map, [rows, capacity]]) => [map, of(rows, capacity)])));
+    const used = tables.endpoints.rows().map(({ id, key }) => ({ key, ...proxyUsed(datapath.proxyUses, id) }));
+    const ofEndpoints = (of: (row: ProxyUsed) => number): Sample[] => used.filter((row) => of(row) > 0).map((row) => ({ labels: { endpoint: row.key }, value: of(row) }));
     return [
       gauge('info', 'The agent', [{ labels: { version, node: observer.nodeName }, value: 1 }]),
       total('packets_forwarded', 'Packets that the datapath delivered', one(datapath.counter(counter.COUNTER_FORWARDED))),
@@ -69,6 +72,8 @@ export function agentMetrics({ observer, events, exporter, audits, datapath, tab
       total('service_sockets_unkept', 'Requests of sockets for a service that found no place in the table, and were left to packets', one(datapath.counter(counter.COUNTER_SOCK_PEERS_FULL))),
       total('proxy_connections', 'Connections that went to Envoy', one(datapath.counter(counter.COUNTER_PROXY_CONNECTIONS))),
       total('proxy_connections_reset', 'Packets of connections through Envoy that were answered by a reset: nobody listens, or the way is another now', one(datapath.counter(counter.COUNTER_PROXY_RESETS))),
+      total('proxy_packets_limited', 'Packets for Envoy beyond the share of their endpoint', ofEndpoints(({ dropped }) => dropped)),
+      total('proxy_connections_limited', 'Connections through Envoy beyond those that their endpoint may have', ofEndpoints(({ refused }) => refused)),
       total('sockmap_messages', 'Messages of sockets that are joined, by the way they went', by('way', { socket: Number(sockets.messages), packets: Number(sockets.packets) })),
       total('sockmap_bytes', 'Bytes that went from socket to socket', one(sockets.bytes)),
       total('sockmap_sockets_refused', 'Sockets that found no place in the table', one(sockets.full)),

@@ -7,6 +7,7 @@
 #include "maps.h"
 #include "packet.h"
 #include "proxy.h"
+#include "proxy_share.h"
 #include "service_ct.h"
 #include "ticks.h"
 #include "verdict.h"
@@ -147,6 +148,8 @@ static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from
 	judgement_to_entry(entry, &w->connection, o->generation, DROP_NONE);
 	if (o->service & SERVICE_TO_BACKEND)
 		o->reason = translation_keep(w);
+	if (!o->reason && is_envoys(entry) && proxy_opens(entry->owner))
+		o->reason = DROP_RATE_LIMITED;
 	if (!o->reason)
 		o->reason = ct_insert(w, held);
 	if (o->reason) {
@@ -158,6 +161,8 @@ static __noinline enum drop_reason ct_open(struct work *w, __s32 held, __u8 from
 	w->to.proxy = !!entry->proxy_port;
 	if (w->to.proxy)
 		count(COUNTER_PROXY_CONNECTIONS);
+	if (entry->state == CT_NEW)
+		proxy_holds(entry, 1);
 	w->from_identity = w->connection.source_identity;
 	o->dns = entry->flags & CT_DNS;
 	o->packets = 1;
@@ -227,8 +232,11 @@ static __always_inline void ct_pass(struct work *w, struct ct_entry *entry, __u8
 
 	__sync_fetch_and_add(&entry->packets, 1);
 	__sync_fetch_and_add(&entry->bytes, length);
-	if (is != was)
+	if (is != was) {
 		entry->state = is;
+		if (was == CT_CLOSING || is == CT_CLOSING)
+			proxy_holds(entry, is == CT_CLOSING ? -1 : 1);
+	}
 	if (w->packet.protocol == IPPROTO_UDP)
 		ct_count_waiting(entry, o->is_reply);
 	if (is >= CT_CLOSING && was < CT_CLOSING)
@@ -262,6 +270,8 @@ static __noinline void lose_way(struct work *w, struct ct_entry *entry, __u8 fro
 	} else {
 		o->service |= SERVICE_RESET;
 	}
+	if (entry->state != CT_CLOSING)
+		proxy_holds(entry, -1);
 	entry->state = CT_CLOSING;
 }
 
@@ -295,13 +305,22 @@ static __noinline enum drop_reason conntrack_judge(struct __sk_buff *skb, struct
 		}
 	}
 	if (!entry || gone) {
-		if (entry && entry->flags & CT_SERVICE)
+		if (entry && entry->flags & CT_SERVICE) {
 			translation_forget(&w->ct_key, entry);
+			if (entry->state != CT_CLOSING)
+				proxy_holds(entry, -1);
+			entry->state = CT_CLOSING;
+		}
 		return ct_open(w, entry ? (__s32)entry->owner : -1, from);
 	}
 	w->observation.is_reply = from != entry->origin;
 	entry->seen = now;
 	if (!ct_verdict(w, entry)) {
+		if (is_envoys(entry) && is_beyond_share(skb, entry, w->observation.is_reply)) {
+			connection_from_entry(entry, &w->connection);
+			w->observation.event = FLOW_DROP;
+			return w->observation.reason = DROP_RATE_LIMITED;
+		}
 		place_in_entry(entry, !from, &w->to);
 		w->observation.dns = entry->flags & CT_DNS;
 		w->from_identity = w->observation.is_reply ? entry->destination_identity : entry->source_identity;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Every map. User space writes all but conntrack, nat, translations, fragments, counters, drops, rule_counts, flows, dns_addresses,
- * dns_waitings and dns_records, and of usage and dns_usages the quota;
+ * dns_waitings, dns_records, proxy_uses and proxy_turns, and of usage and dns_usages the quota;
  * of services, the programs write sock_peers, affinities, connections of backends and answers to netns_questions. */
 #pragma once
 #include <linux/bpf.h>
@@ -47,6 +47,9 @@ MAP(proxy_ports, BPF_MAP_TYPE_HASH, struct proxy_key, __u32, MAX_PROXY_PORTS, BP
 MAP(proxies, BPF_MAP_TYPE_ARRAY, __u32, struct proxy, 1, 0);
 /* Filled when a socket of Envoy's listens (sockops, proxy_socket.c); one that is closed is gone from here. */
 MAP(proxy_listeners, BPF_MAP_TYPE_SOCKHASH, struct proxy_listener, __u64, MAX_PROXY_LISTENERS, 0);
+MAP(proxy_shares, BPF_MAP_TYPE_ARRAY, __u32, struct proxy_share, 1, 0);
+MAP(proxy_uses, BPF_MAP_TYPE_ARRAY, __u32, struct proxy_use, MAX_ENDPOINTS, BPF_F_MMAPABLE);
+MAP(proxy_turns, BPF_MAP_TYPE_ARRAY, __u32, struct proxy_turn, 1, 0);
 MAP(dns_automata, BPF_MAP_TYPE_ARRAY, __u32, struct dns_automaton, 2, BPF_F_MMAPABLE);
 MAP(dns_controls, BPF_MAP_TYPE_ARRAY, __u32, struct dns_control, 1, 0);
 MAP(dns_short_names, BPF_MAP_TYPE_HASH, struct dns_short_name, __u32, MAX_DNS_NAMES, BPF_F_NO_PREALLOC);
@@ -110,6 +113,7 @@ struct anchor {
 	enum ct_timeout ct_timeout;
 	enum ct_flag ct_flag;
 	enum ct_service ct_service;
+	enum proxy_cost proxy_cost;
 	enum ipcache_flag ipcache_flag;
 	enum frontend_scope frontend_scope;
 	enum frontend_flag frontend_flag;

@@ -26,6 +26,42 @@ struct proxy {
 	__u16 dns_port;		/* where the proxy of DNS by TCP listens; 0: nowhere */
 };
 
+/* One row: how much of Envoy's one thread a workload may have while others use it too. All zero: as much as it likes. */
+struct proxy_share {
+	__u32 stretch;		/* 256ths of a ns that pass for each ns of Envoy's time: 1,024 is a quarter of the thread */
+	__u32 connections;	/* open at the same time, whoever else is there; 0: any number */
+	__u64 burst_ns;		/* of Envoy's time, that may come at once */
+};
+
+/* Key: an endpoint's id. Whose connection it is: who opens it, or who gets it from no endpoint here. */
+struct proxy_use {
+	__u64 paid_until;	/* CLOCK_MONOTONIC: when its share has paid for what it sent */
+	__u64 spent_ns;		/* of Envoy's time, as estimated */
+	__u64 dropped;		/* packets beyond its share */
+	__u32 refused;		/* connections beyond `connections` */
+	__u32 connections;	/* open ones; the sweeper puts right what CPUs counted at once */
+};
+
+/* One row: who came last, and when somebody else did. */
+struct proxy_turn {
+	__u64 last_ns;
+	__u64 other_ns;
+	__u32 last;		/* an endpoint's id */
+	__u32 pad;
+};
+
+/* ns of Envoy's thread, as measured (agent/envoy/README.md). A request is paid for when it comes and again when it is answered, so that many in
+ * one packet are too. */
+enum proxy_cost {
+	PROXY_COST_OPEN = 150000,
+	PROXY_COST_PACKET = 10000,	/* with data */
+	PROXY_COST_HEADER_BYTE = 15,	/* of the first PROXY_HEADER_UNITS since the last answer */
+	PROXY_COST_BYTE = 1,		/* of what follows, and of answers */
+	PROXY_COST_ANSWER = 60000,	/* a packet of it */
+	PROXY_COST_RESET = 5000000,	/* a connection that Envoy ends by a reset: it had enough of it, as of streams that are taken back */
+	PROXY_HEADER_UNITS = 3840,	/* of 16 bytes: as much as Envoy takes */
+};
+
 /* Key of proxy_listeners. */
 struct proxy_listener {
 	__u32 port;

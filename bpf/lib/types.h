@@ -61,6 +61,7 @@ enum drop_reason {
 	DROP_POLICY_DENY = 181,	/* a deny rule */
 	DROP_VLAN_FILTERED = 182,	/* a tagged frame from or to a workload */
 	DROP_TTL_EXCEEDED = 196,
+	DROP_RATE_LIMITED = 198,	/* more than its share of Envoy */
 	DROP_EP_NOT_READY = 203,
 };
 
@@ -351,7 +352,7 @@ struct ct_entry {
 	__u8 pad;
 	__u32 device;		/* CT_TRANSLATED, of a client outside: where it came in */
 	__u64 socket[2];	/* of key.addr[i], where the kernel has it (sockmap.c); 0: it takes packets */
-	__u16 unread[2];	/* messages to that end since its queue was seen empty */
+	__u16 unread[2];	/* messages to that end since its queue was seen empty; CT_PROXIED: the first has units of 16 bytes since Envoy's last answer */
 	__u16 proxy_port;	/* CT_PROXIED */
 	__u8 pad2[2];
 };
