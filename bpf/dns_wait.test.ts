@@ -8,6 +8,9 @@ import { address, answer, query } from './testing/dns.ts';
 import { frame } from './testing/packet.ts';
 import { dns_counter, dns_limit } from './types.gen.ts';
 
+/** Queries of a flood, and what waits after it at least. A round is over before what the others wait for is. */
+const { rounds, each, most } = process.env['WEIR_SLOWNESS'] === undefined ? { rounds: 6, each: 6_000, most: 28_000 } : { rounds: 6, each: 2_000, most: 19_000 };
+
 let bench: Bench;
 beforeAll(async () => {
   bench = new Bench();
@@ -65,7 +68,6 @@ describe.each(families)('$family', (f) => {
   });
 
   test('a flood of queries that nobody answers takes no place of other workloads, only its own oldest', () => {
-    const [rounds, each] = [6, 6_000];
     const isOther = (view: DataView, from: number): boolean => view.getUint32(from + at.endpoint, true) === 2 && view.getBigUint64(from + at.tag, true) === 1n;
     // Another workload waits for one answer in each row.
     eachSlot((view, from) => {
@@ -82,7 +84,7 @@ describe.each(families)('$family', (f) => {
     let others = 0;
     eachSlot((view, from) => { if (isOther(view, from)) others += 1; });
     expect(others).toBe(dns_limit.DNS_WAIT_ROWS);
-    expect(waiting()).toBeGreaterThan(28_000);
+    expect(waiting()).toBeGreaterThan(most);
     expect(isTaken(f, 20_000 + rounds - 1, each - 1)).toBe(true);
   }, 120_000);
 });
