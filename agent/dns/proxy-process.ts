@@ -1,7 +1,7 @@
 // The proxy of DNS by TCP as a process (agent/dns/proxy): a copy of all that it runs on, where its own user may read it, and the keeper that outlives
 // the agent. A restart by the keeper so runs the same code, whatever became of this checkout.
 import { createHash } from 'node:crypto';
-import { chmodSync, chownSync, cpSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, cpSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -103,8 +103,12 @@ export class ProxyProcess extends KeptProcess {
     const words = [...flags, `${inside}/code/agent/dns/proxy/main.ts`, String(port), String(marks.downstream), String(marks.egressDone)];
     const identity = createHash('sha256').update([this.#version, kernel, ...words].join(' ')).digest('hex').slice(0, 16);
     if (this.identity === identity) return false;
+    const [code, next] = [join(this.runFolder, 'code'), join(this.runFolder, 'code.next')];
+    stage(next, this.user);
+    // Until now it serves.
     if (this.keeper !== undefined) await this.end();
-    stage(join(this.runFolder, 'code'), this.user);
+    rmSync(code, { recursive: true, force: true });
+    renameSync(next, code);
     this.start({ path: process.execPath, arguments: words, identity, descriptor: program });
     return true;
   }

@@ -79,6 +79,25 @@ static __always_inline int dns_first(struct dns_work *d, __u32 owner, __u32 expi
 	return 1;
 }
 
+/* Looks for the addresses behind the first, whose row is not there: so the waits for their places in memory overlap. */
+__noinline int dns_touch(void)
+{
+	struct dns_work *d = dns_row();
+	struct dns_address_key key = {};
+	__u32 i;
+
+	if (!d)
+		return 0;
+	key.endpoint = d->record.endpoint;
+	for (i = 1; i < DNS_ANSWERS; i++) {
+		if (i >= d->record.addresses)
+			break;
+		key.addr = d->record.address[i];
+		bpf_map_lookup_elem(&dns_addresses, &key);
+	}
+	return 0;
+}
+
 /* Address `number` of the answer for the names in d->selectors. Returns whether it stands there for all of them. */
 __noinline int dns_learn(__u32 number)
 {
@@ -105,6 +124,8 @@ __noinline int dns_learn(__u32 number)
 			known->source[0].expires = expires;
 		return 1;
 	}
+	if (!known && !at)
+		dns_touch();
 	if (!known && dns_first(d, d->key.endpoint, expires)) {
 		learned = !d->selectors[DNS_SOURCES];
 	} else {
