@@ -13,9 +13,11 @@ export interface HttpWay {
   readonly port: number;
   /** The process between them, if there is one. */
   readonly proxy?: () => number;
+  /** Who reads its log. */
+  readonly agent?: () => number;
 }
 
-export interface HttpResult { readonly perSecond: number; readonly p50Ns: number; readonly p99Ns: number; readonly proxyUs: number }
+export interface HttpResult { readonly perSecond: number; readonly p50Ns: number; readonly p99Ns: number; readonly proxyUs: number; readonly agentUs: number }
 
 export async function serveHttp({ server, port }: HttpWay): Promise<ChildProcess> {
   const child = spawn('nsenter', [`--net=${server}`, httpPath, 'server', String(port)], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -24,10 +26,12 @@ export async function serveHttp({ server, port }: HttpWay): Promise<ChildProcess
 }
 
 /** Throws when the answer is not `status`. */
-export function loadHttp({ label, client, address, port, proxy }: HttpWay, connections: number, forMs: number, path = '/ok', status = 200): HttpResult {
-  const before = proxy === undefined ? 0 : cpuMs(proxy());
+export function loadHttp({ label, client, address, port, proxy, agent }: HttpWay, connections: number, forMs: number, path = '/ok', status = 200): HttpResult {
+  const spent = (): readonly number[] => [proxy, agent].map((pid) => (pid === undefined ? 0 : cpuMs(pid())));
+  const before = spent();
   const out = execFileSync('nsenter', [`--net=${client}`, httpPath, 'client', address, String(port), path, String(connections), String(forMs)], { encoding: 'utf8' });
   const result = JSON.parse(out) as HttpResult & { status: number; requests: number };
   if (result.status !== status) throw new Error(`${label}: the answer to ${path} is ${result.status}, expected ${status}`);
-  return { ...result, proxyUs: proxy === undefined ? 0 : (cpuMs(proxy()) - before) * 1000 / result.requests };
+  const [proxyUs = 0, agentUs = 0] = spent().map((ms, index) => (ms - before[index]!) * 1000 / result.requests);
+  return { ...result, proxyUs, agentUs };
 }

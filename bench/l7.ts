@@ -37,6 +37,7 @@ function figuresOf(connections: number, target: number | undefined, found: Reado
       { name: `${name}: ${way.label}, P50`, ...us(({ p50Ns }) => p50Ns) },
       { name: `${name}: ${way.label}, P99`, ...us(({ p99Ns }) => p99Ns) },
       { name: `${name}: ${way.label}, the proxy's CPU per request`, value: median(results, ({ proxyUs }) => proxyUs), unit: 'µs' },
+      ...(way.agent === undefined ? [] : [{ name: `${name}: ${way.label}, the agent's CPU per request`, value: median(results, ({ agentUs }) => agentUs), unit: 'µs', ...atMost(8, median(results, ({ agentUs }) => agentUs), ' µs') }]),
     ];
   });
 }
@@ -62,7 +63,7 @@ export async function l7(): Promise<Figure[]> {
     await cluster.until('Envoy runs', () => envoy().pid !== 0 && envoy().listeners > 0);
     const { pid, path: binary } = envoy();
     const weir = (label: string, port: number): HttpWay => ({ label, client: netns('client'), server: netns('server'), address: cluster.address('default/server').ipv4, port });
-    const ways: HttpWay[] = [weir('direct', ports.direct), { ...weir('weir', ports.l7), proxy: () => pid }];
+    const ways: HttpWay[] = [weir('direct', ports.direct), { ...weir('weir', ports.l7), proxy: () => pid, agent: () => cluster.pid }];
     for (const kind of ['Envoy tcp_proxy', 'HAProxy'] as const) {
       const other = await ProxyWay.make(kind, ports.l7, binary);
       others.push(other);

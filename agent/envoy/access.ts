@@ -35,9 +35,12 @@ export function accessOf(entry: LogEntry, listenerOf: (port: number) => Listener
   const route = http !== undefined ? routeOf(name) : space < 0 ? undefined : { rule: Number(state.slice(space + 1)), mismatched: [] };
   // A request that Envoy itself could not take (400, 431) was put to no rule.
   const denied = http !== undefined ? name === deniedRoute : route === undefined;
+  const { key: ruleSet, direction } = listener;
+  if (http === undefined) return { ruleSet, direction, rule: route?.rule, startUnixNs, durationNs, source, destination, upstreamPort, denied, flags, ...(sni !== '' && { sni }) };
+  const mismatched = route?.mismatched ?? [];
   return {
-    ruleSet: listener.key, direction: listener.direction, rule: route?.rule, startUnixNs, durationNs, source, destination, upstreamPort, denied, flags,
-    ...(http !== undefined && { http: { ...http, mismatched: route?.mismatched ?? [] } }), ...(sni !== '' && { sni }),
+    ruleSet, direction, rule: route?.rule, startUnixNs, durationNs, source, destination, upstreamPort, denied, flags, http: mismatched.length === 0 ? http : { ...http, mismatched },
+    ...(sni !== '' && { sni }),
   };
 }
 

@@ -1,5 +1,5 @@
 // The bytes of Envoy's access log -> its entries, read forward without messages between: what weir uses of one, as proto/envoy/accesslog.proto
-// numbers it. Each request takes a third of the time that protobufjs did.
+// numbers it. A request takes less than half the time that protobufjs did.
 import type { HttpAccess, ProxyAccess } from '../../hubble/access.ts';
 import { KnownTexts } from './known-texts.ts';
 import { stateKey } from './listener.ts';
@@ -13,7 +13,8 @@ export interface LogEntry extends Pick<ProxyAccess, 'source' | 'destination' | '
   readonly state: string;
   readonly routeName: string;
   readonly sni: string;
-  readonly http?: Omit<HttpAccess, 'mismatched'>;
+  /** What did not hold stands in the route's name. */
+  readonly http?: HttpAccess;
 }
 
 const methods = ['', 'GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH'];
@@ -225,14 +226,15 @@ function requestHeaders(): Header[] {
 
 function read(isHttp: boolean): LogEntry {
   const { state, routeName, sni, flags, source, destination, upstreamPort, durationNs } = now;
-  const common = { state, routeName, sni, flags, source, destination, upstreamPort, startUnixNs: startNs(), durationNs };
-  if (!isHttp) return common;
+  const startUnixNs = startNs();
+  if (!isHttp) return { state, routeName, sni, flags, source, destination, upstreamPort, startUnixNs, durationNs };
   const { scheme, authority, path, code, requestBytes, responseBytes } = now;
-  return { ...common, http: {
-    method: now.methodName === '' ? methods[now.method] ?? '' : now.methodName, scheme, authority, path, protocol: protocols[now.protocol] ?? 'HTTP/1.1', code,
-    requestHeaders: requestHeaders(), requestBytes, responseBytes,
+  const method = now.methodName === '' ? methods[now.method] ?? '' : now.methodName;
+  return { state, routeName, sni, flags, source, destination, upstreamPort, startUnixNs, durationNs, http: {
+    method, scheme, authority, path, protocol: protocols[now.protocol] ?? 'HTTP/1.1', code, requestHeaders: requestHeaders(), requestBytes, responseBytes, mismatched: none,
   } };
 }
+const none: readonly string[] = [];
 
 /** The entries of one message, in order. Throws RangeError where the bytes are none; what stands before that is told. */
 export function readEntries(bytes: Buffer, tell: (entry: LogEntry) => void): void {

@@ -12,7 +12,8 @@ const mostStreams = 1_024;
 const streamWindowBytes = 256 * 1024;
 const connectionWindowBytes = 1024 * 1024;
 const flushMs = 100;
-const flushBytes = 16 * 1024;
+/** Some 170 requests: at 16 KiB each of them cost the agent a third more. */
+const flushBytes = 64 * 1024;
 
 const commonLog = (name: string, stateKey: string): Message => ({
   log_name: name, transport_api_version: 'V3', grpc_service: { envoy_grpc: { cluster_name: xdsCluster } },

@@ -81,6 +81,8 @@ const defaultLingerMs = 30_000;
 const defaultTimeoutMs = 10_000;
 const defaultAbsentMs = 5_000;
 const pollMs = 10;
+/** Of the access log, before the agent has read it: several of its messages (filters.ts). */
+const logWindowBytes = 1024 * 1024;
 const lookMs = 1_000;
 
 export async function startEnvoy(options: EnvoyOptions): Promise<L7Proxy> {
@@ -116,7 +118,7 @@ class Proxy_ {
   readonly ports: Ports;
   readonly #options: EnvoyOptions;
   readonly #processes: Processes;
-  readonly #server = new GrpcServer();
+  readonly #server = new GrpcServer({}, logWindowBytes);
   readonly #ads: Ads;
   readonly #access: AccessCounts;
   readonly #served = new Map<string, Served>();

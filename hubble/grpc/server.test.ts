@@ -143,6 +143,18 @@ describe('requests', () => {
     expect(answers.every((answer) => statusOf(answer) === '0')).toBe(true);
   });
 
+  test.each([{ name: 'as HTTP/2 has it', windowBytes: undefined, settings: [65_535, 16_384] }, { name: 'more, for one that sends all the time', windowBytes: 1 << 20, settings: [1 << 20, 128 * 1024] }])('what a client may send ahead: $name', async ({ windowBytes, settings }) => {
+    const other = new GrpcServer({}, windowBytes);
+    const path = join(folder, 'window.s.sock');
+    const removeOther = await listenUnix(other, path);
+    const client = http2.connect('http://localhost', { createConnection: () => net.connect(path) });
+    client.on('error', () => undefined);
+    const { initialWindowSize, maxFrameSize } = await new Promise<http2.Settings>((resolve) => { client.once('remoteSettings', resolve); });
+    expect([initialWindowSize, maxFrameSize]).toEqual(settings);
+    client.destroy();
+    removeOther();
+    other.close();
+  });
   test('an error of a listener is counted, and the server goes on', async () => {
     server.listener().emit('error', new Error('accept ECONNABORTED'));
     expect(server.refused).toBe(1);

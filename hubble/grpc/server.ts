@@ -23,12 +23,15 @@ export interface Messages<Request> { each: (request: Request) => void; ended: ()
 /** Of one connection, and of all together; what comes beyond is refused. */
 const mostStreams = 1_024;
 const mostCalls = 8_192;
+/** Of a client that sends all the time; others have the 16 KiB of HTTP/2. */
+const mostFrameBytes = 128 * 1024;
 /** Longer timers are none to setTimeout. */
 const longestTimeoutMs = 2 ** 31 - 1;
 const keepaliveMs = 60_000;
 
 export class GrpcServer {
   readonly #headers: OutgoingHttpHeaders;
+  readonly #windowBytes: number | undefined;
   readonly #methods = new Map<string, Registered>();
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #listeners = new Set<Http2Server | Http2SecureServer>();
@@ -36,8 +39,9 @@ export class GrpcServer {
   /** Errors of listeners. A connection for which no file descriptor is left is none: libuv closes it and says nothing; its client tries again. */
   refused = 0;
 
-  /** `headers`: what every answer says beside gRPC's own. */
-  constructor(headers: OutgoingHttpHeaders = {}) {
+  /** `headers`: what every answer says beside gRPC's own. `windowBytes`: what a client may send ahead, for one that sends all the time. */
+  constructor(headers: OutgoingHttpHeaders = {}, windowBytes?: number) {
+    this.#windowBytes = windowBytes;
     this.#headers = { ':status': 200, 'content-type': 'application/grpc+proto', 'grpc-accept-encoding': 'identity', ...headers };
   }
 
@@ -57,12 +61,15 @@ export class GrpcServer {
 
   /** A server to listen with, where the caller likes; with options it speaks TLS. */
   listener(tls?: SecureServerOptions): Http2Server | Http2SecureServer {
-    const options = { settings: { maxConcurrentStreams: mostStreams, enablePush: false }, keepAlive: true, keepAliveInitialDelay: keepaliveMs };
+    const windowBytes = this.#windowBytes;
+    const ahead = windowBytes === undefined ? {} : { initialWindowSize: windowBytes, maxFrameSize: mostFrameBytes };
+    const options = { settings: { maxConcurrentStreams: mostStreams, enablePush: false, ...ahead }, keepAlive: true, keepAliveInitialDelay: keepaliveMs };
     const server = tls === undefined ? http2.createServer(options) : http2.createSecureServer({ ...options, ...tls });
     server.on('session', (session: ServerHttp2Session) => {
       this.#sessions.add(session);
       session.on('close', () => { this.#sessions.delete(session); });
       session.on('error', () => undefined); // 'close' follows
+      if (windowBytes !== undefined) session.setLocalWindowSize(windowBytes);
     });
     server.on('stream', (stream, headers) => { this.#accept(stream, headers); });
     server.on('error', () => { this.refused += 1; });
