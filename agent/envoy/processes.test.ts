@@ -86,4 +86,18 @@ only(`another binary${lacking}`, () => {
     expect(bench.proxy.status()).toMatchObject({ pid: next, restarts: 0 });
     expect((await get(bench.proxy.portOf('one'), '/a')).code).toBe(200);
   }, 60_000);
+
+  test('a rule set that nobody needs any more holds up nobody', async () => {
+    const { pid } = bench.proxy.status();
+    expect(await bench.proxy.serve(mapOf(setOf('one', http1({ path: '/a' })), setOf('gone', http1({ path: '/a' }))))).toEqual(new Map());
+    expect((await get(bench.proxy.portOf('gone'), '/a')).code).toBe(200);
+    const taken = log.length;
+    await bench.restart();
+    await bench.proxy.serve(sets);
+    await until(() => (log.length > taken ? true : undefined), 15_000);
+    expect(log.slice(taken)).toEqual([expect.stringContaining('has taken over')]);
+    expect(bench.proxy.status()).toMatchObject({ restarts: 0 });
+    expect(bench.proxy.status().pid).not.toBe(pid);
+    expect((await get(bench.proxy.portOf('one'), '/a')).code).toBe(200);
+  }, 60_000);
 });

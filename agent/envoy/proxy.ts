@@ -140,7 +140,7 @@ class Proxy_ {
     const folder = join(options.stateDir, 'envoy');
     this.#processes = new Processes({
       instance: options.instance, folder, cgroup: options.cgroup, attach: options.steering.attachListenHook, ...(options.changes !== undefined && { changes: options.changes }),
-      hasAll: (node) => this.#ads.hasAll(node), ...(options.readyMs !== undefined && { readyMs: options.readyMs }), sockets: () => new Map(this.ports.keys.map((key) => [this.ports.of(key), options.steering.sockets(this.ports.of(key))])), log: options.log,
+      hasAll: (node) => this.#ads.hasAll(node), ...(options.readyMs !== undefined && { readyMs: options.readyMs }), sockets: () => this.#sockets(), log: options.log,
     });
     this.#processes.makeFolders();
     this.ports = new Ports(options.stateDir, options.ports);
@@ -158,6 +158,11 @@ class Proxy_ {
     }
     this.#wanted = this.#processes.running;
     this.#look = setInterval(() => { void this.#keep(); }, lookMs).unref();
+  }
+
+  /** Of what this agent serves: another Envoy does not come to listen for what an agent before has served. */
+  #sockets(): ReadonlyMap<number, string> {
+    return new Map([...this.#served.keys()].map((key) => [this.ports.of(key), this.#options.steering.sockets(this.ports.of(key))]));
   }
 
   #listenerOf(port: number): { readonly key: string; readonly direction: Direction } | undefined {
