@@ -63,8 +63,8 @@ function flood(f: Family, who: Who, own: number, most: number): number {
   return most;
 }
 const limited = 'DROP_RATE_LIMITED';
-/** 5 ms of Envoy's time at once (agent/datapath/proxy-share.ts), and one packet more. */
-const burst = Math.floor(5_000_000 / (proxy_cost.PROXY_COST_PACKET + 100 * proxy_cost.PROXY_COST_HEADER_BYTE)) + 1;
+/** 2 ms of Envoy's time at once (agent/datapath/proxy-share.ts), and one packet more. */
+const burst = Math.floor(2_000_000 / (proxy_cost.PROXY_COST_PACKET + 100 * proxy_cost.PROXY_COST_HEADER_BYTE)) + 1;
 
 describe.each(families)('$family', (f) => {
   test('alone: all of Envoy', () => {
@@ -100,7 +100,7 @@ describe.each(families)('$family', (f) => {
 
   test('new connections are paid for too', () => {
     send(f, 'b', port, 'S');
-    const most = Math.floor(5_000_000 / proxy_cost.PROXY_COST_OPEN) + 1;
+    const most = Math.floor(2_000_000 / proxy_cost.PROXY_COST_OPEN) + 1;
     let opened = 0;
     while (opened < 4 * most && verdict(send(f, 'a', port + 1 + opened, 'S')) === 'redirect') opened += 1;
     expect(opened).toBeGreaterThan(most - 2);
@@ -113,7 +113,7 @@ describe.each(families)('$family', (f) => {
   test('answers pass, and are owed', () => {
     send(f, 'b', port, 'S');
     send(f, 'a', port + 1, 'S');
-    const answers = Math.ceil(5_000_000 / proxy_cost.PROXY_COST_ANSWER) + 10;
+    const answers = Math.ceil(2_000_000 / proxy_cost.PROXY_COST_ANSWER) + 10;
     for (let sent = 0; sent < answers; sent += 1) expect(verdict(send(f, 'a', port + 1, 'A', 'x', 'from_proxy'))).toBe('redirect');
     expect(verdict(send(f, 'a', port + 1, 'A', 'x'))).toBe(limited);
     expect(used('a').spentMs).toBeCloseTo((proxy_cost.PROXY_COST_OPEN + answers * (proxy_cost.PROXY_COST_ANSWER + proxy_cost.PROXY_COST_BYTE)) / 1e6, 5);

@@ -65,8 +65,7 @@ static __noinline int sweep_one(struct __sk_buff *skb, __u32 at)
 	/* What came since its last record. After a flip its numbers may mean other rules. The row is gone, its memory not before this program ends (RCU). */
 	if (entry->packets != entry->counted_packets && !entry->reason && entry->generation == current_generation())
 		count_judgements(&entry->egress, &entry->ingress, entry->packets - entry->counted_packets, entry->bytes - entry->counted_bytes);
-	if (entry->state != CT_CLOSING)
-		proxy_holds(entry, -1);
+	proxy_lets_go(entry);
 	used = bpf_map_lookup_elem(&usage, &owner);
 	if (used)
 		__sync_fetch_and_add(&used->connections, -1);

@@ -15,7 +15,7 @@ beforeAll(async () => {
   cluster = await Cluster.start('l7-shares', {
     'policy.yaml': policy('web', { endpointSelector: { matchLabels: { app: 'web' } }, ingress: [{ fromEndpoints: [{}], toPorts: [{ ports: [{ port: String(port), protocol: 'TCP' }], rules: { http: [{ path: '/.*' }] } }] }] }),
     'pods.yaml': [pod('web', httpServer(port)), ...['quiet', 'greedy', 'hoarder'].map((name) => pod(name, ['sleep', '100000']))],
-  }, ['--l7-share', '3', '--l7-connections', String(most)]);
+  }, ['--l7-share', '5', '--l7-connections', String(most)]);
   await cluster.until('Envoy answers', () => families.every((family) => ask('quiet', family, 1)[0] === 200));
 }, 180_000 * slowness);
 afterAll(async () => {

@@ -5,14 +5,14 @@ import type { ProxyShare } from '../../bpf/types.gen.ts';
 import { defaultShare, mendHeld, proxyHeld, setShare } from './proxy-share.ts';
 
 test.each([
-  { name: 'a quarter', percent: 25, part: 1, stretch: 1_024 },
-  { name: 'a quarter of the half that Envoy gets', percent: 25, part: 0.5, stretch: 2_048 },
-  { name: 'one percent', percent: 1, part: 1, stretch: 25_600 },
-  { name: 'no limit', percent: 100, part: 0.5, stretch: 0 },
-])('$name', ({ percent, part, stretch }) => {
+  { name: 'a quarter', percent: 25, part: 1, stretch: 1_024, burst: 2_000_000n },
+  { name: 'a quarter of the half that Envoy gets', percent: 25, part: 0.5, stretch: 2_048, burst: 1_000_000n },
+  { name: 'one percent', percent: 1, part: 1, stretch: 25_600, burst: 2_000_000n },
+  { name: 'no limit', percent: 100, part: 0.5, stretch: 0, burst: 1_000_000n },
+])('$name', ({ percent, part, stretch, burst }) => {
   const rows: ProxyShare[] = [];
   setShare({ set: (_key: number, row: ProxyShare) => { rows.push(row); } } as unknown as BpfMap<number, ProxyShare>, { ...defaultShare, percent }, part);
-  expect(rows).toEqual([{ stretch, connections: defaultShare.connections, burst_ns: 5_000_000n }]);
+  expect(rows).toEqual([{ stretch, connections: defaultShare.connections, burst_ns: burst }]);
 });
 
 /** Endpoint 1: what the programs had counted before the table was read, what they say now, and what was found there. */

@@ -14,11 +14,11 @@ export interface Share { readonly percent: number; /** Open at the same time. */
 /** A quarter of Envoy's thread; a sixth of the connections that it takes in all (agent/envoy/bootstrap.ts). */
 export const defaultShare: Share = { percent: 25, connections: 8_192 };
 /** Of Envoy's time, what may come at once, such as the connections of a page: others may wait for so long. */
-const burstNs = 5_000_000n;
+const burstNs = 2_000_000;
 
 /** 100 percent: nobody is held back. `part`: of a core, that Envoy's thread gets where it wants one. */
 export function setShare(shares: BpfMap<number, ProxyShare>, { percent, connections }: Share, part = 1): void {
-  shares.set(0, { stretch: percent >= 100 ? 0 : Math.round(25_600 / percent / part), connections, burst_ns: burstNs });
+  shares.set(0, { stretch: percent >= 100 ? 0 : Math.round(25_600 / percent / part), connections, burst_ns: BigInt(Math.round(burstNs * part)) });
 }
 
 /** `spentMs`: of Envoy's thread, as the kernel estimates it. `dropped`: packets; `refused`: connections. */

@@ -5,7 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 const pauseMs = 500;
 /** Of a pause: who wanted to run for less tells little. */
 const leastBusy = 0.05;
-const leastPart = 0.05;
+const leastPart = 0.1;
 
 export interface Times { readonly ranNs: number; readonly waitedNs: number }
 

@@ -270,8 +270,7 @@ static __noinline void lose_way(struct work *w, struct ct_entry *entry, __u8 fro
 	} else {
 		o->service |= SERVICE_RESET;
 	}
-	if (entry->state != CT_CLOSING)
-		proxy_holds(entry, -1);
+	proxy_lets_go(entry);
 	entry->state = CT_CLOSING;
 }
 
@@ -307,9 +306,7 @@ static __noinline enum drop_reason conntrack_judge(struct __sk_buff *skb, struct
 	if (!entry || gone) {
 		if (entry && entry->flags & CT_SERVICE) {
 			translation_forget(&w->ct_key, entry);
-			if (entry->state != CT_CLOSING)
-				proxy_holds(entry, -1);
-			entry->state = CT_CLOSING;
+			proxy_lets_go(entry);
 		}
 		return ct_open(w, entry ? (__s32)entry->owner : -1, from);
 	}

@@ -126,3 +126,12 @@ static __always_inline void proxy_holds(const struct ct_entry *entry, int more)
 	if (use)
 		__sync_fetch_and_add(&use->connections, more);
 }
+
+/* Of a row that stands for no connection any more: it does not count when it is taken away. */
+static __always_inline void proxy_lets_go(struct ct_entry *entry)
+{
+	if (!is_envoys(entry) || entry->state == CT_CLOSING)
+		return;
+	proxy_holds(entry, -1);
+	entry->state = CT_CLOSING;
+}

@@ -57,7 +57,7 @@ enum proxy_cost {
 	PROXY_COST_PACKET = 10000,	/* with data */
 	PROXY_COST_HEADER_BYTE = 15,	/* of the first PROXY_HEADER_UNITS since the last answer */
 	PROXY_COST_BYTE = 1,		/* of what follows, and of answers */
-	PROXY_COST_ANSWER = 60000,	/* a packet of it */
+	PROXY_COST_ANSWER = 75000,	/* a packet of it */
 	PROXY_COST_RESET = 5000000,	/* a connection that Envoy ends by a reset: it had enough of it, as of streams that are taken back */
 	PROXY_HEADER_UNITS = 3840,	/* of 16 bytes: as much as Envoy takes */
 };
