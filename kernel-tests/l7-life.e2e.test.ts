@@ -9,8 +9,9 @@ import { endLoads, httpServer, Load } from './http.ts';
 import { slowness } from './programs.ts';
 
 const [l7, l4] = [8080, 8081];
-const web = (path: string): object => policy('web', { endpointSelector: { matchLabels: { app: 'web' } }, ingress: [{ fromEndpoints: [{ matchLabels: { app: 'client' } }], toPorts: [
-  { ports: [{ port: String(l7), protocol: 'TCP' }], rules: { http: [{ path }] } }, { ports: [{ port: String(l4), protocol: 'TCP' }] },
+/** `items`: of paths. */
+const web = (...items: readonly (readonly string[])[]): object => policy('web', { endpointSelector: { matchLabels: { app: 'web' } }, ingress: [{ fromEndpoints: [{ matchLabels: { app: 'client' } }], toPorts: [
+  ...items.map((paths) => ({ ports: [{ port: String(l7), protocol: 'TCP' }], rules: { http: paths.map((path) => ({ path })) } })), { ports: [{ port: String(l4), protocol: 'TCP' }] },
 ] }] });
 
 let cluster: Cluster;
@@ -20,7 +21,7 @@ interface Envoy { readonly pid: number; readonly restarts: number; readonly path
 const envoy = (): Envoy => cluster.json<{ envoy: Envoy }>('status').envoy;
 
 beforeAll(async () => {
-  cluster = await Cluster.start('l7-life', { 'policy.yaml': web('/.*'), 'pods.yaml': [pod('client', ['sleep', '100000']), pod('web', httpServer(l7, l4))] });
+  cluster = await Cluster.start('l7-life', { 'policy.yaml': web(['/.*']), 'pods.yaml': [pod('client', ['sleep', '100000']), pod('web', httpServer(l7, l4))] });
   shimPid = cluster.json<{ name: string; shimPid: number }[]>('db', 'show', 'workloads').find(({ name }) => name === 'client')!.shimPid;
   address = cluster.end('default/web').ipv4;
   await cluster.until('Envoy answers', () => cluster.exec('default/client', 'python3', '-c', `import http.client; c = http.client.HTTPConnection('${address}', ${l7}, timeout=2); c.request('GET', '/'); print(c.getresponse().status)`).out.trim() === '200');
@@ -35,9 +36,9 @@ test('a rule changes under connections that are kept: judged by the new one, and
   const load = new Load(shimPid, address, l7, '/one');
   await sleep(500);
   const changed = Date.now();
-  cluster.write('policy.yaml', web('/two'));
+  cluster.write('policy.yaml', web(['/two']));
   await sleep(1_500);
-  cluster.write('policy.yaml', web('/.*'));
+  cluster.write('policy.yaml', web(['/.*']));
   await sleep(1_000);
   const end = await load.stop();
   expect(end).toMatchObject({ failed: 0, errors: [] });
@@ -122,4 +123,14 @@ test('Envoy is frozen: it is replaced', async () => {
   const load = new Load(shimPid, address, l7, '/after');
   await sleep(500);
   expect(await load.stop()).toMatchObject({ failed: 0 });
+}, 60_000 * slowness);
+
+test('5,000 rules for one port: the last one holds, what none of them allows does not pass', async () => {
+  const code = (path: string): string => cluster.exec('default/client', 'python3', '-c', `import http.client; c = http.client.HTTPConnection('${address}', ${l7}, timeout=5); c.request('GET', '${path}'); print(c.getresponse().status)`).out.trim();
+  const paths = Array.from({ length: 5_000 }, (_, index) => `/rule/${index}/[a-z]+`);
+  const begunMs = performance.now();
+  cluster.write('policy.yaml', web(paths.slice(0, 2_500), paths.slice(2_500)));
+  await cluster.until('they hold', () => code('/rule/4999/a') === '200');
+  process.stdout.write(`5,000 rules: in force after ${Math.round(performance.now() - begunMs)} ms\n`);
+  expect(['/rule/0/a', '/rule/2500/a', '/rule/5000/a', '/rule/4999/1', '/'].map(code)).toEqual(['200', '200', '403', '403', '403']);
 }, 60_000 * slowness);

@@ -17,7 +17,8 @@ const from = (app: string): object => ({ fromEndpoints: [{ matchLabels: { app } 
 const onTls = (more: object): object => ({ toPorts: [{ ports: [{ port: String(port), protocol: 'TCP' }], ...more }] });
 const opened = (secret: string, path: string): object => onTls({ terminatingTLS: { secret: { name: secret } }, rules: { http: [{ path }] } });
 const policies = [
-  policy('opened', { endpointSelector: { matchLabels: { app: 'plain' } }, ingress: [{ ...from('client'), ...opened('shop', '/public.*') }, { ...from('lost'), ...opened('absent', '/.*') }] }),
+  policy('opened', { endpointSelector: { matchLabels: { app: 'plain' } }, ingress: [{ ...from('client'), ...opened('shop', '/public.*') }] }),
+  ...['lost', 'broken'].map((name) => policy(name, { endpointSelector: { matchLabels: { app: 'plain' } }, ingress: [{ ...from(name), ...opened(name, '/.*') }] })),
   policy('opening', { endpointSelector: { matchLabels: { app: 'opening' } }, egress: [{ toEndpoints: [{ matchLabels: { app: 'free' } }], ...opened('shop', '/out') }] }),
   policy('named', { endpointSelector: { matchLabels: { app: 'real' } }, ingress: [{ ...from('client'), ...onTls({ serverNames: ['*.shop.test', '**.deep.test', 'exact.test'] }) }] }),
   policy('naming', { endpointSelector: { matchLabels: { app: 'naming' } }, egress: [{ toCIDR: [`${outside.ipv4}/32`, `${outside.ipv6}/128`], ...onTls({ serverNames: ['exact.test'] }) }] }),
@@ -40,8 +41,8 @@ beforeAll(async () => {
   const { certificate, key } = real.sign('server', 'shop.test');
   const server = tlsServer(pem(certificate), pem(key), port);
   cluster = await Cluster.start('l7-tls', {
-    'policies.yaml': policies, 'secret.yaml': secret('first'),
-    'pods.yaml': [...['client', 'lost', 'opening', 'naming'].map((name) => pod(name, idle)), pod('plain', httpServer(port)), pod('free', httpServer(port)), pod('real', server)],
+    'policies.yaml': policies, 'secret.yaml': secret('first'), 'broken.yaml': { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'broken', namespace: 'default' }, stringData: { 'tls.crt': 'none', 'tls.key': 'none' } },
+    'pods.yaml': [...['client', 'lost', 'broken', 'opening', 'naming'].map((name) => pod(name, idle)), pod('plain', httpServer(port)), pod('free', httpServer(port)), pod('real', server)],
   });
   cluster.background('outside', ...server);
   await cluster.until('servers answer', () => families.every((family) => [
@@ -96,9 +97,9 @@ describe.each(families)('%s', (family) => {
     expect(answers.map(({ code }) => code)).toEqual([0]);
   });
 
-  test('a Secret that is not there: refused, and the policy says so', () => {
-    expect(ask('lost', 'plain', family, 'own', [{ name: 'shop.test', path: '/public' }])).toMatchObject([{ code: 0 }]);
-    expect(cluster.json<{ name: string; message?: string }[]>('policy', 'list').find(({ name }) => name === 'opened')?.message).toContain('Secret default/absent does not exist');
+  test.each<[what: string, who: string, words: string]>([['is not there', 'lost', 'Secret default/lost does not exist'], ['is none', 'broken', 'Secret default/broken: tls.crt is not in PEM']])('a Secret that %s: refused, and the policy says so', (_what, who, words) => {
+    expect(ask(who, 'plain', family, 'own', [{ name: 'shop.test', path: '/public' }])).toMatchObject([{ code: 0 }]);
+    expect(cluster.json<{ name: string; message?: string }[]>('policy', 'list').find(({ name }) => name === who)?.message).toContain(words);
   });
 });
 

@@ -89,6 +89,12 @@ describe('delta ADS', () => {
     envoy.ask({ type_url: typeUrl('RouteConfiguration'), resource_names_subscribe: ['r'] });
     expect(envoy.names).toEqual(['r']);
   });
+  test('Secrets go one by one', () => {
+    ads.begin();
+    for (const name of ['a', 'b']) ads.set('Secret', name, { name });
+    envoy.ask({ type_url: typeUrl('Secret'), resource_names_subscribe: ['a', 'b'] });
+    expect(envoy.names).toEqual(['a', 'b']);
+  });
   test('at most 16 messages are unanswered', () => {
     ads.begin();
     envoy.ask();

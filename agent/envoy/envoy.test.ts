@@ -4,9 +4,10 @@ import http from 'node:http';
 import net from 'node:net';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { L7Rules } from '../policy/image.ts';
 import { cgroupRoot } from '../node/check.ts';
 import { removeCgroup } from '../workload/process.ts';
-import { http1, mapOf, setOf } from './testing-sets.ts';
+import { http1, mapOf, pemOf, setOf } from './testing-sets.ts';
 import { get, haveEnvoy, lacking, startBench, until, type Bench } from './testing.ts';
 
 /** A cgroup for a limit of the kernel's, of either version. */
@@ -84,14 +85,15 @@ only(`rule sets${lacking}`, () => {
     expect((await get(port('long'), `${long}a`)).code).toBe(403);
   });
 
-  test('a certificate that is none: Envoy says so, and others stay', async () => {
-    const own = await startBench('certificate', { secretOf: () => ({ data: { 'tls.crt': Buffer.from('C').toString('base64'), 'tls.key': Buffer.from('K').toString('base64') } }) });
+  test('a certificate that Envoy refuses: known by name, and others stay', async () => {
+    const pems: Record<string, string> = { weak: pemOf('rsa:1024'), good: pemOf('ec') };
+    const own = await startBench('certificate', { secretOf: (key) => ({ stringData: { 'tls.crt': pems[key.split('/')[2]!], 'tls.key': pems[key.split('/')[2]!] } }) });
+    const ended = (name: string): L7Rules => ({ ...http1({}), terminatingTls: { namespace: 'test', name, certificate: 'tls.crt', privateKey: 'tls.key' } });
     try {
-      const l7 = { ...http1({}), terminatingTls: { namespace: 'test', name: 'bad', certificate: 'tls.crt', privateKey: 'tls.key' } };
-      const refused = await own.proxy.serve(mapOf(setOf('bad', l7), setOf('good', http1({}))));
-      expect([...refused]).toEqual([['bad', expect.stringMatching(/certificate/)]]);
-      expect((await get(own.proxy.portOf('good'), '/')).code).toBe(200);
-      expect(own.proxy.status().refused).toEqual(refused);
+      const sets = mapOf(setOf('weak', ended('weak')), setOf('good', ended('good')), setOf('plain', http1({})));
+      for (let time = 0; time < 2; time += 1) expect([...await own.proxy.serve(sets)]).toEqual([['weak', expect.stringMatching(/2048/)]]);
+      expect((await get(own.proxy.portOf('plain'), '/')).code).toBe(200);
+      expect([...own.proxy.status().refused.keys()]).toEqual(['weak']);
     } finally {
       await own.stop();
     }

@@ -5,12 +5,14 @@ import { listenerOf, routeSets } from './listener.ts';
 import { encode } from './messages.ts';
 import { resourcesOf } from './resources.ts';
 import { serverNameRegex } from './server-names.ts';
-import { http1, names, setOf } from './testing-sets.ts';
+import { http1, names, pemOf, setOf } from './testing-sets.ts';
 
 type Json = Record<string, any>;
 const secret = (name: string) => ({ namespace: 'a', name, certificate: 'tls.crt', privateKey: 'tls.key' });
 const terminated = (l7: L7Rules, name: string): L7Rules => ({ ...l7, terminatingTls: secret(name) });
-const object = { data: { 'tls.crt': Buffer.from('C').toString('base64'), 'tls.key': Buffer.from('K').toString('base64') } };
+const [pem, other] = [pemOf('ec'), pemOf('ec')];
+const base64 = (text: string): string => Buffer.from(text).toString('base64');
+const object = { data: { 'tls.crt': base64(pem), 'tls.key': base64(pem) } };
 
 function choices({ filter_chain_matcher: matcher }: Json): string[] {
   if (matcher === undefined) return [];
@@ -58,14 +60,18 @@ describe('listeners', () => {
 
   test.each<{ name: string; object: Json | undefined; problem: string | undefined }>([
     { name: 'there', object, problem: undefined },
-    { name: 'as text', object: { stringData: { 'tls.crt': 'C', 'tls.key': 'K' } }, problem: undefined },
+    { name: 'as text', object: { stringData: { 'tls.crt': pem, 'tls.key': pem } }, problem: undefined },
     { name: 'absent', object: undefined, problem: 'Secret a/x does not exist' },
     { name: 'without a certificate', object: { data: { 'tls.key': 'Sw==' } }, problem: 'Secret a/x has no item tls.crt' },
     { name: 'without a key', object: { data: { 'tls.crt': 'Qw==' } }, problem: 'Secret a/x has no item tls.key' },
     { name: 'not base64', object: { data: { 'tls.crt': '?', 'tls.key': 'Sw==' } }, problem: 'Secret a/x has no item tls.crt' },
+    { name: 'no certificate', object: { stringData: { 'tls.crt': 'none', 'tls.key': pem } }, problem: 'Secret a/x: tls.crt is not in PEM' },
+    { name: 'no key', object: { stringData: { 'tls.crt': pem, 'tls.key': 'none' } }, problem: 'Secret a/x: tls.key is not in PEM' },
+    { name: 'another\'s key', object: { stringData: { 'tls.crt': pem, 'tls.key': other } }, problem: 'Secret a/x: tls.key is not the key of tls.crt' },
   ])('a certificate: $name', ({ object: found, problem }) => {
     const made = resourcesOf(setOf('s', terminated(http1({}), 'x')), { port: 1 }, () => found);
-    expect(made.problem).toBe(problem);
+    // What OpenSSL says of it stands behind.
+    expect(made.problem?.replace(/(PEM): .*/, '$1')).toBe(problem);
     expect(made.resources.map(({ type }) => type)).toEqual(problem === undefined ? ['Secret', 'RouteConfiguration', 'Listener'] : []);
   });
 
