@@ -13,8 +13,8 @@ import type { Connection, Judge } from './kernel.ts';
 const mostQueries = 32;
 const answerMs = 10_000;
 const idleMs = 30_000;
-/** An answer that the client does not take holds up those behind it. */
-const mostUnsentBytes = 1 << 18;
+/** What the client does not take holds up the queries behind it; answers to those before are told to have failed. */
+const mostUnsentBytes = 1 << 17;
 const headBytes = 12;
 const code = { serverFailure: 2, refused: 5 } as const;
 const flag = { response: 0x80, opcodes: 0x78, recursionDesired: 0x01, recursionAvailable: 0x80, checkingDisabled: 0x10 } as const;
@@ -148,7 +148,7 @@ export class Conversation {
       return;
     }
     this.#take(id);
-    if (!pieces.every((piece) => this.#parts.judge.learn(this.#of, piece, latencyNs))) {
+    if (this.#client.writableLength >= mostUnsentBytes || !pieces.every((piece) => this.#parts.judge.learn(this.#of, piece, latencyNs))) {
       this.#parts.counts.failed += 1;
       this.#client.write(framed(reply(query, code.serverFailure)));
     } else {

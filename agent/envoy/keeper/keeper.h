@@ -14,7 +14,8 @@ enum {
   max_log_bytes = 4 << 20,  // then it becomes output.log.1
   probe_every_ms = 500,
   first_probe_every_ms = 50,
-  silent_ms = 3000,         // no answer for so long: it is frozen
+  silent_ms = 3000,         // no answer for so long, and no work: it is frozen
+  busy_ms = 30000,          // no answer for so long, whatever it works at
   first_answer_ms = 15000,  // it does not even listen: read from a slow disk
   first_pause_ms = 10,      // between a death and the next start
   last_pause_ms = 5000,
@@ -30,7 +31,7 @@ struct keeper {
   int output;        // read end of its output; -1
   int log;
   off_t log_bytes;
-  int64_t started_ms, asked_ms, answered_ms, next_start_ms, probe_at_ms, kill_at_ms;
+  int64_t started_ms, asked_ms, answered_ms, worked_ms, next_start_ms, probe_at_ms, kill_at_ms;
   bool answered;     // since it started
   int probe;         // a question that is not answered yet; -1
   int pause_ms;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether Envoy still goes round: its admin socket is asked twice a second, and any answer will do.
+// Whether Envoy still goes round: its admin socket is asked twice a second, and any answer will do. Who has none, but runs or would like to (a
+// thousand listeners at once, a machine that is busy), is not frozen yet.
 #include "keeper.h"
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -27,6 +29,19 @@ static void begin_probe(struct keeper *keeper) {
   }
 }
 
+/** Its main thread has or wants a processor, or waits for a disk: proc_pid_stat(5). */
+static bool is_at_work(pid_t envoy) {
+  char path[64], stat[512];
+  snprintf(path, sizeof path, "/proc/%d/stat", envoy);
+  FILE *file = fopen(path, "re");
+  if (file == NULL) return false;
+  size_t length = fread(stat, 1, sizeof stat - 1, file);
+  fclose(file);
+  stat[length] = 0;
+  const char *state = strrchr(stat, ')');
+  return state != NULL && (strncmp(state, ") R", 3) == 0 || strncmp(state, ") D", 3) == 0);
+}
+
 void follow_probe(struct keeper *keeper, bool readable) {
   int64_t now = now_ms();
   if (readable) {
@@ -44,7 +59,9 @@ void follow_probe(struct keeper *keeper, bool readable) {
   }
   // Until it listens it starts; from then on it has to answer.
   int64_t since_ms = keeper->probe >= 0 ? keeper->asked_ms : keeper->answered_ms;
-  if (now - since_ms < (keeper->answered || keeper->probe >= 0 ? silent_ms : first_answer_ms)) return;
+  if (is_at_work(keeper->envoy)) keeper->worked_ms = now;
+  int64_t idle_since_ms = keeper->worked_ms > since_ms ? keeper->worked_ms : since_ms;
+  if (now - since_ms < busy_ms && now - idle_since_ms < (keeper->answered || keeper->probe >= 0 ? silent_ms : first_answer_ms)) return;
   keeper->frozen++;
   keeper->answered_ms = now;
   kill(keeper->envoy, SIGKILL);
