@@ -44,6 +44,8 @@ const turned = ({ source, destination, direction, startUnixNs, durationNs }: Sen
 const mostEnds = 4_096;
 const noRules: ProxyRules = { rules: [] };
 
+const switchingProtocols = 101;
+
 export class AccessRows {
   readonly #ring: Ring;
   readonly #lookups: Lookups;
@@ -64,7 +66,8 @@ export class AccessRows {
   add(access: ProxyAccess, rules: ProxyRules | undefined, proxyPort: number, endNs: bigint): number {
     const detail = { rules: rules ?? noRules, rule: access.rule ?? -1, denied: access.denied, ...this.#putTexts(access) };
     const { http, flags, denied } = access;
-    const broken = failed(flags);
+    // An upgraded connection has no answer that ends: whoever hangs up first ends it.
+    const broken = failed(flags) && http?.code !== switchingProtocols;
     const [source, destination] = [this.#end(access.source.address, endNs), this.#end(access.destination.address, endNs)];
     this.#write(0, access, source, destination, proxyPort, endNs);
     this.#tell(0, http === undefined ? accessKind.tls : accessKind.request, denied ? verdict.dropped : http === undefined && broken ? verdict.error : verdict.forwarded);

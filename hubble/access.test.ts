@@ -40,6 +40,7 @@ const cases: { name: string; access: ProxyAccess; lines: unknown[] }[] = [
   { name: 'an answer of the proxy\'s own', access: accessOf({ flags: 'UF,URX', http: { code: 503 } }), lines: [
     expect.stringContaining('http-request FORWARDED'), expect.stringMatching(/http-response ERROR .*\(HTTP\/1.1 503 3ms \(GET http:\/\/web.shop\/items\?page=2\); UF,URX\)$/)] },
   { name: 'no response began', access: accessOf({ flags: 'DC', http: { code: 0 } }), lines: [expect.stringContaining('http-request FORWARDED'), expect.stringMatching(/http-response ERROR .*\(HTTP\/1.1 0 3ms .*; DC\)$/)] },
+  { name: 'an upgraded connection, hung up on', access: accessOf({ flags: 'DC', http: { code: 101 } }), lines: [expect.stringContaining('http-request FORWARDED'), expect.stringMatching(/http-response FORWARDED .*\(HTTP\/1.1 101 3ms /)] },
   { name: 'headers that did not match and passed', access: accessOf({ http: { mismatched: ['x-a', 'x-b'] } }), lines: [
     expect.stringMatching(/page=2; headers that did not match: x-a, x-b\)$/), expect.stringMatching(/page=2\); headers that did not match: x-a, x-b\)$/)] },
   { name: 'TLS by its name', access: tlsAccessOf(), lines: [`10.0.0.1:40000 (world) -> shop/web:80 ${web} l7-request FORWARDED EGRESS ALLOWED BY shop/web (TLS www.example.com 3ms)`] },
