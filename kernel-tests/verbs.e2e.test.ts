@@ -255,7 +255,7 @@ test('an instance that does not run is named with the command that starts it', (
 });
 
 test('the help of every verb shows an example', async () => {
-  const commandsOf = (help: string): string[] => [...(help.split('\nCommands:\n')[1]?.split('\n\n')[0] ?? '').matchAll(/^ {2}([a-z-]+)/gm)].map(([, name]) => name!).filter((name) => name !== 'help');
+  const commandsOf = (help: string): string[] => [...(help.split('\nCommands:\n')[1]?.split('\n\n')[0] ?? '').matchAll(/^ {2}([a-z0-9-]+)/gm)].map(([, name]) => name!).filter((name) => name !== 'help');
   const walk = async (path: readonly string[]): Promise<string[]> => {
     const { code, out } = await typed(...path, '--help');
     expect([path.join(' '), code, out]).toEqual([path.join(' '), 0, expect.stringMatching(/\nExample:\n {2}(sudo |source <\()?\.\/weir/)]);

@@ -1,5 +1,5 @@
 // One Envoy takes over from another, with the real binary under two paths.
-import { copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -86,6 +86,18 @@ only(`another binary${lacking}`, () => {
     expect(bench.proxy.status()).toMatchObject({ pid: next, restarts: 0 });
     expect((await get(bench.proxy.portOf('one'), '/a')).code).toBe(200);
   }, 60_000);
+
+  test('its file is gone: the one that runs goes on, and follows changes', async () => {
+    const { pid, path } = bench.proxy.status();
+    renameSync(path, `${path}.away`);
+    try {
+      expect(await bench.proxy.serve(mapOf(setOf('one', http1({ path: '/a' })), setOf('new', http1({ path: '/b' }))))).toEqual(new Map());
+      expect((await get(bench.proxy.portOf('new'), '/b')).code).toBe(200);
+      expect(bench.proxy.status()).toMatchObject({ pid, restarts: 0 });
+    } finally {
+      renameSync(`${path}.away`, path);
+    }
+  });
 
   test('a rule set that nobody needs any more holds up nobody', async () => {
     const { pid } = bench.proxy.status();

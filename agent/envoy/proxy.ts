@@ -9,7 +9,7 @@ import { ConfigError, messageOf } from '../errors.ts';
 import type { Direction, RuleSet } from '../policy/image.ts';
 import { Ads, type ResourceType } from './ads.ts';
 import { serveAccessLog, type AccessCounts } from './access.ts';
-import { fetchBinary, findBinary } from './binary.ts';
+import { fetchBinary, findBinary, type Binary } from './binary.ts';
 import { xdsSocket } from './bootstrap.ts';
 import { Ports, type Range } from './ports.ts';
 import type { KeeperStatus } from './kept.ts';
@@ -127,7 +127,7 @@ class Proxy_ {
   #waiting: (() => void)[] = [];
   readonly #removeSockets: (() => void)[] = [];
   #problem: string | undefined;
-  #binary = { path: '', version: '' };
+  #binary: Binary = { path: '', version: '' };
   #look: NodeJS.Timeout | undefined;
   #fetching = false;
   /** It was waited for in vain: nobody waits again before it is there. */
@@ -189,7 +189,7 @@ class Proxy_ {
   /** Undefined: it runs, or is about to. */
   async #ensure(): Promise<string | undefined> {
     try {
-      const binary = findBinary(this.#options.binary);
+      const binary = this.#findBinary();
       if (binary === undefined) {
         this.#fetch();
         this.#problem = 'Envoy is being fetched';
@@ -202,6 +202,16 @@ class Proxy_ {
       this.#problem = messageOf(error);
     }
     return this.#problem;
+  }
+
+  /** One that runs goes on when its file is gone. */
+  #findBinary(): Binary | undefined {
+    try {
+      return findBinary(this.#options.binary);
+    } catch (error) {
+      if (this.#binary.path === '' || !this.#processes.running) throw error;
+      return this.#binary;
+    }
   }
 
   /** Beside all else: nothing waits for a download. */

@@ -186,7 +186,7 @@ describe('streams', () => {
     const [one, two] = [client(), client()];
     const cancelled = follow(one);
     follow(two);
-    follow(one, { deadline: Date.now() + 300 });
+    follow(one, { deadline: Date.now() + 2_000 });
     await until(() => following.length === 3);
     cancelled.cancel();
     await until(() => over >= 1);
