@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { pod, policy } from './cluster.ts';
 import { NodesCluster, type Node } from './nodes.ts';
-import { idle, server, type Answer, type Probe } from './programs.ts';
+import { idle, server, transfer, type Answer, type Probe } from './programs.ts';
 
 /** `whole`: with the tests for which it makes no difference by which addresses the nodes reach each other. */
 const modes = [
@@ -81,22 +81,7 @@ describe.each(modes)('$mode', ({ name, args, mtu, whole }) => {
     const { ipv4, ipv6 } = cluster.end('default/open');
     const ping = (to: string, size: number): number | null => cluster.exec('default/client', 'ping', '-n', '-c', '1', '-W', '1', '-M', 'do', '-s', String(size), to).code;
     expect([ping(ipv4, mtu - 28), ping(ipv4, mtu - 27), ping(ipv6, mtu - 48), ping(ipv6, mtu - 47)]).toEqual([0, 1, 0, 1]);
-    const transfer = cluster.exec('default/client', 'python3', '-c', `
-import os, socket, threading
-def stream(to):
-    data = os.urandom(1 << 20) * 8
-    s = socket.create_connection((to, 8080), timeout=10); s.recv(100)
-    threading.Thread(target=s.sendall, args=(data,)).start()
-    back = bytearray()
-    while len(back) < len(data):
-        part = s.recv(1 << 20)
-        if not part: break
-        back += part
-    return bytes(back) == data
-def datagram(to):
-    s = socket.socket(socket.AF_INET6 if ':' in to else socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2)
-    data = os.urandom(8192); s.sendto(data, (to, 8080)); return s.recv(65536) == data
-print(*[work(to) for to in ('${ipv4}', '${ipv6}') for work in (stream, datagram)])`);
-    expect(transfer.out.trim() || transfer.error).toBe('True True True True');
+    const { out, error } = cluster.exec('default/client', ...transfer([ipv4, ipv6], 8080, ['tcp', 'udp']));
+    expect(out.trim() || error).toBe('True True True True');
   });
 });

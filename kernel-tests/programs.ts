@@ -30,6 +30,27 @@ export const server = (...ports: number[]): string[] => echoes(['::'], ports);
 /** The same by sockets of one address each: a wildcard one of UDP on the node would answer workloads from the gateway's address. */
 export const bound = (addresses: readonly string[], ...ports: number[]): string[] => echoes(addresses, ports);
 
+const ways = { tcp: 'stream', udp: 'datagram' } as const;
+/** To such a server, at each address in each way: 8 MiB by TCP, 8,000 bytes by UDP, which go in fragments. Prints True for each that came back as it was. */
+export const transfer = (addresses: readonly string[], port: number, by: readonly (keyof typeof ways)[]): string[] => ['python3', '-c', `
+import os, socket, threading
+def stream(to):
+    data = os.urandom(1 << 20) * 8
+    s = socket.create_connection((to, ${port}), timeout=10); s.recv(100)
+    threading.Thread(target=s.sendall, args=(data,)).start()
+    back = bytearray()
+    while len(back) < len(data):
+        part = s.recv(1 << 20)
+        if not part: break
+        back += part
+    return bytes(back) == data
+def datagram(to):
+    s = socket.socket(socket.AF_INET6 if ':' in to else socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5)
+    data = os.urandom(8000)
+    s.connect((to, ${port})); s.send(data)
+    return s.recv(65536) == data
+print(*[way(to) for to in ${JSON.stringify(addresses)} for way in (${by.map((one) => `${ways[one]},`).join(' ')})])`];
+
 /** Ends only when it is told to. */
 export const idle = ['sleep', '100000'];
 

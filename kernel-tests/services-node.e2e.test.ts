@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Cluster, node as address, outside, pod } from './cluster.ts';
 import { NodesCluster, type Node } from './nodes.ts';
-import { bound, idle, type Probe } from './programs.ts';
+import { bound, idle, transfer, type Probe } from './programs.ts';
 
 interface Ends { readonly ipv4: string; readonly ipv6: string }
 const external = { ipv4: '192.0.2.50', ipv6: '2001:db8:50::50' };
@@ -23,25 +23,6 @@ const slices = (name: string, at: Ends, port: number, nodeName?: string): object
 const both = (to: Ends, port: number): Probe[] => [to.ipv4, to.ipv6].flatMap((one) => kinds.map((kind): Probe => ({ kind, to: one, port })));
 const four = <Value>(value: Value): Value[] => [value, value, value, value];
 const banner = (to: string, port: number): string[] => ['python3', '-c', `import socket; s = socket.create_connection(('${to}', ${port}), timeout=2); print(s.recv(100).decode().strip())`];
-/** Whole transfers by TCP and, in pieces, UDP: true for each that arrived. */
-const transfer = (to: Ends, port: number): string[] => ['python3', '-c', `
-import os, socket, threading
-def stream(to):
-    data = os.urandom(1 << 20) * 4
-    s = socket.create_connection((to, ${port}), timeout=10); s.recv(100)
-    threading.Thread(target=s.sendall, args=(data,)).start()
-    back = bytearray()
-    while len(back) < len(data):
-        part = s.recv(1 << 20)
-        if not part: break
-        back += part
-    return bytes(back) == data
-def pieces(to):
-    data = os.urandom(8000)
-    s = socket.socket(socket.AF_INET6 if ':' in to else socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5)
-    s.connect((to, ${port})); s.send(data)
-    return s.recv(9000) == data
-print(*[way(to) for to in ('${to.ipv4}', '${to.ipv6}') for way in (stream, pieces)])`];
 
 describe('one node', () => {
   let cluster: Cluster;
@@ -81,7 +62,7 @@ describe('one node', () => {
   });
 
   test('whole transfers arrive, datagrams in pieces too', () => {
-    const { out, error } = cluster.on('outside', ...transfer(address, 30_090));
+    const { out, error } = cluster.on('outside', ...transfer([address.ipv4, address.ipv6], 30_090, kinds));
     expect(out.trim() || error).toBe('True True True True');
   });
 

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Cluster, node as address, outside, pod, policy } from './cluster.ts';
 import { NodesCluster, type Node } from './nodes.ts';
-import { server, type Probe } from './programs.ts';
+import { server, transfer, type Probe } from './programs.ts';
 
 const external = { ipv4: '192.0.2.50', ipv6: '2001:db8:50::50' };
 const ports = [{ name: 'tcp', protocol: 'TCP' }, { name: 'udp', protocol: 'UDP' }];
@@ -95,19 +95,7 @@ describe.each(modes)('two nodes, $mode', ({ mode, name, args }) => {
   });
 
   test.each([['SNAT', 30_080], ['DSR', 30_081]])('%s, %d: whole transfers arrive', (_, port) => {
-    const transfer = cluster.on('node', 'python3', '-c', `
-import os, socket, threading
-def stream(to):
-    data = os.urandom(1 << 20) * 4
-    s = socket.create_connection((to, ${port}), timeout=10); s.recv(100)
-    threading.Thread(target=s.sendall, args=(data,)).start()
-    back = bytearray()
-    while len(back) < len(data):
-        part = s.recv(1 << 20)
-        if not part: break
-        back += part
-    return bytes(back) == data
-print(*[stream(to) for to in ('${own['node1']!.ipv4}', '${own['node1']!.ipv6}')])`);
-    expect(transfer.out.trim() || transfer.error).toBe('True True');
+    const { out, error } = cluster.on('node', ...transfer([own['node1']!.ipv4, own['node1']!.ipv6], port, ['tcp']));
+    expect(out.trim() || error).toBe('True True');
   });
 });
