@@ -27,7 +27,11 @@ const end = (family: typeof families[number]): string => cluster.end('default/sh
 
 beforeAll(async () => {
   cluster = await Cluster.start('l7-protocols', { 'policy.yaml': allowed, 'pods.yaml': [pod('client', idle), pod('shop', idle)] });
-  const shims = new Map(cluster.json<{ name: string; shimPid: number }[]>('db', 'show', 'workloads').map(({ name, shimPid }) => [name, shimPid]));
+  const shims = new Map<string, number>();
+  await cluster.until('both run', () => {
+    for (const { name, shimPid } of cluster.json<{ name: string; shimPid: number }[]>('db', 'show', 'workloads')) if (shimPid > 0) shims.set(name, shimPid);
+    return shims.size === 2 && ['default/client', 'default/shop'].every((name) => cluster.json<{ key: string }[]>('endpoint', 'list').some(({ key }) => key === name));
+  });
   client = shims.get('client')!;
   serveProtocols(shims.get('shop')!, h2, ws);
   await cluster.until('the server answers', () => call(client, end('ipv4'), h2, [{ path: '/shop.Catalog/Get', messages: ['a'] }])[0]!.grpc === '0');
