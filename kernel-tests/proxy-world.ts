@@ -15,6 +15,7 @@ import { inNetns, isNetns, makeNetns, removeNetns } from '../agent/kernel/netns.
 import { cgroupRoot, ensureMounts } from '../agent/node/check.ts';
 import { ensureGateway } from '../agent/node/gateway.ts';
 import { action, ipcache_flag } from '../bpf/types.gen.ts';
+import { slowness } from './programs.ts';
 import { Bench } from '../bpf/testing/bench.ts';
 import { Python } from '../bpf/testing/sockets.ts';
 
@@ -60,7 +61,7 @@ def server(address, port):
       threading.Thread(target=one, args=(c, who), daemon=True).start()
   threading.Thread(target=loop, daemon=True).start()
   return s
-def connect(address, port, source=None, timeout=3):
+def connect(address, port, source=None, timeout=${3 * slowness}):
   c = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET)
   c.settimeout(timeout)
   if source is not None:
@@ -71,7 +72,7 @@ def connect(address, port, source=None, timeout=3):
 def say(c, data):
   c.sendall(data)
   return c.recv(65536).decode()
-def ask(address, port, source=None, data=b'hello', timeout=3):
+def ask(address, port, source=None, data=b'hello', timeout=${3 * slowness}):
   try:
     with connect(address, port, source, timeout) as c: return say(c, data)
   except ConnectionRefusedError: return 'refused'

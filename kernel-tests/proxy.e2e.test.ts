@@ -206,7 +206,7 @@ except ConnectionResetError: result = 'reset'`)).toBe('reset');
 
   test('judged again with the same port: goes on; denied: silent; allowed again: goes on', async () => {
     world.judge('a', { egress: 'proxied' });
-    await world.at.a.run(`c = connect(${text(b[key])}, 80); c.settimeout(0.5); result = say(c, b'hello')`);
+    await world.at.a.run(`c = connect(${text(b[key])}, 80); result = say(c, b'hello'); c.settimeout(0.5)`);
     world.judge('b', { ingress: 'direct' });
     expect(await world.at.a.run(`result = say(c, b'hello')`)).toMatch(seen([egress], a[key]));
     world.judge('a', { egress: 'denied' });

@@ -73,7 +73,7 @@ export class Python {
 
   /** `netns`: path of the network namespace. */
   constructor(netns: string, cgroup: string, prelude: string) {
-    const loop = 'import json,sys\nscope={}\nfor line in sys.stdin:\n  scope["result"]=None\n  try: exec(json.loads(line),scope)\n  except OSError as e: scope["result"]="errno %d" % e.errno\n  print(json.dumps(scope["result"]),flush=True)\n';
+    const loop = 'import errno,json,sys\nscope={}\nfor line in sys.stdin:\n  scope["result"]=None\n  try: exec(json.loads(line),scope)\n  except OSError as e: scope["result"]="errno %d" % (e.errno or errno.ETIMEDOUT)\n  print(json.dumps(scope["result"]),flush=True)\n';
     this.#child = spawn('sh', ['-c', 'echo $$ > "$1/cgroup.procs" && exec nsenter --net="$2" python3 -c "$3"', 'sh', cgroup, netns, loop], { stdio: ['pipe', 'pipe', 'inherit'] });
     this.#reader = createInterface({ input: this.#child.stdout! });
     this.#lines = this.#reader[Symbol.asyncIterator]();
