@@ -3,6 +3,8 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { workerOf } from '../agent/envoy/workers.ts';
+import { limit } from '../bpf/types.gen.ts';
 import { Cluster, pod, policy } from '../kernel-tests/cluster.ts';
 import { idle } from '../kernel-tests/programs.ts';
 import { abusePath, httpPath } from './build.ts';
@@ -28,8 +30,10 @@ const cores = { victim: 0, abuser: 1 } as const;
 
 const onPort = (port: number, more: object = {}): object => ({ ports: [{ port: String(port), protocol: 'TCP' }], ...more });
 const servers = ['server', 'other'] as const;
+/** So many that one of them has the victim's worker of Envoy, as long as nobody is busy: that is the abuser. */
+const candidates = Array.from({ length: 4 * limit.PROXY_WORKERS }, (_, index) => `abuser-${index}`);
 const manifests = {
-  'pods.yaml': ['victim', 'abuser', ...servers].map((name) => pod(name, idle)),
+  'pods.yaml': ['victim', ...candidates, ...servers].map((name) => pod(name, idle)),
   'policy.yaml': servers.map((name) => policy(name, { endpointSelector: { matchLabels: { app: name } }, ingress: [{
     fromEndpoints: [{}], toPorts: [onPort(ports.direct), onPort(ports.l7, { rules: { http: [{ method: 'GET', path: '/ok.*' }] } })],
   }] })),
@@ -42,10 +46,16 @@ class Place {
   readonly #cluster: Cluster;
   readonly #children: ChildProcess[] = [];
   readonly #pids: ReadonlyMap<string, number>;
+  readonly #abuser: string;
 
   private constructor(cluster: Cluster) {
     this.#cluster = cluster;
     this.#pids = new Map(cluster.json<{ name: string; shimPid: number }[]>('db', 'show', 'workloads').map(({ name, shimPid }) => [name, shimPid]));
+    const ids = new Map(cluster.json<{ key: string; id: number }[]>('db', 'show', 'endpoints').map(({ key, id }) => [key, id]));
+    const worker = (name: string): number => workerOf(ids.get(`default/${name}`)!, 0);
+    const found = candidates.find((name) => worker(name) === worker('victim'));
+    if (found === undefined) throw new Error('no workload has the worker of the victim');
+    this.#abuser = found;
   }
 
   static async make(words: readonly string[]): Promise<Place> {
@@ -76,7 +86,7 @@ class Place {
   }
 
   async beside(kind: Kind, port: number): Promise<readonly [Suffered, Abused]> {
-    const abuser = this.#start('abuser', cores.abuser, [abusePath, kind, this.#cluster.address('default/other').ipv4, String(port), String(leadMs + 2 * roundMs)]);
+    const abuser = this.#start(this.#abuser, cores.abuser, [abusePath, kind, this.#cluster.address('default/other').ipv4, String(port), String(leadMs + 2 * roundMs)]);
     let out = '';
     abuser.stdout!.on('data', (data: Buffer) => { out += data.toString(); });
     const ended = once(abuser, 'close');
