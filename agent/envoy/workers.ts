@@ -9,7 +9,7 @@ import { limit } from '../../bpf/types.gen.ts';
 export const workers = limit.PROXY_WORKERS;
 const pauseMs = 500;
 /** Of a core: from there on a worker has nothing left for others, and again below there. */
-const [busyFrom, busyUntil] = [0.15, 0.05];
+const [busyFrom, busyUntil] = [0.1, 0.03];
 
 /** `load`: of a core, lately. `move`: so many workers on from its own (proxy_moves). */
 export interface Served { readonly id: number; readonly load: number; readonly move: number; readonly busy: boolean }
