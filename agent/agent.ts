@@ -11,7 +11,7 @@ import { verbsOf } from './api/verbs.ts';
 import { ServiceClients } from './datapath/clients.ts';
 import { Enforcement } from './datapath/enforcement.ts';
 import { removePins } from './datapath/hooks.ts';
-import { defaultShare, setShare, type Share } from './datapath/proxy-share.ts';
+import { defaultShare, proxyUsed, setShare, type Share } from './datapath/proxy-share.ts';
 import { startSockmap, type SockmapMode } from './datapath/sockmap.ts';
 import { sweepConnections, type Sweeper } from './datapath/sweeper.ts';
 import type { Datapath } from './datapath/maps.ts';
@@ -20,6 +20,7 @@ import { followDns, type Dns } from './dns/follow.ts';
 import { reflectDirectory } from './directory/reflector.ts';
 import { manifestTable, problemTable } from './directory/tables.ts';
 import { followCapacity } from './envoy/capacity.ts';
+import { followWorkers } from './envoy/workers.ts';
 import { l7Proxy, sharedSteering, type L7 } from './envoy/start.ts';
 import { EndpointReconciler } from './endpoint/reconciler.ts';
 import { saveEndpoints } from './endpoint/saved.ts';
@@ -236,6 +237,9 @@ async function start(options: AgentOptions, undo: Undo, stop: () => Promise<void
   undo.push(() => l7.stop());
   const share = options.l7Share ?? defaultShare;
   undo.push(followCapacity(() => l7.status()?.pid ?? 0, (part) => { setShare(datapath.proxyShares, share, part); }));
+  undo.push(followWorkers({
+    runs: () => l7.status()?.running === true, ids: () => tables.endpoints.rows().map(({ id }) => id), spentMs: (id) => proxyUsed(datapath.proxyUses, id).spentMs, moves: datapath.proxyMoves,
+  }));
   undo.push(tables.manifests.subscribe((changes) => { if (changes.some(({ row, old }) => (row ?? old)?.kind === 'Secret')) enforcement.mark(); }));
   const byTcp = dnsByTcp({ instance, cgroup: cgroupFolder(join(instance.cgroup, 'dns')), steering, datapath, objectPath, changed, log: progress.log('dns') });
   undo.push(() => byTcp.stop());

@@ -61,15 +61,16 @@ export async function upgrade(options: AgentOptions, netlink: Netlink, keep: () 
   }
 }
 
-/** Only the kernel fills it, when Envoy's sockets begin to listen: the same map goes on. */
+/** Only the kernel fills them, when Envoy's sockets begin to listen: the same maps go on. */
 function shareListeners(from: string, to: string): void {
-  const name = 'proxy_listeners';
-  if (!existsSync(join(from, name))) return;
-  const fd = openPin(join(from, name));
-  try {
-    pin(fd, join(to, name));
-  } finally {
-    closeSync(fd);
+  for (const name of ['proxy_listeners', 'proxy_workers']) {
+    if (!existsSync(join(from, name))) continue;
+    const fd = openPin(join(from, name));
+    try {
+      pin(fd, join(to, name));
+    } finally {
+      closeSync(fd);
+    }
   }
 }
 

@@ -9,7 +9,7 @@ import { buildBpf, objectPath } from './build.ts';
 export const generatedPath = join(dirname(fileURLToPath(import.meta.url)), 'types.gen.ts');
 
 const structs = ['addr', 'judgement', 'flow_record', 'control', 'ipcache_key', 'peer', 'ipcache_value', 'endpoint', 'policy', 'bounds', 'step', 'class_line',
-  'ct_key', 'ct_entry', 'usage', 'nat_key', 'nat_value', 'translation_key', 'translation', 'fragment_key', 'fragment_value', 'netdev', 'overlay', 'drop_count', 'rule_key', 'rule_count', 'proxy_key', 'proxy', 'proxy_listener', 'proxy_share', 'proxy_use',
+  'ct_key', 'ct_entry', 'usage', 'nat_key', 'nat_value', 'translation_key', 'translation', 'fragment_key', 'fragment_value', 'netdev', 'overlay', 'drop_count', 'rule_key', 'rule_count', 'proxy_key', 'proxy', 'proxy_listener', 'proxy_worker', 'proxy_share', 'proxy_use',
   'frontend_key', 'frontend', 'backend', 'service_control', 'service_client', 'netns_question', 'sock_peer_key', 'sock_peer', 'affinity_key', 'affinity', 'source_range_key',
   'dns_state', 'dns_accept', 'dns_control', 'dns_name', 'dns_short_name', 'dns_use', 'dns_address_key', 'dns_source', 'dns_address', 'dns_usage', 'dns_record', 'dns_by_tcp'];
 const enums = ['direction', 'action', 'drop_reason', 'flow_event', 'observation_point', 'counter', 'sockmap_mode', 'sockmap_counter', 'limit', 'ipcache_flag', 'ct_state', 'ct_timeout', 'ct_flag', 'ct_service', 'proxy_cost',

@@ -242,6 +242,12 @@ export interface ProxyListener {
   readonly family: number;
 }
 
+export interface ProxyWorker {
+  readonly port: number;
+  readonly family: number;
+  readonly worker: number;
+}
+
 export interface ProxyShare {
   readonly stretch: number;
   readonly connections: number;
@@ -547,6 +553,9 @@ export const limit = {
   MAX_AFFINITIES: 65536,
   MAX_SOURCE_RANGES: 65536,
   MAX_PROXY_LISTENERS: 4096,
+  PROXY_WORKERS: 4,
+  MAX_PROXY_WORKERS: 8192,
+  PROXY_PORTS: 1024,
   MAX_PROXY_PORTS: 65536,
 } as const;
 

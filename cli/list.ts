@@ -54,7 +54,7 @@ const views = [
   { name: 'nat', columns: ['protocol', 'source', 'sourcePort', 'destination', 'destinationPort', 'translated', 'translatedPort'], summary: 'which address and port stands for which outside' },
   { name: 'drops', columns: ['reason', 'direction', 'packets', 'bytes'], summary: 'what was dropped, and why' },
   { name: 'quota', columns: ['endpoint', 'held', 'quota', 'refused'], summary: 'whose connections fill the table, and how many each may have' },
-  { name: 'l7', columns: ['endpoint', 'connections', 'most', 'spent', 'dropped', 'refused'], summary: 'who uses Envoy: open connections, its time as estimated, packets and connections beyond their share' },
+  { name: 'l7', columns: ['endpoint', 'worker', 'connections', 'most', 'spent', 'dropped', 'refused'], summary: 'who uses Envoy: which worker has its new connections, open ones, its time as estimated, packets and connections beyond their share' },
   { name: 'ipcache', columns: ['prefix', 'identity', 'class', 'ifindex', 'host', 'node'], summary: 'the ipcache as the kernel has it' },
 ];
 

@@ -50,7 +50,7 @@ function drainOf(text: string): number {
 /** Of Envoy, for each workload; all nodes of a cluster alike. */
 export interface ShareWords { readonly l7Share?: number; readonly l7Connections?: number }
 export const shareFlags = (command: Command): Command => command
-  .option('--l7-share <percent>', `of Envoy's thread, for each workload while others use it too; 100: no limit (${defaultShare.percent})`, between(1, 100))
+  .option('--l7-share <percent>', `of a core's worth of Envoy, for each workload while others use it too; packets beyond are dropped; 100: no limit (${defaultShare.percent})`, between(1, 100))
   .option('--l7-connections <n>', `that each workload may have open through Envoy (${defaultShare.connections})`, between(1, 50_000));
 
 export const shareOf = ({ l7Share, l7Connections }: ShareWords): Share => ({ percent: l7Share ?? defaultShare.percent, connections: l7Connections ?? defaultShare.connections });

@@ -15,7 +15,7 @@ beforeAll(async () => {
   cluster = await Cluster.start('l7-shares', {
     'policy.yaml': policy('web', { endpointSelector: { matchLabels: { app: 'web' } }, ingress: [{ fromEndpoints: [{}], toPorts: [{ ports: [{ port: String(port), protocol: 'TCP' }], rules: { http: [{ path: '/.*' }] } }] }] }),
     'pods.yaml': [pod('web', httpServer(port)), ...['quiet', 'greedy', 'hoarder'].map((name) => pod(name, ['sleep', '100000']))],
-  }, ['--l7-share', '5', '--l7-connections', String(most)]);
+  }, ['--l7-share', '10', '--l7-connections', String(most)]);
   await cluster.until('Envoy answers', () => families.every((family) => ask('quiet', family, 1)[0] === 200));
 }, 180_000 * slowness);
 afterAll(async () => {
@@ -36,7 +36,7 @@ const shimPid = (who: string): number => cluster.json<{ name: string; shimPid: n
 
 test.each(families)('%s: who floods is held to its share, the other notices nothing', async (family) => {
   const before = used('greedy')?.dropped ?? 0;
-  const load = new Load(shimPid('greedy'), cluster.end('default/web')[family], port, '/flood', { connections: 16, fresh: true });
+  const load = new Load(shimPid('greedy'), cluster.end('default/web')[family], port, '/flood', { connections: 64, fresh: true });
   const codes: number[] = [];
   for (let turn = 0; turn < 5; turn += 1) {
     codes.push(...ask('quiet', family, 3));
@@ -51,7 +51,7 @@ test.each(families)('%s: who floods is held to its share, the other notices noth
 
 test('it is told: status, flows, metrics of the kernel', () => {
   expect(cluster.json<{ envoy: { limited: readonly { endpoint: string }[] } }>('status').envoy.limited.map(({ endpoint }) => endpoint)).toEqual(['default/greedy']);
-  expect(cluster.weir('status').out).toMatch(/1 held to their share \(default\/greedy: [1-9]\d* packets, 0 connections\)/);
+  expect(cluster.weir('status').out).toMatch(/1 held to their share \(default\/greedy: [1-9]\d* packets, \d+ connections\)/);
   expect(cluster.weir('bpf', 'drops').out).toMatch(/Rate limited +egress +[1-9]/);
   const flows = cluster.weir('observe', '--last', '50', '--verdict', 'DROPPED', '-o', 'jsonpb').out.trim().split('\n').map((line) => (JSON.parse(line) as { flow: Flow }).flow);
   expect(flows.length).toBeGreaterThan(0);

@@ -2,6 +2,7 @@
 import type { Agent } from '../agent.ts';
 import { defaultShare, proxyUsed } from '../datapath/proxy-share.ts';
 import { heldOf, usageOf } from '../datapath/usage.ts';
+import { workerOf } from '../envoy/workers.ts';
 import { counter } from '../../bpf/types.gen.ts';
 
 export interface Connections {
@@ -14,7 +15,7 @@ export interface Connections {
 }
 
 /** What each endpoint has had of Envoy, the most first. */
-export const proxyShares = ({ datapath, tables, options }: Agent) => tables.endpoints.rows().map(({ id, key }) => ({ endpoint: key, ...proxyUsed(datapath.proxyUses, id), most: (options.l7Share ?? defaultShare).connections }))
+export const proxyShares = ({ datapath, tables, options }: Agent) => tables.endpoints.rows().map(({ id, key }) => ({ endpoint: key, worker: workerOf(id, datapath.proxyMoves.get(id) ?? 0), ...proxyUsed(datapath.proxyUses, id), most: (options.l7Share ?? defaultShare).connections }))
   .filter(({ spentMs, refused, connections }) => spentMs + refused + connections > 0).sort((a, b) => b.spentMs - a.spentMs);
 
 export function connectionsOf({ datapath, tables, sweeper }: Agent): Connections {

@@ -29,6 +29,8 @@ export interface Datapath {
   readonly proxies: BpfMap<number, Proxy>;
   /** Cookie of the listening socket. */
   readonly proxyListeners: BpfMap<ProxyListener, bigint>;
+  /** By endpoint id (agent/envoy/workers.ts). */
+  readonly proxyMoves: BpfMap<number, number>;
   readonly proxyShares: BpfMap<number, ProxyShare>;
   /** struct proxy_use, by endpoint id (proxy-share.ts). */
   readonly proxyUses: DataView;
@@ -119,6 +121,7 @@ export function loadDatapath(objectPath: string, { pinDir, connections = limit.M
     proxyPorts: new BpfMap(map('proxy_ports'), layout<ProxyKey>('proxy_key'), number),
     proxies: new BpfMap(map('proxies'), number, layout<Proxy>('proxy')),
     proxyListeners: new BpfMap(map('proxy_listeners'), layout<ProxyListener>('proxy_listener'), cookie),
+    proxyMoves: new BpfMap(map('proxy_moves'), number, number),
     proxyShares: new BpfMap(map('proxy_shares'), number, layout<ProxyShare>('proxy_share')),
     proxyUses: new DataView(mapMemory(map('proxy_uses'), limit.MAX_ENDPOINTS)),
     classRows: map('class_rows'),

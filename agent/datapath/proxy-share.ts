@@ -11,17 +11,17 @@ const at = { spentNs: 8, dropped: 16, refused: 24, connections: 28 } as const;
 /** As --l7-share and --l7-connections say it. */
 export interface Share { readonly percent: number; /** Open at the same time. */ readonly connections: number }
 
-/** A quarter of Envoy's thread; a sixth of the connections that it takes in all (agent/envoy/bootstrap.ts). */
-export const defaultShare: Share = { percent: 25, connections: 8_192 };
+/** No limit: workers keep workloads apart (agent/envoy/workers.ts). A sixth of the connections that Envoy takes in all (agent/envoy/bootstrap.ts). */
+export const defaultShare: Share = { percent: 100, connections: 8_192 };
 /** Of Envoy's time, what may come at once, such as the connections of a page: others may wait for so long. */
 const burstNs = 2_000_000;
 
-/** 100 percent: nobody is held back. `part`: of a core, that Envoy's thread gets where it wants one. */
+/** 100 percent: nobody is held back. `part`: of a core, that Envoy's workers get where they want one. */
 export function setShare(shares: BpfMap<number, ProxyShare>, { percent, connections }: Share, part = 1): void {
   shares.set(0, { stretch: percent >= 100 ? 0 : Math.round(25_600 / percent / part), connections, burst_ns: BigInt(Math.round(burstNs * part)) });
 }
 
-/** `spentMs`: of Envoy's thread, as the kernel estimates it. `dropped`: packets; `refused`: connections. */
+/** `spentMs`: of Envoy's time, as the kernel estimates it. `dropped`: packets; `refused`: connections. */
 export interface ProxyUsed { readonly connections: number; readonly spentMs: number; readonly dropped: number; readonly refused: number }
 
 export const proxyUsed = (uses: DataView, id: number): ProxyUsed => ({

@@ -1,4 +1,4 @@
-// How much of a core Envoy's worker gets when it wants one: on a busy node less than all, and a share of Envoy is a share of that. Asked of the
+// How much of a core Envoy's workers get when they want one: on a busy node less than all, and a share of Envoy is a share of that. Asked of the
 // kernel's scheduler (/proc/PID/task/TID/schedstat: ns that it ran, ns that it waited to run).
 import { readdirSync, readFileSync } from 'node:fs';
 

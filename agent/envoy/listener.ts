@@ -128,7 +128,7 @@ export function listenerOf(set: RuleSet, { port, marks }: ListenerOptions): Mess
   return {
     name: String(port), address: address('127.0.0.1'), additional_addresses: [{ address: address('::1') }],
     traffic_direction: set.direction === 'ingress' ? 'INBOUND' : 'OUTBOUND', stat_prefix: 'l7',
-    // Two Envoys listen on the same ports while one takes over: the later one gets the connections (bpf/proxy_socket.c).
+    // A socket for each worker; and two Envoys listen on the same ports while one takes over: the later one gets the connections (bpf/proxy_socket.c).
     enable_reuse_port: { value: true },
     per_connection_buffer_limit_bytes: { value: bufferBytes },
     ...(marks !== undefined && { transparent: { value: true }, socket_options: [{ level: solSocket, name: soMark, int_value: marks.downstream }] }),

@@ -4,9 +4,10 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError } from '../errors.ts';
+import { limit } from '../../bpf/types.gen.ts';
 import { readJson, writeJson } from '../store/file.ts';
 
-export const portsPerInstance = 1_024;
+export const portsPerInstance = limit.PROXY_PORTS;
 const firstPort = 10_000;
 /** Up to 31,503: below the ports that kernels give out to those who ask for any (32,768). */
 const slots = 21;

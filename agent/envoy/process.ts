@@ -7,6 +7,7 @@ import { makeCgroup, processOf, signalProcess } from '../workload/process.ts';
 import type { Binary } from './binary.ts';
 import { adminSocket, bootstrap, inside, type BootstrapOptions } from './bootstrap.ts';
 import { KeptProcess, type KeptOptions } from './kept.ts';
+import { workers } from './workers.ts';
 
 /** Below those of workloads (agent/workload/user-ids.ts), one for each instance. */
 const firstUser = 198_000;
@@ -27,7 +28,7 @@ export interface ProcessOptions extends Pick<KeptOptions, 'cgroup' | 'attach'> {
 
 export const slotOf = (instance: string): number => createHash('sha256').update(instance).digest().readUInt16BE() % userSlots;
 export const userOf = (instance: string): number => firstUser + slotOf(instance);
-const argumentsOf = ['-c', `${inside}/bootstrap.json`, '--disable-hot-restart', '--concurrency', '1', '-l', 'warning', '--drain-time-s', String(drainSeconds), '--drain-strategy', 'immediate'];
+const argumentsOf = ['-c', `${inside}/bootstrap.json`, '--disable-hot-restart', '--concurrency', String(workers), '-l', 'warning', '--drain-time-s', String(drainSeconds), '--drain-strategy', 'immediate'];
 
 export type Place = 'a' | 'b';
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Every map. User space writes all but conntrack, nat, translations, fragments, counters, drops, rule_counts, flows, dns_addresses,
- * dns_waitings, dns_records, proxy_uses and proxy_turns, and of usage and dns_usages the quota;
+ * dns_waitings, dns_records, proxy_listening, proxy_uses and proxy_turns, and of usage and dns_usages the quota;
  * of services, the programs write sock_peers, affinities, connections of backends and answers to netns_questions. */
 #pragma once
 #include <linux/bpf.h>
@@ -47,6 +47,11 @@ MAP(proxy_ports, BPF_MAP_TYPE_HASH, struct proxy_key, __u32, MAX_PROXY_PORTS, BP
 MAP(proxies, BPF_MAP_TYPE_ARRAY, __u32, struct proxy, 1, 0);
 /* Filled when a socket of Envoy's listens (sockops, proxy_socket.c); one that is closed is gone from here. */
 MAP(proxy_listeners, BPF_MAP_TYPE_SOCKHASH, struct proxy_listener, __u64, MAX_PROXY_LISTENERS, 0);
+/* Likewise of its workers but the first. */
+MAP(proxy_workers, BPF_MAP_TYPE_SOCKHASH, struct proxy_worker, __u64, MAX_PROXY_WORKERS, 0);
+MAP(proxy_listening, BPF_MAP_TYPE_ARRAY, __u32, struct proxy_listening, 2 * PROXY_PORTS, 0);
+/* Key: an endpoint's id. How many workers on from the one that its number says it is served. */
+MAP(proxy_moves, BPF_MAP_TYPE_ARRAY, __u32, __u32, MAX_ENDPOINTS, BPF_F_MMAPABLE);
 MAP(proxy_shares, BPF_MAP_TYPE_ARRAY, __u32, struct proxy_share, 1, 0);
 MAP(proxy_uses, BPF_MAP_TYPE_ARRAY, __u32, struct proxy_use, MAX_ENDPOINTS, BPF_F_MMAPABLE);
 MAP(proxy_turns, BPF_MAP_TYPE_ARRAY, __u32, struct proxy_turn, 1, 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Each workload's share of Envoy, whose one thread serves all: what is beyond it is dropped before Envoy knows of it, and TCP sends it later
+/* Each workload's share of Envoy, where one is set: what is beyond it is dropped before Envoy knows of it, and TCP sends it later
  * and less. Only while others want Envoy too: alone, a workload has all of it. */
 #pragma once
 #include "packet.h"

@@ -26,9 +26,9 @@ struct proxy {
 	__u16 dns_port;		/* where the proxy of DNS by TCP listens; 0: nowhere */
 };
 
-/* One row: how much of Envoy's one thread a workload may have while others use it too. All zero: as much as it likes. */
+/* One row: how much of Envoy a workload may have while others use it too. All zero: as much as it likes. */
 struct proxy_share {
-	__u32 stretch;		/* 256ths of a ns that pass for each ns of Envoy's time: 1,024 is a quarter of the thread */
+	__u32 stretch;		/* 256ths of a ns that pass for each ns of Envoy's time: 1,024 is a quarter of a core */
 	__u32 connections;	/* open at the same time, whoever else is there; 0: any number */
 	__u64 burst_ns;		/* of Envoy's time, that may come at once */
 };
@@ -50,7 +50,7 @@ struct proxy_turn {
 	__u32 pad;
 };
 
-/* ns of Envoy's thread, as measured (agent/envoy/README.md). A request is paid for when it comes and again when it is answered, so that many in
+/* ns of a worker of Envoy's, as measured (agent/envoy/README.md). A request is paid for when it comes and again when it is answered, so that many in
  * one packet are too. */
 enum proxy_cost {
 	PROXY_COST_OPEN = 150000,
@@ -66,4 +66,18 @@ enum proxy_cost {
 struct proxy_listener {
 	__u32 port;
 	__u32 family;		/* AF_INET, AF_INET6 */
+};
+
+/* Key of proxy_workers. */
+struct proxy_worker {
+	__u32 port;
+	__u16 family;
+	__u16 worker;		/* from 1 on: the first one's socket is in proxy_listeners */
+};
+
+/* Who listened last at a port in one family. */
+struct proxy_listening {
+	__u64 task;		/* Envoy's main thread, which listens for each of its workers in turn */
+	__u32 next;		/* the worker whose socket comes next */
+	__u32 pad;
 };

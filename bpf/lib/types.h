@@ -198,6 +198,9 @@ enum limit {
 	MAX_AFFINITIES = 65536,
 	MAX_SOURCE_RANGES = 65536,
 	MAX_PROXY_LISTENERS = 4096,	/* both families of each port, and those that go while others come */
+	PROXY_WORKERS = 4,	/* threads of Envoy that serve, each with sockets of its own: see agent/envoy/workers.ts */
+	MAX_PROXY_WORKERS = 8192,	/* sockets of all but the first: both families of each port of the range */
+	PROXY_PORTS = 1024,	/* of the range */
 	MAX_PROXY_PORTS = 65536,	/* rows: peers of different classes have the same port where the same rules hold for them */
 };
 
