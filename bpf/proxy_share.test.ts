@@ -34,8 +34,8 @@ afterAll(async () => {
   outside.close();
 });
 
-/** What costs 0.1 ms of Envoy is paid for after a second. */
-const tight: Share = { percent: 0.01, connections: 100 };
+/** What costs 0.01 ms of Envoy is paid for after a second. */
+const tight: Share = { percent: 0.001, connections: 100 };
 beforeEach(() => {
   port += 200;
   proxy.forget();
