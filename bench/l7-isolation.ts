@@ -85,7 +85,8 @@ class Place {
     return JSON.parse(execFileSync('nsenter', this.#command('victim', cores.victim, [abusePath, 'victim', address, String(ports.l7), String(gapUs), String(roundMs)]), { encoding: 'utf8' })) as Suffered;
   }
 
-  async beside(kind: Kind, port: number): Promise<readonly [Suffered, Abused]> {
+  /** No `Abused`: it was ended before it could tell. */
+  async beside(kind: Kind, port: number): Promise<readonly [Suffered, Abused?]> {
     const abuser = this.#start(this.#abuser, cores.abuser, [abusePath, kind, this.#cluster.address('default/other').ipv4, String(port), String(leadMs + 2 * roundMs)]);
     let out = '';
     abuser.stdout!.on('data', (data: Buffer) => { out += data.toString(); });
@@ -94,7 +95,7 @@ class Place {
     const found = this.suffer();
     abuser.kill('SIGTERM');
     await ended;
-    return [found, JSON.parse(out) as Abused];
+    return out === '' ? [found] : [found, JSON.parse(out) as Abused];
   }
 
   async close(): Promise<void> {
@@ -117,7 +118,7 @@ async function measure(words: readonly string[]): Promise<Found> {
         found.past[kind].push((await place.beside(kind, ports.direct))[0]);
         const [suffered, abused] = await place.beside(kind, ports.l7);
         found.through[kind].push(suffered);
-        found.answers[kind].push(abused.answers);
+        if (abused !== undefined) found.answers[kind].push(abused.answers);
       }
     }
     return found;
