@@ -85,7 +85,7 @@ class Place {
     return JSON.parse(execFileSync('nsenter', this.#command('victim', cores.victim, [abusePath, 'victim', address, String(ports.l7), String(gapUs), String(roundMs)]), { encoding: 'utf8' })) as Suffered;
   }
 
-  /** No `Abused`: it was ended before it could tell. */
+  /** No `Abused`: the signal came before it took signals. */
   async beside(kind: Kind, port: number): Promise<readonly [Suffered, Abused?]> {
     const abuser = this.#start(this.#abuser, cores.abuser, [abusePath, kind, this.#cluster.address('default/other').ipv4, String(port), String(leadMs + 2 * roundMs)]);
     let out = '';
@@ -94,7 +94,8 @@ class Place {
     await sleep(leadMs);
     const found = this.suffer();
     abuser.kill('SIGTERM');
-    await ended;
+    const [, signal] = await ended as [number | null, NodeJS.Signals | null];
+    if (out === '' && signal !== 'SIGTERM') throw new Error(`${this.#abuser} ended by itself, with nothing to tell`);
     return out === '' ? [found] : [found, JSON.parse(out) as Abused];
   }
 

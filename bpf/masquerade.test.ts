@@ -95,12 +95,14 @@ describe('masquerading', () => {
     expect([verdict, records.at(-1)?.reason]).toEqual(['drop', drop_reason.DROP_NO_MAPPING_FOR_NAT_MASQUERADE]);
   });
 
+  /** It lives for 3 s, and an emulated machine takes more than one to fill the table. */
+  const justNow = process.env['WEIR_SLOWNESS'] === undefined ? 2 : 0;
   const held: readonly { name: string; secondsAgo: number; state: number; packets: bigint; protocol: number; verdict: string; forgotten?: boolean; to?: number; flags?: number }[] = [
     { name: 'living', secondsAgo: 0, state: ct_state.CT_ESTABLISHED, packets: 10n, protocol: protocol.udp, verdict: 'drop' },
     { name: 'of a minute ago, established', secondsAgo: 60, state: ct_state.CT_ESTABLISHED, packets: 10n, protocol: protocol.udp, verdict: 'drop' },
     { name: 'of a minute ago, a query and its answer', secondsAgo: 60, state: ct_state.CT_ESTABLISHED, packets: 2n, protocol: protocol.udp, verdict: 'redirect' },
     { name: 'of 4 s ago, a DNS query and its answer', secondsAgo: 4, state: ct_state.CT_ESTABLISHED, packets: 2n, protocol: protocol.udp, verdict: 'redirect', to: 53 },
-    { name: 'of now, a DNS query and its answer', secondsAgo: 0, state: ct_state.CT_ESTABLISHED, packets: 2n, protocol: protocol.udp, verdict: 'drop', to: 53 },
+    { name: 'of just now, a DNS query and its answer', secondsAgo: justNow, state: ct_state.CT_ESTABLISHED, packets: 2n, protocol: protocol.udp, verdict: 'drop', to: 53 },
     { name: 'of 4 s ago, a DNS query that waits beside one that has its answer', secondsAgo: 4, state: ct_state.CT_ESTABLISHED, packets: 3n, protocol: protocol.udp, verdict: 'drop', to: 53, flags: ct_flag.CT_FIN },
     { name: 'that tracking has forgotten', secondsAgo: 0, state: ct_state.CT_ESTABLISHED, packets: 10n, protocol: protocol.udp, verdict: 'redirect', forgotten: true },
     { name: 'of TCP, established and silent for a minute', secondsAgo: 60, state: ct_state.CT_ESTABLISHED, packets: 10n, protocol: protocol.tcp, verdict: 'drop' },

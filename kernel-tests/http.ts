@@ -36,6 +36,12 @@ for one in requests:
 print(json.dumps(answers))
 `, address, String(port), JSON.stringify(requests)];
 
+/** Of what `asking` printed. */
+export function codesOf({ out, error }: { readonly out: string; readonly error: string }): number[] {
+  if (out === '') throw new Error(error);
+  return (JSON.parse(out) as Answered[]).map(({ code }) => code);
+}
+
 const running = new Set<ChildProcess>();
 /** For a test that failed in between. */
 export const endLoads = (): void => { for (const child of running) child.kill('SIGKILL'); };

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Flow } from '../hubble/types.ts';
 import { Cluster, pod, policy, traces } from './cluster.ts';
-import { asking, endLoads, httpServer, Load, type Answered } from './http.ts';
+import { asking, codesOf, endLoads, httpServer, Load } from './http.ts';
 import { slowness } from './programs.ts';
 
 const port = 8080;
@@ -24,11 +24,8 @@ afterAll(async () => {
   expect(traces(cluster.instance)).toEqual([]);
 }, 60_000 * slowness);
 
-const ask = (who: string, family: (typeof families)[number], count: number): number[] => {
-  const { out, error } = cluster.exec(`default/${who}`, ...asking(cluster.end('default/web')[family], port, Array.from({ length: count }, () => ({ path: '/' }))));
-  if (out === '') throw new Error(error);
-  return (JSON.parse(out) as Answered[]).map(({ code }) => code);
-};
+const ask = (who: string, family: (typeof families)[number], count: number): number[] =>
+  codesOf(cluster.exec(`default/${who}`, ...asking(cluster.end('default/web')[family], port, Array.from({ length: count }, () => ({ path: '/' })))));
 
 interface Used { readonly endpoint: string; readonly connections: number; readonly dropped: number; readonly refused: number }
 const used = (who: string): Used | undefined => cluster.json<Used[]>('bpf', 'l7').find(({ endpoint }) => endpoint === `default/${who}`);

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Cluster, pod, policy, traces } from './cluster.ts';
-import { asking, endLoads, httpServer, Load, type Answered } from './http.ts';
+import { asking, codesOf, endLoads, httpServer, Load } from './http.ts';
 import { slowness } from './programs.ts';
 
 const ports = [8080, 8081] as const;
@@ -27,11 +27,8 @@ afterAll(async () => {
   expect(traces(cluster.instance)).toEqual([]);
 }, 60_000 * slowness);
 
-const ask = (who: string, family: (typeof families)[number], port: number, count: number): number[] => {
-  const { out, error } = cluster.exec(`default/${who}`, ...asking(cluster.end('default/web')[family], port, Array.from({ length: count }, () => ({ path: `/${port}` }))));
-  if (out === '') throw new Error(error);
-  return (JSON.parse(out) as Answered[]).map(({ code }) => code);
-};
+const ask = (who: string, family: (typeof families)[number], port: number, count: number): number[] =>
+  codesOf(cluster.exec(`default/${who}`, ...asking(cluster.end('default/web')[family], port, Array.from({ length: count }, () => ({ path: `/${port}` })))));
 
 interface Used { readonly endpoint: string; readonly worker: number; readonly dropped: number; readonly refused: number }
 const used = (): ReadonlyMap<string, Used> => new Map(cluster.json<Used[]>('bpf', 'l7').map((row) => [row.endpoint.slice('default/'.length), row]));
